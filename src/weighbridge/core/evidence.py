@@ -1,0 +1,272 @@
+"""Evidence: every verified fact about one manifest, ready to be judged. Built only by `gate/evidence.py`.
+
+Facts say what was established, not what was claimed. A claim that did not verify is kept as a refused
+fact with its reason, because "signed by a stranger" is a better answer than "missing".
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from weighbridge.core.canonical import JSON, canonical
+from weighbridge.core.clock import rfc3339
+from weighbridge.core.decision import Outcome
+from weighbridge.core.digest import Digest
+from weighbridge.core.finding import Finding, Verdict
+from weighbridge.core.identity import Identity
+from weighbridge.core.tier import Assurance, Origin, Stage
+
+EVIDENCE_SCHEMA = "weighbridge.evidence/1"
+
+
+@dataclass(frozen=True, slots=True)
+class Proven:
+    """What `trust.verify` established about one bundle: this signer said this, logged here, at that time."""
+
+    signer: Identity
+    bundle: Digest
+    predicate_type: str
+    log_index: int | None
+    logged_at: datetime | None
+    assurance: Assurance | None
+
+    def to_json(self) -> dict[str, JSON]:
+        """Return the proof as JSON."""
+        return {
+            "signer": self.signer.to_json(),
+            "bundle": str(self.bundle),
+            "predicate_type": self.predicate_type,
+            "log_index": self.log_index,
+            "logged_at": rfc3339(self.logged_at) if self.logged_at else None,
+            "assurance": self.assurance.value if self.assurance else None,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimFact:
+    """One claim of one stage: verified (PASS), refused (FAIL) or not to be judged (CANNOT_TELL).
+
+    `about` are the model and weights identities it names, `parents` those it descends from. `signer` is
+    None when not even the signature could be read. `detail` holds what policies ask for (metrics,
+    licence, method, …); for a refused claim it is empty.
+    """
+
+    stage: Stage
+    outcome: Outcome
+    about: tuple[Digest, ...]
+    signer: Identity | None
+    bundle: Digest
+    reason: str = ""
+    check: str = ""
+    proof: Proven | None = None
+    parents: tuple[Digest, ...] = ()
+    detail: Mapping[str, JSON] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, JSON]:
+        """Return the fact as JSON."""
+        return {
+            "stage": self.stage.value,
+            "outcome": self.outcome.value,
+            "about": [str(d) for d in self.about],
+            "parents": [str(d) for d in self.parents],
+            "signer": self.signer.to_json() if self.signer else None,
+            "bundle": str(self.bundle),
+            "reason": self.reason,
+            "check": self.check,
+            "proof": self.proof.to_json() if self.proof else None,
+            "detail": dict(self.detail),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class BytesFact:
+    """Whether the bytes kept equal the manifest: re-hashed now, not remembered."""
+
+    outcome: Outcome
+    found: str
+    files: int = 0
+    size: int = 0
+
+    def to_json(self) -> dict[str, JSON]:
+        """Return the fact as JSON."""
+        return {"outcome": self.outcome.value, "found": self.found, "files": self.files, "size": self.size}
+
+
+@dataclass(frozen=True, slots=True)
+class ScanFact:
+    """The gate's own scan of the kept bytes. `scanner` is whose scan it was; floor demands the gate's."""
+
+    scanner: Identity
+    by_gate: bool
+    manifest: Digest
+    verdict: Verdict
+    complete: bool
+    ruleset: Digest
+    scanned_at: datetime
+    findings: tuple[Finding, ...] = ()
+    formats: Mapping[str, str] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, JSON]:
+        """Return the fact as JSON."""
+        return {
+            "scanner": self.scanner.to_json(),
+            "by_gate": self.by_gate,
+            "manifest": str(self.manifest),
+            "verdict": self.verdict.value,
+            "complete": self.complete,
+            "ruleset": str(self.ruleset),
+            "scanned_at": rfc3339(self.scanned_at),
+            "findings": [finding.to_json() for finding in self.findings],
+            "formats": dict(self.formats),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Ancestry:
+    """Where the walk up from this model ended (`claims.chain`).
+
+    `end` is `data` (attested datasets all the way), `origin` (an accepted origin) or `broken`; then
+    `broken_at` is the identity whose link is missing and `reason` says which claim and why. `visited`
+    are all identities met, this model's own included: revocation is looked up over them.
+    """
+
+    end: str
+    visited: tuple[Digest, ...]
+    links: tuple[tuple[Digest, Digest, str], ...] = ()
+    """(parent, child, relation) for every link walked."""
+    broken_at: Digest | None = None
+    reason: str = ""
+    origins: tuple[Digest, ...] = ()
+    """The identities at which the walk ended in an accepted origin."""
+
+    def to_json(self) -> dict[str, JSON]:
+        """Return the ancestry as JSON."""
+        return {
+            "end": self.end,
+            "visited": [str(d) for d in self.visited],
+            "links": [[str(parent), str(child), relation] for parent, child, relation in self.links],
+            "broken_at": str(self.broken_at) if self.broken_at else None,
+            "reason": self.reason,
+            "origins": [str(d) for d in self.origins],
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Revocation:
+    """A signed, logged withdrawal of one identity (a model, its weights, a dataset)."""
+
+    target: Digest
+    reason: str
+    since: datetime
+    bundle: Digest
+
+    def to_json(self) -> dict[str, JSON]:
+        """Return the revocation as JSON."""
+        return {
+            "target": str(self.target),
+            "reason": self.reason,
+            "since": rfc3339(self.since),
+            "bundle": str(self.bundle),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Waiver:
+    """A verified, signed exception for one finding of one manifest, with an end."""
+
+    rule: str
+    fingerprint: str
+    manifest: Digest
+    reason: str
+    signer: Identity
+    expires: datetime
+    bundle: Digest
+
+    def to_json(self) -> dict[str, JSON]:
+        """Return the waiver as JSON."""
+        return {
+            "rule": self.rule,
+            "fingerprint": self.fingerprint,
+            "manifest": str(self.manifest),
+            "reason": self.reason,
+            "signer": self.signer.to_json(),
+            "expires": rfc3339(self.expires),
+            "bundle": str(self.bundle),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class AuthorityFact:
+    """Which authority the facts were established under. `outcome` is FAIL when expired or rolled back."""
+
+    version: int
+    digest: Digest
+    expires: datetime
+    outcome: Outcome
+    found: str
+    required: tuple[Stage, ...]
+    """The stages that a model of this origin needs in this project."""
+
+    def to_json(self) -> dict[str, JSON]:
+        """Return the fact as JSON."""
+        return {
+            "version": self.version,
+            "digest": str(self.digest),
+            "expires": rfc3339(self.expires),
+            "outcome": self.outcome.value,
+            "found": self.found,
+            "required": [stage.value for stage in self.required],
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """All facts about one manifest in one project at one moment."""
+
+    manifest: Digest
+    weights: Digest | None
+    project: str
+    origin: Origin
+    authority: AuthorityFact
+    bytes: BytesFact
+    scan: ScanFact | None
+    claims: tuple[ClaimFact, ...]
+    """Claims about this model, its weights and its ancestors; BOM, scan and origin claims included."""
+    ancestry: Ancestry
+    revocations: tuple[Revocation, ...] = ()
+    """Only those that hit an identity in `ancestry.visited` (or this manifest)."""
+    waivers: tuple[Waiver, ...] = ()
+    problems: tuple[str, ...] = ()
+    """What could not be established at all (an unreadable record, a service that did not answer)."""
+
+    def about_model(self, stage: Stage) -> tuple[ClaimFact, ...]:
+        """Return this model's own claims of one stage, verified ones first."""
+        own = {self.manifest} if self.weights is None else {self.manifest, self.weights}
+        facts = [fact for fact in self.claims if fact.stage is stage and own & set(fact.about)]
+        return tuple(sorted(facts, key=lambda fact: fact.outcome is not Outcome.PASS))
+
+    def to_json(self) -> dict[str, JSON]:
+        """Return `weighbridge.evidence/1`: the input document of policies."""
+        return {
+            "schema": EVIDENCE_SCHEMA,
+            "manifest": str(self.manifest),
+            "weights": str(self.weights) if self.weights else None,
+            "project": self.project,
+            "origin": self.origin.value,
+            "authority": self.authority.to_json(),
+            "bytes": self.bytes.to_json(),
+            "scan": self.scan.to_json() if self.scan else None,
+            "claims": [fact.to_json() for fact in self.claims],
+            "ancestry": self.ancestry.to_json(),
+            "revocations": [revocation.to_json() for revocation in self.revocations],
+            "waivers": [waiver.to_json() for waiver in self.waivers],
+            "problems": list(self.problems),
+        }
+
+    @property
+    def digest(self) -> Digest:
+        """SHA-256 of the canonical JSON of the evidence."""
+        return Digest("sha256", hashlib.sha256(canonical(self.to_json())).hexdigest())
