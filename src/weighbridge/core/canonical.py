@@ -12,7 +12,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
-JSON: TypeAlias = "None | bool | int | float | str | Sequence[JSON] | Mapping[str, JSON]"
+JSON: TypeAlias = "bool | int | float | str | Sequence[JSON] | Mapping[str, JSON] | None"
 
 MAX_SAFE_INTEGER = 2**53 - 1
 MAX_DEPTH = 128
@@ -41,7 +41,7 @@ def parse(data: bytes | str) -> JSON:
         raise ValueError("JSON is nested too deeply") from error
 
 
-def _write(value: JSON, parts: list[str], depth: int) -> None:
+def _write(value: Any, parts: list[str], depth: int) -> None:
     if depth > MAX_DEPTH:
         raise ValueError(f"nested deeper than {MAX_DEPTH} levels")
     if value is None or isinstance(value, bool):

@@ -184,7 +184,7 @@ def _check(entries: tuple[FileEntry, ...]) -> None:
 
 
 def _check_collisions(path: str, folded: dict[str, str]) -> None:
-    """A name, or one of its folders, may not equal another name under case folding, nor be both file and folder."""
+    """Refuse a name that equals another under case folding, or that is both file and folder."""
     parts = path.split("/")
     for depth in range(1, len(parts) + 1):
         prefix = "/".join(parts[:depth])
