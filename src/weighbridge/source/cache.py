@@ -1,0 +1,181 @@
+"""The hub client's cache on this machine: which folders are snapshots, and where their links may lead.
+
+The layout (huggingface_hub, "Understand caching"): `models--org--name/` holds `blobs/<etag>`, with the
+content, `refs/<name>`, each a file with a commit in it, and `snapshots/<commit>/…`, whose entries are
+relative links into that same `blobs`. The etag is the SHA-256 of a large file and the git blob id of a
+small one, so a blob's name is also what the hub announced for it.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from weighbridge.core.digest import Digest
+from weighbridge.core.errors import NotFound, Unreadable
+
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+_BLOB = re.compile(rb"[0-9a-f]{40}|[0-9a-f]{64}")
+_REPO = "models--"
+_MAX_REF = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A folder in a cache; `depth` 0 is `snapshots/<commit>` itself, 1 a folder in it, and so on."""
+
+    repository: str
+    commit: str
+    depth: int
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class CachedModel:
+    """One snapshot in a cache; `refs` are the branch and tag names that lead to it."""
+
+    repository: str
+    commit: str
+    path: Path
+    refs: tuple[str, ...] = ()
+
+
+def recognise(path: Path) -> Place | None:
+    """Tell whether `path`, absolute and free of links, is a snapshot of a cache or a folder in one."""
+    parts = path.parts
+    for index in range(len(parts) - 1, 1, -1):
+        if (
+            _COMMIT.fullmatch(parts[index])
+            and parts[index - 1] == "snapshots"
+            and parts[index - 2].startswith(_REPO)
+        ):
+            return Place(_repository(parts[index - 2]), parts[index], len(parts) - 1 - index)
+    return None
+
+
+def blob_of_link(target: bytes, depth: int) -> bytes | None:
+    """Return the blob's name when `target` is exactly the link a snapshot may hold `depth` folders down."""
+    prefix = b"../" * (depth + 2) + b"blobs/"
+    name = target.removeprefix(prefix)
+    return name if target.startswith(prefix) and _BLOB.fullmatch(name) else None
+
+
+def announced_by(blob: bytes) -> tuple[Digest, ...]:
+    """Return what the hub announced for a blob, as its name tells; empty for any other name."""
+    if not _BLOB.fullmatch(blob):
+        return ()
+    return (Digest("sha256" if len(blob) == 64 else "sha1", blob.decode()),)
+
+
+def announced_by_place(path: Path) -> tuple[Digest, ...]:
+    """Return what was announced for `path` when it lies in a cache's `blobs`."""
+    if path.parent.name != "blobs" or not path.parent.parent.name.startswith(_REPO):
+        return ()
+    return announced_by(os.fsencode(path.name))
+
+
+def chosen_snapshot(path: Path) -> Path | None:
+    """Return the snapshot to read when `path` is a whole `models--org--name` folder, else None.
+
+    That is the one `refs/main` names, or the only one there is. Raises NotFound when neither helps.
+    """
+    if not path.name.startswith(_REPO) or not (path / "snapshots").is_dir():
+        return None
+    found = _snapshots(path)
+    main = [model for model in found if "main" in model.refs]
+    if len(main) == 1:
+        return main[0].path
+    if len(found) == 1:
+        return found[0].path
+    raise NotFound(
+        f"{path} holds {len(found)} revisions and none of them is `main`",
+        cause="a model is one revision of a repository",
+        remedy="give one of them: " + (", ".join(str(model.path) for model in found[:5]) or "there is none"),
+    )
+
+
+def cached_models(root: Path) -> list[CachedModel]:
+    """List the snapshots in a cache, sorted; an absent cache has none, an unreadable one is Unreadable."""
+    models: list[CachedModel] = []
+    for name in _names(root):
+        if name.startswith(_REPO):
+            models += _snapshots(root / name)
+    return sorted(models)
+
+
+def default_cache(environment: Mapping[str, str]) -> Path | None:
+    """Return where the hub client keeps its cache, by its own variables; None when nothing says where.
+
+    In the client's order: HF_HUB_CACHE, HUGGINGFACE_HUB_CACHE, HF_HOME, XDG_CACHE_HOME, HOME.
+    """
+    for variable, below in (
+        ("HF_HUB_CACHE", ""),
+        ("HUGGINGFACE_HUB_CACHE", ""),
+        ("HF_HOME", "hub"),
+        ("XDG_CACHE_HOME", "huggingface/hub"),
+        ("HOME", ".cache/huggingface/hub"),
+    ):
+        if value := environment.get(variable):
+            home = environment.get("HOME", "")
+            start = Path(home, value[2:]) if value.startswith("~/") and home else Path(value)
+            return start / below
+    return None
+
+
+def _repository(folder: str) -> str:
+    return folder.removeprefix(_REPO).replace("--", "/")
+
+
+def _snapshots(folder: Path) -> list[CachedModel]:
+    refs: dict[str, list[str]] = {}
+    for name, commit in _refs(folder / "refs", ""):
+        refs.setdefault(commit, []).append(name)
+    return [
+        CachedModel(
+            _repository(folder.name),
+            commit,
+            folder / "snapshots" / commit,
+            tuple(sorted(refs.get(commit, ()))),
+        )
+        for commit in _names(folder / "snapshots")
+        if _COMMIT.fullmatch(commit)
+    ]
+
+
+def _refs(folder: Path, prefix: str) -> list[tuple[str, str]]:
+    """Read `refs/**`: names may hold slashes (`refs/pr/1`); what is no commit in a file is not a ref."""
+    found: list[tuple[str, str]] = []
+    for name in _names(folder):
+        path = folder / name
+        if path.is_symlink():
+            continue
+        if path.is_dir():
+            found += _refs(path, f"{prefix}{name}/") if prefix.count("/") < 8 else []
+        elif path.is_file():
+            try:
+                with path.open("rb") as stream:
+                    text = stream.read(_MAX_REF).decode("ascii", "replace").strip()
+            except OSError as error:
+                raise _problem(path, error) from error
+            if _COMMIT.fullmatch(text):
+                found.append((prefix + name, text))
+    return found
+
+
+def _names(folder: Path) -> list[str]:
+    try:
+        return sorted(path.name for path in folder.iterdir())
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as error:
+        raise _problem(folder, error) from error
+
+
+def _problem(path: Path, error: OSError) -> Unreadable:
+    return Unreadable(
+        f"{path} could not be read",
+        cause=error.strerror or str(error),
+        remedy="give this user permission to read the cache, or name another folder",
+    )

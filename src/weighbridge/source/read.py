@@ -1,0 +1,189 @@
+"""Read a tree once: the manifest, the chunk table, and the bytes kept on the way if a store is given."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+from blake3 import blake3
+
+from weighbridge.core.digest import Digest
+from weighbridge.core.errors import OutOfBudget, Unreadable, VerificationFailed
+from weighbridge.core.manifest import CHUNK_SIZE, ChunkTable, FileChunks, FileEntry, Manifest, check_path
+from weighbridge.source.tree import Tree, TreeFile
+from weighbridge.store.ports import Blobs
+
+READ_SIZE = 1024 * 1024
+MAX_BYTES = 1 << 40
+"""One tebibyte a tree: more is asked for by name (`max_bytes`), so that a sparse file cannot cost a day."""
+RESERVE = 64 * 1024 * 1024
+"""Bytes left free on the store's disk, so that records and the log can still be written."""
+
+Progress = Callable[[int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class FileRead:
+    """What one reading of one file established."""
+
+    entry: FileEntry
+    chunks: FileChunks
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """What one reading of a tree established: the identity, and the chunk digests beside it."""
+
+    manifest: Manifest
+    chunks: ChunkTable
+
+
+def read_tree(
+    tree: Tree, blobs: Blobs | None = None, *, progress: Progress | None = None, max_bytes: int = MAX_BYTES
+) -> Snapshot:
+    """Read every file of `tree` once, in blocks of 1 MiB; keep the bytes in `blobs` when it is given.
+
+    `progress` is called with the bytes read since it was last called. Raises OutOfBudget before reading
+    when the tree is larger than `max_bytes` or than the store has room for, VerificationFailed
+    (`source.announced`) when a file is not what was announced for it, Unreadable when it cannot be read
+    or changed meanwhile, BadManifest when the tree can have no identity.
+    """
+    files = tree.files()
+    # The manifest's own rules first, with sizes as listed: a tree that cannot have an identity costs no reading.
+    nothing = Digest.of(b"")
+    Manifest.of(FileEntry(file.path, file.size, nothing) for file in files)
+    _check_budget(files, blobs, max_bytes)
+    reads = [read_file(file, blobs, progress=progress) for file in files]
+    tree.settle()
+    return Snapshot(
+        Manifest.of(read.entry for read in reads), ChunkTable(tuple(read.chunks for read in reads))
+    )
+
+
+def read_file(file: TreeFile, blobs: Blobs | None = None, *, progress: Progress | None = None) -> FileRead:
+    """Read one file once; errors as for `read_tree`."""
+    check_path(file.path)
+    reading = _Reading(file, progress)
+    announced = next((digest for digest in file.announced if digest.algorithm == "sha256"), None)
+    if blobs is None:
+        hasher = hashlib.sha256()
+        for block in reading.blocks():
+            hasher.update(block)
+        digest = Digest("sha256", hasher.hexdigest())
+        if announced is not None and digest != announced:
+            raise _not_announced(file.path, str(announced), str(digest))
+    else:
+        try:
+            digest = blobs.put(reading.blocks(), expected=announced)
+        except VerificationFailed as error:
+            if error.check != "blob.digest":
+                raise
+            raise _not_announced(file.path, str(announced), "other bytes") from error
+    return FileRead(FileEntry(file.path, file.size, digest), reading.chunks())
+
+
+class _Reading:
+    """One pass over one file: blocks go out, BLAKE3 (and the git blob id when announced) stay here."""
+
+    def __init__(self, file: TreeFile, progress: Progress | None) -> None:
+        self.file = file
+        self.progress = progress
+        self.whole = blake3()
+        self.parts: list[str] = []
+        self.git = next((digest for digest in file.announced if digest.algorithm == "sha1"), None)
+
+    def blocks(self) -> Iterator[bytes]:
+        """Yield the bytes; the last step checks size, git blob id and that the file is still the same.
+
+        These checks run before the consumer sees the end, so that a store keeps nothing that fails them.
+        """
+        git = hashlib.sha1(b"blob %d\0" % self.file.size, usedforsecurity=False)
+        part, filled, done = blake3(), 0, 0
+        with self.file.open() as stream:
+            while block := self._read(stream.read, min(READ_SIZE, CHUNK_SIZE - filled)):
+                done += len(block)
+                if done > self.file.size:
+                    raise _size_problem(self.file, f"more than {self.file.size} bytes")
+                self.whole.update(block)
+                part.update(block)
+                if self.git is not None:
+                    git.update(block)
+                filled += len(block)
+                if filled == CHUNK_SIZE:
+                    self.parts.append(part.hexdigest())
+                    part, filled = blake3(), 0
+                yield block
+                if self.progress is not None:
+                    self.progress(len(block))
+            if done != self.file.size:
+                raise _size_problem(self.file, f"{done} bytes")
+            if filled:
+                self.parts.append(part.hexdigest())
+            if self.git is not None and git.hexdigest() != self.git.hex:
+                raise _not_announced(
+                    self.file.path, f"git blob {self.git.hex}", f"git blob {git.hexdigest()}"
+                )
+            if self.file.settle is not None:
+                self.file.settle(stream)
+
+    def chunks(self) -> FileChunks:
+        """Return the BLAKE3 digests of the finished pass."""
+        return FileChunks(self.file.path, self.whole.hexdigest(), tuple(self.parts))
+
+    def _read(self, read: Callable[[int], bytes], size: int) -> bytes:
+        try:
+            return read(size)
+        except OSError as error:
+            raise Unreadable(
+                f"{self.file.path!r} could not be read to its end",
+                cause=error.strerror or str(error),
+                remedy="check the disk or the mount it lies on, then run the command again",
+            ) from error
+
+
+def _check_budget(files: Sequence[TreeFile], blobs: Blobs | None, max_bytes: int) -> None:
+    total = sum(file.size for file in files)
+    if total > max_bytes:
+        largest = max(files, key=lambda file: file.size)
+        raise OutOfBudget(
+            f"this model is larger than the limit: {total} of at most {max_bytes} bytes",
+            cause=f"the largest file is {largest.path!r} with {largest.size} bytes; a sparse file counts in full",
+            remedy="leave out what does not belong to the model, or raise the limit",
+            check="source.size",
+        )
+    free = blobs.free() if blobs is not None else None
+    if blobs is None or free is None:
+        return
+    needed = sum(file.size for file in files if not _kept(file, blobs))
+    if needed > free - RESERVE:
+        raise OutOfBudget(
+            f"there is no room to keep this model: {needed} bytes needed, {max(free - RESERVE, 0)} free",
+            cause="every byte is copied before anything looks at it; a sparse file counts in full",
+            remedy="free some space, or use a registry on a larger disk; nothing was written",
+            check="source.space",
+        )
+
+
+def _kept(file: TreeFile, blobs: Blobs) -> bool:
+    return any(digest.algorithm == "sha256" and blobs.has(digest) for digest in file.announced)
+
+
+def _not_announced(path: str, expected: str, found: str) -> VerificationFailed:
+    return VerificationFailed(
+        f"{path!r} is not the file that was announced",
+        cause=f"announced {expected}, received {found}",
+        remedy="fetch it again; if it happens twice, do not use this source and tell its owner",
+        check="source.announced",
+    )
+
+
+def _size_problem(file: TreeFile, found: str) -> VerificationFailed | Unreadable:
+    if file.announced:
+        return _not_announced(file.path, f"{file.size} bytes", found)
+    return Unreadable(
+        f"{file.path!r} changed while it was read",
+        cause=f"it was listed with {file.size} bytes and gave {found}",
+        remedy="wait until nothing writes to it any more, then run the command again",
+        check="source.changed",
+    )

@@ -1,0 +1,55 @@
+"""What a source gives: the files of one model, before anybody has read them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import BinaryIO, Protocol
+
+from weighbridge.core.digest import Digest
+
+
+@dataclass(frozen=True, slots=True)
+class TreeFile:
+    """One file of a tree: relative path with '/', size in bytes as listed, and how to open it.
+
+    `announced` are digests that somebody else gave for it: `sha256:` of the content, or `sha1:` of the
+    git blob (the hash of "blob SIZE NUL" and the content). They are compared, never believed.
+    """
+
+    path: str
+    size: int
+    opener: Callable[[], BinaryIO] = field(repr=False, compare=False)
+    announced: tuple[Digest, ...] = ()
+    settle: Callable[[BinaryIO], None] | None = field(default=None, repr=False, compare=False)
+    """Called with the stream after its last byte; raises Unreadable when the file is no longer the one listed."""
+
+    def open(self) -> BinaryIO:
+        """Open for one reading from start to end; raises Unreadable, BadManifest or NotFound."""
+        return self.opener()
+
+
+class Tree(Protocol):
+    """The files of one model, listed once. Close it when done."""
+
+    @property
+    def model_hint(self) -> str:
+        """What to call the model in messages: a folder's name, a repository. Never an identity."""
+        ...
+
+    @property
+    def origin(self) -> Mapping[str, str]:
+        """Facts about where it came from, by the source itself: `scheme`, and what that scheme knows."""
+        ...
+
+    def files(self) -> Sequence[TreeFile]:
+        """Return the files, in the order of the manifest, excluded ones left out."""
+        ...
+
+    def settle(self) -> None:
+        """Look again, after the last file was read; raises Unreadable when the tree is no longer as listed."""
+        ...
+
+    def close(self) -> None:
+        """Release what the tree holds open."""
+        ...
