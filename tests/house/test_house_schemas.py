@@ -100,8 +100,8 @@ def decisions():
     digests = {"floor": str(SHA), "policy": "", "engine": "regorus 0.13.0", "authority": str(SHA)}
     digests |= {"ruleset": str(SHA), "evidence": str(SHA), "manifest": str(MODEL)}
     checks = tuple(Check(f"floor.{o.value}", o, "this", "that", str(SHA), "do so") for o in Outcome)
-    blocked = Decision(False, Mode.ENFORCE, True, checks, digests, NOW, warnings=("soon",)).to_json()  # noqa: FBT003
-    allowed = Decision(True, Mode.OBSERVE, False, (), {}, NOW, action="admit").to_json()  # noqa: FBT003
+    blocked = Decision(False, Mode.ENFORCE, True, checks, digests, NOW, warnings=("soon",)).to_json()
+    allowed = Decision(True, Mode.OBSERVE, False, (), {}, NOW, action="admit").to_json()
     proof = Receipt(7, {"rootHash": "x"}, Assurance.WITNESSED).to_json()
     return [blocked, allowed, allowed | {"receipt": proof}, allowed | {"receipt": None}]
 
