@@ -1,0 +1,474 @@
+"""Read zip archives strictly: both directories compared, every byte accounted for, members unpacked within a budget.
+
+Source: PKWARE APPNOTE.TXT 6.3.10, sections 4.3 to 4.5. Loaders differ in what they forgive (bytes before
+the first member, a name that differs between the two headers, a wrong checksum, an encryption flag); a
+file that two readers could read differently is listed here as an anomaly and never read silently.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import BinaryIO
+
+from weighbridge.core.errors import Unreadable
+from weighbridge.formats.limits import DEFAULT_LIMITS, Budget, Limits
+
+STORED = 0
+DEFLATED = 8
+ENCRYPTED = 0x0001
+DESCRIPTOR = 0x0008
+UTF8 = 0x0800
+KNOWN_FLAGS = 0x0006 | DESCRIPTOR | UTF8
+CHUNK = 1024 * 1024
+
+_LOCAL = struct.Struct("<4sHHHHHIIIHH")
+_CENTRAL = struct.Struct("<4sHHHHHHIIIHHHHHII")
+_END = struct.Struct("<4sHHHHIIH")
+_END64 = struct.Struct("<4sQHHIIQQQQ")
+_LOCATOR = struct.Struct("<4sIQI")
+_MAX_COMMENT = 0xFFFF
+_MAX_OFFSET = 2**62
+_MAX_HIDDEN = 1000
+_MAX_DIRECTORY = 256 * 1024 * 1024
+_ZIP64_EXTRA = 0x0001
+_UNICODE_PATH_EXTRA = 0x7075
+
+
+@dataclass(frozen=True, slots=True)
+class Anomaly:
+    """Something a strict archive does not have; `code` is stable, `offset` counts from the archive's start."""
+
+    code: str
+    offset: int
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class ZipMember:
+    """One member; [header_offset, end) covers its local header, data and data descriptor.
+
+    `hidden` marks a member found between the others that the central directory does not list.
+    """
+
+    name: str
+    header_offset: int
+    data_offset: int
+    compressed_size: int
+    size: int
+    method: int
+    crc: int
+    flags: int
+    end: int
+    hidden: bool = False
+
+    @property
+    def is_folder(self) -> bool:
+        """Whether the member stands for a folder only."""
+        return self.name.endswith("/") and self.size == 0
+
+
+@dataclass(frozen=True, slots=True)
+class ZipArchive:
+    """Members in the order of their headers, what is wrong, and how many bytes have an explanation."""
+
+    members: tuple[ZipMember, ...]
+    anomalies: tuple[Anomaly, ...]
+    explained: int
+
+    def member(self, name: str) -> ZipMember | None:
+        """Return the first member called `name`, or None."""
+        return next((member for member in self.members if member.name == name), None)
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    """One record of the central directory."""
+
+    raw_name: bytes
+    flags: int
+    method: int
+    crc: int
+    compressed_size: int
+    size: int
+    header_offset: int
+    mode: int
+    position: int
+
+    @property
+    def name(self) -> str:
+        codec = "utf-8" if self.flags & UTF8 else "cp437"
+        return self.raw_name.decode(codec, "backslashreplace")
+
+
+@dataclass(frozen=True, slots=True)
+class _Directory:
+    """Where the central directory lies, after the end records were read."""
+
+    start: int
+    size: int
+    count: int
+    shift: int
+    tail: int
+    """Bytes from the end of the central directory to the end of the file that the end records explain."""
+
+
+@dataclass(slots=True)
+class _Notes:
+    """Collects anomalies, not more of them than anybody reads."""
+
+    found: list[Anomaly] = field(default_factory=list)
+
+    def add(self, code: str, offset: int, message: str) -> None:
+        if len(self.found) < 100:
+            self.found.append(Anomaly(code, offset, message))
+
+
+def read_zip(file: BinaryIO, size: int, limits: Limits = DEFAULT_LIMITS) -> ZipArchive:
+    """Describe the zip archive that `file` (seekable, `size` bytes) is; never raises on its content.
+
+    Raises OSError from `file`, and OutOfBudget when it has more members than `limits` allow.
+    """
+    notes = _Notes()
+    directory = _find_directory(file, size, notes)
+    if directory is None:
+        members = tuple(_carve(file, 0, size, notes))
+        return ZipArchive(
+            members, tuple(notes.found), sum(member.end - member.header_offset for member in members)
+        )
+    Budget(limits).spend_members(directory.count)
+    entries = _entries(file, directory, notes)
+    _check_names(entries, notes)
+    members = _members(file, entries, directory, notes)
+    explained = directory.size + directory.tail
+    explained += sum(member.end - member.header_offset for member in members)
+    for member in members:
+        if member.size > max(member.compressed_size, 1) * limits.max_ratio:
+            notes.add("ratio", member.header_offset, f"{member.name} unpacks to {member.size} bytes from "
+                                                     f"{member.compressed_size}")  # fmt: skip
+    return ZipArchive(members, tuple(notes.found), min(explained, size))
+
+
+def _at(file: BinaryIO, offset: int, count: int) -> bytes:
+    if not 0 <= offset <= _MAX_OFFSET:
+        return b""
+    file.seek(offset)
+    return file.read(count)
+
+
+def _find_directory(file: BinaryIO, size: int, notes: _Notes) -> _Directory | None:
+    """Read the end of central directory record(s), sections 4.3.14 to 4.3.16."""
+    tail_start = max(0, size - _END.size - _MAX_COMMENT)
+    tail = _at(file, tail_start, size - tail_start)
+    found = tail.rfind(b"PK\x05\x06")
+    if found < 0 or len(tail) - found < _END.size:
+        notes.add("no-end", size, "there is no end of central directory record")
+        return None
+    end = tail_start + found
+    _, disk, start_disk, here, count, cd_size, cd_start, comment = _END.unpack_from(tail, found)
+    if end + _END.size + comment != size:
+        notes.add("trailing", end + _END.size + comment, "the archive does not end where its end record says")
+    _check_second_end(tail, found, tail_start, notes)
+    boundary = end
+    plain = (disk, start_disk, here, count, cd_size, cd_start)
+    locator = _at(file, end - _LOCATOR.size, _LOCATOR.size)
+    if locator[:4] == b"PK\x06\x07":
+        boundary = int(_LOCATOR.unpack(locator)[2])
+        wide = _wide_end(file, boundary, end, plain, notes)
+        if wide is None:
+            return None
+        plain = wide
+    disk, start_disk, here, count, cd_size, cd_start = plain
+    if disk or start_disk or here != count:
+        notes.add("disks", end, "the archive claims to span several disks")
+    shift = boundary - cd_size - cd_start
+    if shift:
+        notes.add("prefix", 0, f"the central directory lies {shift} bytes from where the end record says")
+    if cd_start + shift < 0:
+        notes.add("directory", end, "the central directory would begin before the file")
+        return None
+    return _Directory(
+        cd_start + shift, cd_size, count, shift, min(size, end + _END.size + comment) - boundary
+    )
+
+
+_Sizes = tuple[int, int, int, int, int, int]
+
+
+def _wide_end(file: BinaryIO, boundary: int, end: int, plain: _Sizes, notes: _Notes) -> _Sizes | None:
+    """Read the zip64 end record, section 4.3.14; the plain record must say the same or hold its maximum."""
+    record = _at(file, boundary, _END64.size)
+    if len(record) < _END64.size or record[:4] != b"PK\x06\x06":
+        notes.add("end64", max(boundary, 0), "the zip64 end record is missing")
+        return None
+    length = int.from_bytes(record[4:12], "little")
+    row = _END64.unpack(record)
+    wide: _Sizes = (row[4], row[5], row[6], row[7], row[8], row[9])
+    maxima = (0xFFFF, 0xFFFF, 0xFFFF, 0xFFFF, 0xFFFFFFFF, 0xFFFFFFFF)
+    if any(narrow not in (broad, top) for narrow, broad, top in zip(plain, wide, maxima, strict=True)):
+        notes.add("end64", boundary, "the zip64 end record contradicts the plain one")
+    if boundary + 12 + length + _LOCATOR.size != end:
+        notes.add("end64", boundary, "there are unexplained bytes around the zip64 end record")
+    return wide
+
+
+def _check_second_end(tail: bytes, found: int, tail_start: int, notes: _Notes) -> None:
+    """Note another end record that would also be consistent: two readers could pick differently."""
+    other = tail.find(b"PK\x05\x06")
+    while 0 <= other < found:
+        if len(tail) - other >= _END.size:
+            comment = int.from_bytes(tail[other + 20 : other + 22], "little")
+            if other + _END.size + comment == len(tail):
+                notes.add("second-end", tail_start + other, "two end records both fit the file")
+        other = tail.find(b"PK\x05\x06", other + 1)
+
+
+def _entries(file: BinaryIO, directory: _Directory, notes: _Notes) -> list[_Entry]:
+    """Read the central directory, section 4.3.12."""
+    data = _at(file, directory.start, min(directory.size, _MAX_DIRECTORY))
+    entries: list[_Entry] = []
+    pos = 0
+    while pos < len(data) and len(entries) <= directory.count:
+        if len(data) - pos < _CENTRAL.size or data[pos : pos + 4] != b"PK\x01\x02":
+            notes.add("directory", directory.start + pos, "a record of the central directory is damaged")
+            break
+        row = _CENTRAL.unpack_from(data, pos)
+        flags, method, crc, packed, size = row[3], row[4], row[7], row[8], row[9]
+        name_size, extra_size, comment_size = row[10], row[11], row[12]
+        begin = pos + _CENTRAL.size
+        stop = begin + name_size + extra_size + comment_size
+        if stop > len(data):
+            notes.add("directory", directory.start + pos, "a record of the central directory is cut off")
+            break
+        extra = data[begin + name_size : begin + name_size + extra_size]
+        size, packed, offset = _widened(extra, (size, packed, row[16]), directory.start + pos, notes)
+        entries.append(
+            _Entry(data[begin : begin + name_size], flags, method, crc, packed, size,
+                   offset + directory.shift, row[15] >> 16, directory.start + pos)
+        )  # fmt: skip
+        pos = stop
+    if len(entries) != directory.count or len(data) != directory.size:
+        notes.add(
+            "directory", directory.start, f"{directory.count} members are announced, {len(entries)} listed"
+        )
+    return entries
+
+
+def _widened(
+    extra: bytes, values: tuple[int, int, int], position: int, notes: _Notes
+) -> tuple[int, int, int]:
+    """Replace size, compressed size and offset by their zip64 values where they say so, section 4.5.3."""
+    pos = 0
+    wide = b""
+    while pos + 4 <= len(extra):
+        kind, length = struct.unpack_from("<HH", extra, pos)
+        body = extra[pos + 4 : pos + 4 + length]
+        if len(body) < length:
+            notes.add("extra", position, "an extra field is longer than its header")
+        if kind == _ZIP64_EXTRA:
+            wide = body
+        elif kind == _UNICODE_PATH_EXTRA:
+            notes.add("second-name", position, "an extra field gives the member a second name")
+        pos += 4 + length
+    result: list[int] = []
+    for value in values:
+        if value == 0xFFFFFFFF and len(wide) >= 8:
+            result.append(int.from_bytes(wide[:8], "little"))
+            wide = wide[8:]
+        else:
+            result.append(value)
+    return result[0], result[1], result[2]
+
+
+def _check_names(entries: list[_Entry], notes: _Notes) -> None:
+    seen: set[str] = set()
+    for entry in entries:
+        name = entry.name
+        key = name.casefold()
+        if key in seen:
+            notes.add("duplicate", entry.position, f"two members are called {name!r}")
+        seen.add(key)
+        parts = name.rstrip("/").split("/")
+        if "\\" in name or ":" in parts[0] or any(part in ("", ".", "..") for part in parts):
+            notes.add(
+                "name", entry.position, f"the member name {name!r} leads out of the archive, or is ambiguous"
+            )
+        if any(ord(char) < 32 or ord(char) == 127 for char in name):
+            notes.add("name", entry.position, f"the member name {name!r} holds control characters")
+        if entry.mode & 0xF000 == 0xA000:
+            notes.add("link", entry.position, f"{name!r} is a link")
+        if entry.flags & ENCRYPTED:
+            notes.add("encrypted", entry.position, f"{name!r} is marked as encrypted")
+        if entry.flags & ~(KNOWN_FLAGS | ENCRYPTED):
+            notes.add("flags", entry.position, f"{name!r} carries unusual flags (0x{entry.flags:04x})")
+        if entry.method not in (STORED, DEFLATED):
+            notes.add(
+                "method", entry.position, f"{name!r} is packed by method {entry.method}, which is not read"
+            )
+
+
+def _members(
+    file: BinaryIO, entries: list[_Entry], directory: _Directory, notes: _Notes
+) -> tuple[ZipMember, ...]:
+    """Compare each local header with its record and walk over the file: gaps and overlaps are noted."""
+    members: list[ZipMember] = []
+    position = 0
+    ordered = sorted(entries, key=lambda entry: entry.header_offset)
+    for index, entry in enumerate(ordered):
+        following = ordered[index + 1].header_offset if index + 1 < len(ordered) else directory.start
+        if entry.header_offset > position:
+            code = "gap" if members else "prefix"
+            notes.add(code, position, f"{entry.header_offset - position} bytes belong to no member")
+            members.extend(_carve(file, position, entry.header_offset, notes))
+        elif entry.header_offset < position:
+            notes.add("overlap", entry.header_offset, f"{entry.name!r} overlaps another member")
+        member = _member(file, entry, following, notes)
+        if member is not None:
+            members.append(member)
+            position = max(position, member.end)
+    if position < directory.start:
+        notes.add("gap", position, f"{directory.start - position} bytes belong to no member")
+        members.extend(_carve(file, position, directory.start, notes))
+    elif position > directory.start:
+        notes.add("overlap", directory.start, "a member reaches into the central directory")
+    return tuple(members)
+
+
+def _member(file: BinaryIO, entry: _Entry, following: int, notes: _Notes) -> ZipMember | None:
+    local = _local(file, entry.header_offset)
+    if local is None:
+        notes.add("local", entry.header_offset, f"there is no local header for {entry.name!r}")
+        return None
+    raw_name, flags, method, crc, packed, size, data_offset = local
+    end = data_offset + entry.compressed_size
+    same = (raw_name, flags, method) == (entry.raw_name, entry.flags, entry.method)
+    if not same or (crc, packed, size) not in (
+        (entry.crc, entry.compressed_size, entry.size),
+        (0, 0, 0) if flags & DESCRIPTOR else (entry.crc, entry.compressed_size, entry.size),
+    ):
+        notes.add("mismatch", entry.header_offset, f"the two headers of {entry.name!r} disagree")
+    if flags & DESCRIPTOR:
+        end = _descriptor(file, entry, end, following, notes)
+    return ZipMember(
+        entry.name, entry.header_offset, data_offset, entry.compressed_size, entry.size,
+        entry.method, entry.crc, entry.flags, end,
+    )  # fmt: skip
+
+
+def _local(file: BinaryIO, offset: int) -> tuple[bytes, int, int, int, int, int, int] | None:
+    """Read a local header, section 4.3.7: name, flags, method, crc, compressed size, size, data offset."""
+    header = _at(file, offset, _LOCAL.size)
+    if len(header) < _LOCAL.size or header[:4] != b"PK\x03\x04":
+        return None
+    row = _LOCAL.unpack(header)
+    body = file.read(row[9] + row[10])
+    if len(body) < row[9] + row[10]:
+        return None
+    size, packed, _ = _widened(body[row[9] :], (row[8], row[7], 0), offset, _Notes())
+    return body[: row[9]], row[2], row[3], row[6], packed, size, offset + _LOCAL.size + len(body)
+
+
+def _descriptor(file: BinaryIO, entry: _Entry, end: int, following: int, notes: _Notes) -> int:
+    """Check the data descriptor after the data, section 4.3.9: optional signature, 32 or 64 bit sizes."""
+    body = _at(file, end, min(24, max(0, following - end)))
+    for signature in (b"PK\x07\x08", b""):
+        for form in ("<III", "<IQQ"):
+            expected = signature + _packed(form, entry)
+            if body.startswith(expected) and end + len(expected) == following:
+                return following
+    notes.add("descriptor", end, f"the data descriptor of {entry.name!r} is missing or wrong")
+    return end
+
+
+def _packed(form: str, entry: _Entry) -> bytes:
+    try:
+        return struct.pack(form, entry.crc, entry.compressed_size, entry.size)
+    except struct.error:
+        return b"\xff" * 32
+
+
+def _carve(file: BinaryIO, start: int, end: int, notes: _Notes) -> Iterator[ZipMember]:
+    """Find members in [start, end) that the central directory does not list, so that they are judged as well."""
+    for _ in range(_MAX_HIDDEN):
+        local = _local(file, start)
+        if local is None:
+            return
+        raw_name, flags, method, crc, packed, size, data_offset = local
+        if data_offset + packed > end:
+            return
+        name = raw_name.decode("utf-8", "backslashreplace")
+        notes.add("hidden", start, f"the member {name!r} is not listed in the central directory")
+        yield ZipMember(
+            name, start, data_offset, packed, size, method, crc, flags, data_offset + packed, hidden=True
+        )
+        start = data_offset + packed
+
+
+def stream_member(file: BinaryIO, member: ZipMember, budget: Budget) -> Iterator[bytes]:
+    """Yield the unpacked bytes of `member`; raises Unreadable when data, size or checksum are wrong.
+
+    Memory stays below two mebibytes. Raises OutOfBudget when `budget` is spent.
+    """
+    if member.method not in (STORED, DEFLATED):
+        raise _damaged(member, f"packing method {member.method} is not read", "archive.method")
+    crc = 0
+    count = 0
+    chunks = _stored(file, member) if member.method == STORED else _inflated(file, member)
+    for chunk in chunks:
+        count += len(chunk)
+        if count > member.size:
+            raise _damaged(member, "it unpacks to more than its header says", "archive.size")
+        budget.spend_unpacked(len(chunk))
+        crc = zlib.crc32(chunk, crc)
+        yield chunk
+    if count != member.size:
+        raise _damaged(member, "it unpacks to less than its header says", "archive.size")
+    if crc != member.crc:
+        raise _damaged(member, "its checksum does not fit", "archive.crc")
+
+
+def read_member(file: BinaryIO, member: ZipMember, budget: Budget) -> bytes:
+    """Return the unpacked bytes of `member`; errors as for `stream_member`."""
+    budget.check_memory(member.size)
+    return b"".join(stream_member(file, member, budget))
+
+
+def _stored(file: BinaryIO, member: ZipMember) -> Iterator[bytes]:
+    left = member.compressed_size
+    position = member.data_offset
+    while left:
+        chunk = _at(file, position, min(CHUNK, left))
+        if not chunk:
+            raise _damaged(member, "the file ends inside it", "archive.data")
+        left -= len(chunk)
+        position += len(chunk)
+        yield chunk
+
+
+def _inflated(file: BinaryIO, member: ZipMember) -> Iterator[bytes]:
+    engine = zlib.decompressobj(-15)
+    try:
+        for packed in _stored(file, member):
+            data = packed
+            while data:
+                if engine.eof:
+                    raise _damaged(member, "bytes follow its packed data", "archive.data")
+                yield engine.decompress(data, CHUNK)
+                data = engine.unconsumed_tail or engine.unused_data
+        while not engine.eof and (rest := engine.decompress(b"", CHUNK)):
+            yield rest
+    except zlib.error as error:
+        raise _damaged(member, "its packed data is damaged", "archive.data") from error
+    if not engine.eof:
+        raise _damaged(member, "its packed data is cut off", "archive.data")
+
+
+def _damaged(member: ZipMember, cause: str, check: str) -> Unreadable:
+    return Unreadable(
+        f"the member {member.name!r} cannot be read",
+        cause=cause,
+        remedy="fetch the file again, or have it written anew by its author",
+        check=check,
+    )
