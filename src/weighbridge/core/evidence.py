@@ -65,6 +65,17 @@ class ClaimFact:
     parents: tuple[Digest, ...] = ()
     detail: Mapping[str, JSON] = field(default_factory=dict)
 
+    @property
+    def verified(self) -> bool:
+        """Whether this may be believed: passed, and its own proof says the same named identity signed it."""
+        return (
+            self.outcome is Outcome.PASS
+            and self.proof is not None
+            and self.proof.bundle == self.bundle
+            and self.proof.signer == self.signer
+            and self.proof.signer.name != ""
+        )
+
     def to_json(self) -> dict[str, JSON]:
         """Return the fact as JSON."""
         return {

@@ -79,3 +79,4 @@ class Role(StrEnum):
     RECORD = "record"
     REVOKE = "revoke"
     WAIVE = "waive"
+    POLICY = "policy"

@@ -1,0 +1,115 @@
+"""Settings: from the command line, the environment and the user's own weighbridge.toml; each knows its origin.
+
+Order: command line, then environment, then `weighbridge.toml` in the configuration home
+(`WEIGHBRIDGE_CONFIG_HOME`, else `$XDG_CONFIG_HOME/weighbridge`, else `~/.config/weighbridge`), then the
+default. No file in the working directory, and none at or below a model, is ever read.
+"""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from weighbridge.core.errors import BadSetting
+
+FILE = "weighbridge.toml"
+LIMIT = 1024 * 1024
+
+SETTINGS: Mapping[str, tuple[type, str, Any]] = {
+    # key: (type, environment variable, default)
+    "registry": (str, "WEIGHBRIDGE_HOME", ".weighbridge"),
+    "project": (str, "WEIGHBRIDGE_PROJECT", "default"),
+    "actor": (str, "WEIGHBRIDGE_ACTOR", ""),
+    "offline": (bool, "WEIGHBRIDGE_OFFLINE", False),
+    "hub_endpoint": (str, "HF_ENDPOINT", ""),
+    "lock_seconds": (int, "WEIGHBRIDGE_LOCK_SECONDS", 30),
+    "admission_hours": (int, "WEIGHBRIDGE_ADMISSION_HOURS", 24),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    """One setting and where it came from (`default`, `environment NAME`, `file PATH`, `command line`)."""
+
+    value: Any
+    origin: str
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """All settings of one invocation."""
+
+    home: Path
+    values: Mapping[str, Value]
+
+    def __getitem__(self, key: str) -> Any:
+        return self.values[key].value
+
+
+def config_home(environ: Mapping[str, str]) -> Path:
+    """Return the folder of the user's own configuration, root keys and pins."""
+    if chosen := environ.get("WEIGHBRIDGE_CONFIG_HOME"):
+        return Path(chosen).expanduser().absolute()
+    base = environ.get("XDG_CONFIG_HOME") or str(Path(environ.get("HOME", "~")).expanduser() / ".config")
+    return Path(base).absolute() / "weighbridge"
+
+
+def read_config(environ: Mapping[str, str], overrides: Mapping[str, Any] | None = None) -> Config:
+    """Read all settings; `overrides` are from the command line (None means not given). Raises BadSetting."""
+    home = config_home(environ)
+    from_file = _read_file(home / FILE)
+    values: dict[str, Value] = {}
+    for key, (kind, variable, default) in SETTINGS.items():
+        given = (overrides or {}).get(key)
+        if given is not None:
+            values[key] = Value(given, "command line")
+        elif variable in environ and environ[variable]:
+            values[key] = Value(_from_text(key, kind, environ[variable], variable), f"environment {variable}")
+        elif key in from_file:
+            values[key] = Value(_checked(key, kind, from_file[key]), f"file {home / FILE}")
+        else:
+            values[key] = Value(default, "default")
+    return Config(home, values)
+
+
+def _read_file(path: Path) -> dict[str, Any]:
+    try:
+        with path.open("rb") as file:
+            table = tomllib.loads(file.read(LIMIT).decode("utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        raise BadSetting(f"{path} cannot be read", cause=str(error), remedy="mend or remove the file") from error
+    for key in table:
+        if key not in SETTINGS:
+            close = difflib.get_close_matches(key, SETTINGS, n=1)
+            raise BadSetting(
+                f"{path} has an unknown setting {key!r}",
+                remedy=f"did you mean {close[0]!r}?" if close else f"known are {', '.join(SETTINGS)}",
+            )
+    return table
+
+
+def _checked(key: str, kind: type, value: Any) -> Any:
+    if type(value) is not kind:
+        raise BadSetting(f"the setting {key!r} must be of type {kind.__name__}", cause=f"found {value!r}")
+    return value
+
+
+def _from_text(key: str, kind: type, text: str, variable: str) -> Any:
+    if kind is bool:
+        if text.lower() in ("1", "true", "yes", "on"):
+            return True
+        if text.lower() in ("0", "false", "no", "off"):
+            return False
+        raise BadSetting(f"{variable} must be 1 or 0", cause=f"it is {text!r}")
+    if kind is int:
+        try:
+            return int(text)
+        except ValueError as error:
+            raise BadSetting(f"{variable} must be a whole number", cause=f"it is {text!r}") from error
+    return _checked(key, kind, text)

@@ -1,0 +1,274 @@
+"""Evidence: establishes every fact about one kept model, and refuses to take anybody's word for it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, BinaryIO
+
+import sqlalchemy as sa
+
+from weighbridge.bom.cyclonedx import check_bom
+from weighbridge.claims.chain import walk
+from weighbridge.claims.predicates import Claim, read_claim, role_of, scan as scan_claim, stage_of
+from weighbridge.claims.records import read_event
+from weighbridge.core.canonical import JSON
+from weighbridge.core.clock import parse_rfc3339
+from weighbridge.core.decision import Outcome
+from weighbridge.core.digest import Digest
+from weighbridge.core.errors import NotFound, VerificationFailed, WeighbridgeError
+from weighbridge.core.evidence import (
+    AuthorityFact,
+    BytesFact,
+    ClaimFact,
+    Evidence,
+    Proven,
+    Revocation,
+    ScanFact,
+    Waiver,
+)
+from weighbridge.core.finding import Report
+from weighbridge.core.identity import Identity
+from weighbridge.core.manifest import FileEntry, Manifest
+from weighbridge.core.statement import Statement
+from weighbridge.core.tier import Role, Stage, Status
+from weighbridge.registry import bundles, models
+from weighbridge.registry.outbox import sign, submit
+from weighbridge.registry.wiring import Registry
+from weighbridge.scanner.engine import scan_files
+from weighbridge.store import schema
+from weighbridge.trust.bundle import Bundle
+from weighbridge.trust.verify import verify_bundle, who_signed
+
+MAX_IDENTITIES = 10_000
+DESCRIBING = (Stage.BOM, Stage.SCAN, Stage.EVALUATE, Stage.ADMIT)
+"""Stages that say nothing about descent: gathered for the model itself only."""
+
+
+def gather(registry: Registry, model: models.Model, *, keep_scan: bool = True) -> Evidence:
+    """Establish all facts about `model` now.
+
+    `keep_scan` signs and logs the gate's scan, so that it need not be repeated under the same ruleset;
+    a dry run leaves it out.
+    """
+    manifest = model.manifest
+    problems: list[str] = []
+    if model.status is Status.QUARANTINED:
+        problems.append("the model is in quarantine, because something it descends from was revoked")
+    kept = weigh(registry, manifest)
+    facts = _Facts(registry, manifest)
+    claims = facts.gather()
+    scan = _scan(registry, model, claims, keep=keep_scan) if kept.outcome is Outcome.PASS else None
+    ancestry = walk(manifest.digest, manifest.weights, claims)
+    visited = {manifest.digest, *ancestry.visited} | ({manifest.weights} if manifest.weights else set())
+    return Evidence(
+        manifest=manifest.digest,
+        weights=manifest.weights,
+        project=registry.project,
+        origin=model.origin,
+        authority=_authority(registry, model),
+        bytes=kept,
+        scan=scan,
+        claims=claims,
+        ancestry=ancestry,
+        revocations=revocations(registry, visited),
+        waivers=facts.waivers(),
+        problems=(*problems, *facts.problems),
+    )
+
+
+def weigh(registry: Registry, manifest: Manifest) -> BytesFact:
+    """Read every kept byte again and hold it against the manifest."""
+    for entry in manifest.files:
+        try:
+            if not registry.blobs.verify(entry.sha256):
+                return BytesFact(Outcome.FAIL, f"{entry.path!r} no longer has its digest {entry.sha256.short}")
+        except NotFound:
+            return BytesFact(Outcome.FAIL, f"{entry.path!r} ({entry.sha256.short}) is no longer kept")
+        except WeighbridgeError as error:
+            return BytesFact(Outcome.CANNOT_TELL, f"{entry.path!r} cannot be read: {error.problem}")
+    found = f"{len(manifest.files)} files, {manifest.size} bytes, read again just now"
+    return BytesFact(Outcome.PASS, found, len(manifest.files), manifest.size)
+
+
+def revocations(registry: Registry, identities: Iterable[Digest]) -> tuple[Revocation, ...]:
+    """Return what of `identities` is revoked: by the table, and by every revocation kept about them."""
+    wanted = sorted(set(identities))
+    found: dict[Digest, Revocation] = {}
+    with registry.records.read() as connection:
+        for start in range(0, len(wanted), 500):
+            part = [str(d) for d in wanted[start : start + 500]]
+            query = sa.select(schema.revocation).where(schema.revocation.c.target.in_(part))
+            for row in connection.execute(query).mappings():
+                target = Digest.parse(row["target"])
+                since = parse_rfc3339(row["since"])
+                found[target] = Revocation(target, row["reason"], since, Digest.parse(row["bundle"]))
+    for bundle in bundles.about(registry, wanted):
+        for revocation in _revocations_in(registry, bundle):
+            if revocation.target in wanted:
+                found.setdefault(revocation.target, revocation)
+    return tuple(found[target] for target in sorted(found))
+
+
+def _revocations_in(registry: Registry, bundle: Bundle) -> list[Revocation]:
+    statement = Statement.decode(bundle.envelope.payload)
+    if role_of(statement) is not Role.REVOKE:
+        return []
+    try:
+        event = read_event(statement)
+        proven = _verify(registry, bundle, Role.REVOKE)
+    except VerificationFailed:
+        return []
+    if event is None:
+        return []
+    since, reason = parse_rfc3339(str(event.body["since"])), str(event.body["reason"])
+    return [Revocation(target, reason, since, proven.bundle) for target in event.about]
+
+
+def _verify(registry: Registry, bundle: Bundle, role: Role) -> Proven:
+    return verify_bundle(
+        bundle, authority=registry.authority, project=registry.project, role=role, now=registry.clock.now()
+    ).proven
+
+
+class _Facts:
+    """Walks the kept claims from one model upwards, verifying each bundle as it comes."""
+
+    def __init__(self, registry: Registry, manifest: Manifest) -> None:
+        self.registry = registry
+        self.manifest = manifest
+        self.own = {manifest.digest} | ({manifest.weights} if manifest.weights else set())
+        self.problems: list[str] = []
+        self._waivers: list[Waiver] = []
+
+    def gather(self) -> tuple[ClaimFact, ...]:
+        """Return the facts about the model and about everything its verified claims lead to."""
+        facts: dict[Digest, ClaimFact] = {}
+        seen: set[Digest] = set()
+        frontier = sorted(self.own)
+        while frontier:
+            seen |= set(frontier)
+            if len(seen) > MAX_IDENTITIES:
+                self.problems.append(f"more than {MAX_IDENTITIES} ancestors: out of budget")
+                break
+            reached: set[Digest] = set()
+            for bundle in bundles.about(self.registry, frontier):
+                if bundle.digest in facts:
+                    continue
+                fact = self._fact(bundle)
+                if fact is None:
+                    continue
+                facts[bundle.digest] = fact
+                if fact.outcome is Outcome.PASS:
+                    reached |= set(fact.about) | set(fact.parents)
+            frontier = sorted(reached - seen)
+        return tuple(facts.values())
+
+    def waivers(self) -> tuple[Waiver, ...]:
+        """Return the verified waivers met on the way that are bound to this manifest."""
+        return tuple(self._waivers)
+
+    def _fact(self, bundle: Bundle) -> ClaimFact | None:
+        statement = Statement.decode(bundle.envelope.payload)
+        stage, role = stage_of(statement), role_of(statement)
+        if role is Role.WAIVE:
+            self._note_waiver(bundle, statement)
+        if stage is None or role is None:
+            return None
+        if stage in DESCRIBING and not self.own & set(statement.identities):
+            return None
+        signer = who_signed(bundle, self.registry.authority)
+        try:
+            proven = _verify(self.registry, bundle, role)
+            claim = read_claim(statement)
+            assert claim is not None  # its stage is one of ours
+            detail = self._detail(stage, claim, statement)
+        except VerificationFailed as error:
+            reason = f"{error.problem}: {error.cause}" if error.cause else error.problem
+            return ClaimFact(
+                stage, Outcome.FAIL, statement.identities, signer, bundle.digest, reason, error.check
+            )
+        parents = tuple(parent.digest for parent in claim.parents)
+        return ClaimFact(
+            stage, Outcome.PASS, claim.about, proven.signer, bundle.digest,
+            proof=proven, parents=parents, detail=detail,
+        )  # fmt: skip
+
+    def _detail(self, stage: Stage, claim: Claim, statement: Statement) -> dict[str, JSON]:
+        """Return what policies may ask of a claim; a BOM is first held against the manifest."""
+        if stage is Stage.SCAN:
+            report: Any = statement.predicate["report"]
+            return {"ruleset": report["ruleset"]["digest"]}
+        if stage is not Stage.BOM:
+            return dict(claim.detail)
+        check_bom(dict(statement.predicate), self.manifest)
+        return {**claim.detail, "bound": True}
+
+    def _note_waiver(self, bundle: Bundle, statement: Statement) -> None:
+        try:
+            event = read_event(statement)
+            proven = _verify(self.registry, bundle, Role.WAIVE)
+        except VerificationFailed:
+            return
+        if event is None or self.manifest.digest not in event.about:
+            return
+        body = event.body
+        self._waivers.append(
+            Waiver(
+                rule=str(body["rule"]),
+                fingerprint=str(body["fingerprint"]),
+                manifest=self.manifest.digest,
+                reason=str(body["reason"]),
+                signer=proven.signer,
+                expires=parse_rfc3339(str(body["expires"])),
+                bundle=bundle.digest,
+            )
+        )
+
+
+def _scan(
+    registry: Registry, model: models.Model, claims: tuple[ClaimFact, ...], *, keep: bool
+) -> ScanFact:
+    """Scan the kept bytes now, under the rules of now; sign and log the report once per ruleset."""
+    report = scan(registry, model)
+    rules = str(report.ruleset.digest)
+    told = any(
+        fact.stage is Stage.SCAN and fact.outcome is Outcome.PASS and fact.detail.get("ruleset") == rules
+        for fact in claims
+    )
+    if keep and not told:
+        submit(registry, sign(scan_claim(model.manifest, report), registry.gate_key))
+    named = registry.authority.identity_for(registry.gate_key.key_id)
+    return ScanFact(
+        scanner=Identity(registry.gate_key.key_id, named.name if named else ""),
+        by_gate=named is not None and registry.authority.may(named.name, Role.SCAN, registry.project),
+        manifest=report.manifest,
+        verdict=report.verdict,
+        complete=report.coverage.complete,
+        ruleset=report.ruleset.digest,
+        scanned_at=registry.clock.now(),
+        findings=report.findings,
+        formats=report.formats,
+    )
+
+
+def scan(registry: Registry, model: models.Model) -> Report:
+    """Scan the kept bytes of a model."""
+
+    def open_file(entry: FileEntry) -> BinaryIO:
+        return models.open_blob(registry, entry)
+
+    return scan_files(model.label, model.manifest, open_file)
+
+
+def _authority(registry: Registry, model: models.Model) -> AuthorityFact:
+    authority, now = registry.authority, registry.clock.now()
+    current = authority.issued <= now < authority.expires
+    return AuthorityFact(
+        version=authority.version,
+        digest=authority.digest,
+        expires=authority.expires,
+        outcome=Outcome.PASS if current else Outcome.FAIL,
+        found=f"version {authority.version}, {'current' if current else 'expired or not yet valid'}",
+        required=authority.required(registry.project, model.origin),
+    )
+

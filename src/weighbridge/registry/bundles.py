@@ -1,0 +1,58 @@
+"""The bundles a registry keeps: taking in claims that others signed, and finding what is said of an identity."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import sqlalchemy as sa
+
+from weighbridge.core.digest import Digest
+from weighbridge.core.errors import VerificationFailed
+from weighbridge.core.statement import Statement
+from weighbridge.keys.public import key_id_of_pem, verify_signature
+from weighbridge.registry.outbox import Draft
+from weighbridge.registry.wiring import Registry
+from weighbridge.store import schema
+from weighbridge.trust import dsse
+from weighbridge.trust.bundle import Bundle
+
+
+def take(envelope: dsse.Envelope, public_pem: str) -> Draft:
+    """Make a draft of a claim signed elsewhere, by whoever.
+
+    The signature must be by that key over that payload, and the payload a statement; whether the signer
+    may say such a thing is for the gate to judge, so a stranger's claim is kept and refused there by name.
+    """
+    if len(envelope.signatures) != 1:
+        raise VerificationFailed("a claim carries exactly one signature", check="bundle.one-signature")
+    signature = envelope.signatures[0]
+    data = dsse.pae(envelope.payload_type, envelope.payload)
+    if not verify_signature(public_pem, data, signature.sig):
+        raise VerificationFailed(
+            "the claim's signature does not fit the key",
+            cause=f"key {key_id_of_pem(public_pem).short}",
+            remedy="sign it again with the key you name",
+            check="bundle.signature",
+        )
+    statement = Statement.decode(envelope.payload)
+    if not statement.identities:
+        raise VerificationFailed(
+            "the claim is about no model, weights or dataset",
+            cause="no subject is named wb1:… or wbw1:… with the same sha256",
+            remedy="make it with `weighbridge attest` or `weighbridge sign`",
+            check="statement.subject",
+        )
+    return Draft(envelope, public_pem, ({"kind": "bundle"},))
+
+
+def about(registry: Registry, identities: Sequence[Digest]) -> list[Bundle]:
+    """Return every bundle about any of `identities`, in the order of the log."""
+    subject, bundle = schema.bundle_subject, schema.bundle
+    found: list[str] = []
+    with registry.records.read() as connection:
+        for start in range(0, len(identities), 500):
+            part = [str(d) for d in identities[start : start + 500]]
+            query = sa.select(bundle.c.content, bundle.c.log_index).distinct()
+            query = query.join(subject, subject.c.bundle == bundle.c.digest).where(subject.c.identity.in_(part))
+            found += [row[0] for row in connection.execute(query.order_by(bundle.c.log_index))]
+    return [Bundle.from_json(text.encode()) for text in dict.fromkeys(found)]

@@ -1,0 +1,157 @@
+"""The lineage index: which identity came from which, drawn from claims as they are kept.
+
+Nodes are identities: models (`wb1:`), weights (`wbw1:`), datasets (`wb1:` of their own manifest). A
+model is the child of its weights (`packaging`, observed: computed from its manifest), so that a revoked
+set of weights reaches every package that carries it. The walks are recursive queries with UNION, which
+visit each node once and end on cycles.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.sqlite import insert as upsert
+
+from weighbridge.claims.predicates import kind_of, read_claim, role_of, stage_of
+from weighbridge.core.digest import Digest
+from weighbridge.core.errors import VerificationFailed
+from weighbridge.core.identity import Identity
+from weighbridge.core.lineage import Grade, Parentage, Relation
+from weighbridge.core.manifest import Manifest
+from weighbridge.core.statement import Statement
+from weighbridge.core.tier import Role
+from weighbridge.registry.wiring import Registry
+from weighbridge.store import schema
+from weighbridge.trust.bundle import Bundle
+from weighbridge.trust.verify import verify_bundle, who_signed
+
+DOWN_SURE = sa.text(
+    "WITH RECURSIVE d(id) AS (SELECT id FROM artifact WHERE digest IN :roots "
+    "UNION SELECT e.child FROM edge e JOIN d ON e.parent = d.id WHERE e.grade <> 'declared') "
+    "SELECT a.digest FROM d JOIN artifact a ON a.id = d.id ORDER BY a.digest"
+).bindparams(sa.bindparam("roots", expanding=True))
+
+UP_EDGES = sa.text(
+    "WITH RECURSIVE u(id) AS (SELECT id FROM artifact WHERE digest IN :roots "
+    "UNION SELECT e.parent FROM edge e JOIN u ON e.child = u.id) "
+    "SELECT p.digest AS parent, c.digest AS child, e.relation, e.grade, e.bundle FROM edge e "
+    "JOIN u ON e.child = u.id JOIN artifact p ON p.id = e.parent JOIN artifact c ON c.id = e.child "
+    "ORDER BY p.digest, c.digest, e.relation"
+).bindparams(sa.bindparam("roots", expanding=True))
+
+DOWN_EDGES = sa.text(
+    "WITH RECURSIVE d(id) AS (SELECT id FROM artifact WHERE digest IN :roots "
+    "UNION SELECT e.child FROM edge e JOIN d ON e.parent = d.id) "
+    "SELECT p.digest AS parent, c.digest AS child, e.relation, e.grade, e.bundle FROM edge e "
+    "JOIN d ON e.parent = d.id JOIN artifact p ON p.id = e.parent JOIN artifact c ON c.id = e.child "
+    "ORDER BY p.digest, c.digest, e.relation"
+).bindparams(sa.bindparam("roots", expanding=True))
+
+
+def stage_name(statement: Statement) -> str:
+    """Return the word under which a bundle is kept: its stage, else the kind of event, else `other`."""
+    stage = stage_of(statement)
+    return stage.value if stage else kind_of(statement) or "other"
+
+
+def signer_of(registry: Registry, bundle: Bundle) -> Identity:
+    """Return who the bundle says signed it, with the authority's name for the key."""
+    return who_signed(bundle, registry.authority)
+
+
+def draw(
+    registry: Registry, connection: sa.Connection, bundle: Bundle, record: Mapping[str, Any]
+) -> None:
+    """Draw the edges that a claim states: attested when its signer may sign that stage, else declared."""
+    statement = Statement.decode(bundle.envelope.payload)
+    try:
+        claim = read_claim(statement)
+    except VerificationFailed:
+        return
+    if claim is None or not claim.parents:
+        return
+    grade = _grade(registry, bundle, role_of(statement), str(record["project"]))
+    for child in claim.about:
+        for parent in claim.parents:
+            if parent.digest != child:
+                edge = Parentage(parent.digest, child, parent.relation, grade, str(bundle.digest))
+                add(connection, edge, record)
+
+
+def draw_packaging(connection: sa.Connection, manifest: Manifest, record: Mapping[str, Any]) -> None:
+    """Draw weights → model for a manifest that was computed here."""
+    if manifest.weights is None:
+        _artifact(connection, manifest.digest, record)
+        return
+    edge = Parentage(manifest.weights, manifest.digest, Relation.PACKAGING, Grade.OBSERVED)
+    add(connection, edge, record)
+
+
+def add(connection: sa.Connection, edge: Parentage, record: Mapping[str, Any]) -> None:
+    """Add one edge; adding it again changes nothing."""
+    row = {
+        "parent": _artifact(connection, edge.parent, record),
+        "child": _artifact(connection, edge.child, record),
+        "relation": edge.relation.value,
+        "bundle": edge.source,
+        "grade": edge.grade.value,
+        **record,
+    }
+    connection.execute(upsert(schema.edge).values(row).on_conflict_do_nothing())
+
+
+def descendants(connection: sa.Connection, roots: Sequence[Digest]) -> list[Digest]:
+    """Return every identity that surely descends from `roots`, the roots included where they are known.
+
+    Declared edges do not count: anybody may declare, and nobody may quarantine a stranger's model by it.
+    """
+    found = connection.execute(DOWN_SURE, {"roots": [str(d) for d in roots]}).scalars()
+    return [Digest.parse(text) for text in found]
+
+
+def edges_above(connection: sa.Connection, roots: Sequence[Digest]) -> list[Parentage]:
+    """Return every edge met when walking up from `roots`."""
+    return _edges(connection.execute(UP_EDGES, {"roots": [str(d) for d in roots]}).mappings())
+
+
+def edges_below(connection: sa.Connection, roots: Sequence[Digest]) -> list[Parentage]:
+    """Return every edge met when walking down from `roots`."""
+    return _edges(connection.execute(DOWN_EDGES, {"roots": [str(d) for d in roots]}).mappings())
+
+
+def _edges(rows: Iterable[Mapping[str, Any]]) -> list[Parentage]:
+    return [
+        Parentage(
+            Digest.parse(row["parent"]),
+            Digest.parse(row["child"]),
+            Relation(row["relation"]),
+            Grade(row["grade"]),
+            row["bundle"],
+        )
+        for row in rows
+    ]
+
+
+def _artifact(connection: sa.Connection, digest: Digest, record: Mapping[str, Any]) -> int:
+    table = schema.artifact
+    query = sa.select(table.c.id).where(table.c.digest == str(digest))
+    found = connection.execute(query).scalar()
+    if found is None:
+        kind = "weights" if digest.algorithm == "wbw1" else "model"
+        row = {"digest": str(digest), "kind": kind, "label": "", **record}
+        connection.execute(upsert(table).values(row).on_conflict_do_nothing())
+        found = connection.execute(query).scalar()
+    assert found is not None
+    return int(found)
+
+
+def _grade(registry: Registry, bundle: Bundle, role: Role | None, project: str) -> Grade:
+    if role is None:
+        return Grade.DECLARED
+    try:
+        verify_bundle(bundle, authority=registry.authority, project=project, role=role, now=registry.clock.now())
+    except VerificationFailed:
+        return Grade.DECLARED
+    return Grade.ATTESTED

@@ -1,0 +1,194 @@
+"""The models a registry keeps: their rows, and how a reference finds one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.sqlite import insert as upsert
+
+from weighbridge.core.canonical import JSON, canonical, parse
+from weighbridge.core.digest import Digest
+from weighbridge.core.errors import BadReference, NotFound
+from weighbridge.core.manifest import ChunkTable, FileEntry, Manifest
+from weighbridge.core.reference import Reference, parse_reference
+from weighbridge.core.tier import Origin, Status, Tier
+from weighbridge.registry import edges
+from weighbridge.registry.wiring import Registry
+from weighbridge.source.local import open_folder
+from weighbridge.source.read import read_tree
+from weighbridge.store import schema
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """One model of one project: where it stands, where it came from, what it is made of."""
+
+    manifest: Manifest
+    chunks: ChunkTable
+    tier: Tier
+    status: Status
+    origin: Origin
+    label: str
+    source: Mapping[str, Any]
+    """Facts that the source gave: scheme, repository, commit, endpoint, announced …; or the conversion."""
+    bom: str | None
+    created_at: str
+
+    @property
+    def digest(self) -> Digest:
+        """Return the identity."""
+        return self.manifest.digest
+
+
+def keep(
+    registry: Registry,
+    connection: sa.Connection,
+    manifest: Manifest,
+    chunks: ChunkTable,
+    *,
+    origin: Origin,
+    label: str,
+    source: Mapping[str, JSON],
+    bom: str | None,
+) -> None:
+    """Record a model in the intake tier; a model already known keeps its tier, status and first source."""
+    row = {
+        **registry.record(),
+        "digest": str(manifest.digest),
+        "weights": str(manifest.weights) if manifest.weights else None,
+        "tier": Tier.INTAKE.value,
+        "status": Status.ACTIVE.value,
+        "origin": origin.value,
+        "label": label[:256],
+        "source": canonical(source).decode(),
+        "manifest": manifest.canonical_bytes.decode(),
+        "chunks": canonical(chunks.to_json()).decode(),
+        "bom": bom,
+    }
+    connection.execute(upsert(schema.model).values(row).on_conflict_do_nothing())
+    if bom is not None:
+        table = schema.model
+        here = (table.c.project == registry.project, table.c.digest == row["digest"])
+        connection.execute(sa.update(table).where(*here).values(bom=bom))
+    edges.draw_packaging(connection, manifest, registry.record())
+
+
+def set_origin(registry: Registry, connection: sa.Connection, digest: Digest, origin: Origin) -> None:
+    """Change the class of a model that is still in intake, when intake accepted its origin."""
+    table = schema.model
+    here = (
+        table.c.project == registry.project,
+        table.c.digest == str(digest),
+        table.c.tier == Tier.INTAKE.value,
+    )
+    connection.execute(sa.update(table).where(*here).values(origin=origin.value))
+
+
+def find(registry: Registry, digest: Digest) -> Model | None:
+    """Return the model with this identity in the current project, or None."""
+    with registry.records.read() as connection:
+        query = sa.select(schema.model).where(
+            schema.model.c.project == registry.project, schema.model.c.digest == str(digest)
+        )
+        row = connection.execute(query).mappings().first()
+    return _model(row) if row else None
+
+
+def get(registry: Registry, digest: Digest) -> Model:
+    """Return the model with this identity; raises NotFound."""
+    model = find(registry, digest)
+    if model is None:
+        raise NotFound(
+            f"this registry does not know {digest.short} in project {registry.project!r}",
+            remedy="take it in first: weighbridge intake PATH or weighbridge pull hf://org/name",
+        )
+    return model
+
+
+def every(registry: Registry) -> list[Model]:
+    """Return all models of the current project, newest first."""
+    table = schema.model
+    with registry.records.read() as connection:
+        query = sa.select(table).where(table.c.project == registry.project).order_by(table.c.created_at.desc())
+        return [_model(row) for row in connection.execute(query).mappings()]
+
+
+def resolve(registry: Registry, text: str) -> Digest:
+    """Find the identity that a typed reference means here: digest prefix, name, path or hub reference."""
+    reference = parse_reference(text)
+    if reference.scheme == "digest":
+        return _by_prefix(registry, reference.target)
+    if reference.scheme == "name":
+        return _by_name(registry, reference.target)
+    if reference.scheme == "path":
+        return _by_path(reference)
+    return _by_source(registry, reference)
+
+
+def open_blob(registry: Registry, entry: FileEntry) -> BinaryIO:
+    """Open the kept bytes of one file of a manifest."""
+    return registry.blobs.open(entry.sha256)
+
+
+def _model(row: Mapping[Any, Any]) -> Model:
+    return Model(
+        manifest=Manifest.from_json(row["manifest"].encode()),
+        chunks=ChunkTable.from_json(parse(row["chunks"])),
+        tier=Tier(row["tier"]),
+        status=Status(row["status"]),
+        origin=Origin(row["origin"]),
+        label=row["label"],
+        source=parse(row["source"]),  # type: ignore[arg-type]  # written by keep()
+        bom=row["bom"],
+        created_at=row["created_at"],
+    )
+
+
+def _by_prefix(registry: Registry, prefix: str) -> Digest:
+    table = schema.model
+    with registry.records.read() as connection:
+        query = sa.select(table.c.digest).distinct().where(table.c.digest.startswith(prefix, autoescape=True))
+        found = connection.execute(query.limit(2)).scalars().all()
+        if not found:
+            query = sa.select(schema.artifact.c.digest)
+            query = query.where(schema.artifact.c.digest.startswith(prefix, autoescape=True))
+            found = connection.execute(query.limit(2)).scalars().all()
+    if len(found) > 1:
+        raise BadReference(f"{prefix!r} means more than one model", remedy="give more digits")
+    if not found:
+        raise NotFound(f"no model here starts with {prefix}", remedy="see `weighbridge lineage` for what is known")
+    return Digest.parse(found[0])
+
+
+def _by_name(registry: Registry, name: str) -> Digest:
+    table = schema.name
+    with registry.records.read() as connection:
+        query = sa.select(table.c.manifest).where(table.c.project == registry.project, table.c.name == name)
+        found = connection.execute(query.order_by(table.c.sequence.desc()).limit(1)).scalar()
+    if found is None:
+        raise NotFound(
+            f"there is no model named {name!r} in project {registry.project!r}",
+            remedy=f"for a folder of that name type ./{name}",
+        )
+    return Digest.parse(found)
+
+
+def _by_path(reference: Reference) -> Digest:
+    path = Path(reference.target).expanduser()
+    return read_tree(open_folder(path), None).manifest.digest
+
+
+def _by_source(registry: Registry, reference: Reference) -> Digest:
+    for model in every(registry):
+        facts = model.source
+        if facts.get("repository") == reference.target and (
+            reference.revision in ("", facts.get("commit"), facts.get("requested"))
+        ):
+            return model.digest
+    raise NotFound(
+        f"nothing was taken in from {reference}", remedy=f"take it in first: weighbridge pull {reference}"
+    )

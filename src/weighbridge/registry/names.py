@@ -1,0 +1,60 @@
+"""Names: a name points at a manifest; each move is signed, logged and numbered, and only moves forward."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+from weighbridge.claims.records import event
+from weighbridge.core.canonical import JSON
+from weighbridge.core.digest import Digest
+from weighbridge.core.errors import BadReference
+from weighbridge.core.reference import is_name
+from weighbridge.registry.outbox import Draft, sign
+from weighbridge.registry.wiring import Registry
+from weighbridge.store import schema
+
+
+def check_name(name: str) -> None:
+    """Refuse what cannot be a registry name."""
+    if not is_name(name):
+        raise BadReference(
+            f"{name!r} cannot be a registry name",
+            cause="a name has 1 to 64 lower-case letters, digits, '.', '_' or '-', and starts and ends with a letter or digit",
+            remedy="choose another name",
+        )
+
+
+def current(registry: Registry, name: str) -> tuple[int, Digest] | None:
+    """Return sequence number and manifest of a name, or None."""
+    table = schema.name
+    with registry.records.read() as connection:
+        query = sa.select(table.c.sequence, table.c.manifest)
+        query = query.where(table.c.project == registry.project, table.c.name == name)
+        row = connection.execute(query.order_by(table.c.sequence.desc()).limit(1)).first()
+    return (row[0], Digest.parse(row[1])) if row else None
+
+
+def names_of(registry: Registry, digest: Digest) -> tuple[str, ...]:
+    """Return the names that point at a manifest now."""
+    table = schema.name
+    with registry.records.read() as connection:
+        query = sa.select(table.c.name).distinct()
+        query = query.where(table.c.project == registry.project, table.c.manifest == str(digest))
+        names = connection.execute(query.order_by(table.c.name)).scalars().all()
+    return tuple(name for name in names if (now := current(registry, name)) and now[1] == digest)
+
+
+def move(registry: Registry, name: str, digest: Digest) -> Draft | None:
+    """Return the signed draft that lets `name` point at `digest`; None when it already does."""
+    check_name(name)
+    before = current(registry, name)
+    if before and before[1] == digest:
+        return None
+    sequence = before[0] + 1 if before else 1
+    body: dict[str, JSON] = {
+        "name": name,
+        "sequence": sequence,
+        "previous": str(before[1]) if before else None,
+    }
+    effect = {"kind": "name", "name": name, "sequence": sequence, "manifest": str(digest)}
+    return sign(event("name", (digest,), body, **registry.event_facts()), registry.gate_key, effect)

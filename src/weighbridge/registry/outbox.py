@@ -1,0 +1,111 @@
+"""The transactional outbox: what was decided is first recorded, then logged, and only then takes effect.
+
+Three steps, each safe to be cut off at any instruction:
+
+1. `enqueue`, inside the transaction that records the decision: the signed envelope and its effects.
+2. `drain`: the envelope's body is appended to the transparency log, unless an earlier, killed drain
+   already did so (it is looked for from the log size noted at enqueue).
+3. `drain`, one transaction per envelope: receipt stored, effects applied, row marked done.
+
+So no state changes without a log entry, no logged decision is lost, and every opening for writing
+finishes what a killed process left. Effects are applied in the order of enqueueing.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+
+from weighbridge.core.canonical import canonical
+from weighbridge.core.clock import rfc3339
+from weighbridge.core.statement import PAYLOAD_TYPE, Statement
+from weighbridge.keys.ports import Signer
+from weighbridge.registry import effects
+from weighbridge.registry.wiring import Registry
+from weighbridge.store import schema
+from weighbridge.trust import dsse
+from weighbridge.trust.bundle import Bundle, log_body, seal
+
+Effect = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A signed envelope that waits for the log, and what becomes true once it is there."""
+
+    envelope: dsse.Envelope
+    public_pem: str
+    effects: tuple[Effect, ...] = ()
+
+
+def sign(statement: Statement, signer: Signer, *effects_: Effect) -> Draft:
+    """Sign a statement and make it a draft whose bundle will be kept."""
+    envelope = dsse.sign(PAYLOAD_TYPE, statement.encode(), signer)
+    return Draft(envelope, signer.public_pem, ({"kind": "bundle"}, *effects_))
+
+
+def enqueue(registry: Registry, connection: sa.Connection, drafts: Sequence[Draft]) -> None:
+    """Put drafts into the outbox, inside the caller's transaction."""
+    for draft in drafts:
+        connection.execute(
+            sa.insert(schema.outbox).values(
+                **registry.record(),
+                envelope=draft.envelope.to_json().decode(),
+                public_pem=draft.public_pem,
+                log_size=registry.log.size,
+                effects=canonical([dict(effect) for effect in draft.effects]).decode(),
+            )
+        )
+
+
+def submit(registry: Registry, *drafts: Draft) -> list[Bundle]:
+    """Enqueue and drain: record, log and apply. Must be called while `registry.writing()`."""
+    with registry.records.write() as connection:
+        enqueue(registry, connection, drafts)
+    return drain(registry)
+
+
+def drain(registry: Registry) -> list[Bundle]:
+    """Log and apply everything that waits; returns the bundles in order. Must be called while writing."""
+    with registry.records.read() as connection:
+        query = sa.select(schema.outbox).where(schema.outbox.c.done_at.is_(None)).order_by(schema.outbox.c.id)
+        rows = connection.execute(query).mappings().all()
+    if not rows:
+        return []
+    bundles = [_finish(registry, row, index) for row, index in zip(rows, _log(registry, rows), strict=True)]
+    registry.remember()
+    return bundles
+
+
+def _log(registry: Registry, rows: Sequence[Mapping[str, Any]]) -> list[int]:
+    """Append the bodies that are not in the log yet, in one group, and return every row's index."""
+    bodies = [log_body(_envelope(row), row["public_pem"]) for row in rows]
+    indices = [registry.log.find(body, since=row["log_size"]) for body, row in zip(bodies, rows, strict=True)]
+    missing = [position for position, index in enumerate(indices) if index is None]
+    if missing:
+        appended = registry.log.append(
+            [bodies[position] for position in missing], signer=registry.log_key, now=registry.clock.now()
+        )
+        for position, entry in zip(missing, appended, strict=True):
+            indices[position] = entry.index
+    return [index for index in indices if index is not None]
+
+
+def _finish(registry: Registry, row: Mapping[str, Any], index: int) -> Bundle:
+    bundle = seal(
+        _envelope(row), row["public_pem"], log=registry.log, log_signer=registry.log_key, index=index
+    )
+    with registry.records.write() as connection:
+        for effect in json.loads(row["effects"]):
+            effects.apply(registry, connection, effect, effects.Cause(row, bundle, index))
+        done = sa.update(schema.outbox).where(schema.outbox.c.id == row["id"])
+        connection.execute(done.values(done_at=rfc3339(registry.clock.now())))
+    return bundle
+
+
+def _envelope(row: Mapping[str, Any]) -> dsse.Envelope:
+    return dsse.Envelope.from_json(row["envelope"].encode())

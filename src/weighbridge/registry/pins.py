@@ -1,0 +1,87 @@
+"""Pins: what a client remembers of a registry outside of it, so that the registry cannot rewrite its past.
+
+A pin holds the root public keys, the highest authority version seen and the last log checkpoint seen. It
+lives in the user's configuration home. A registry folder without a pin is not opened: a `.weighbridge`
+that came along with a downloaded model decides nothing (docs/adr/0003).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from weighbridge.core.canonical import canonical, parse
+from weighbridge.core.errors import RegistryUnusable, VerificationFailed
+
+SCHEMA = "weighbridge.pin/1"
+
+
+@dataclass(frozen=True, slots=True)
+class Pin:
+    """The remembered facts of one registry."""
+
+    registry: str
+    roots: tuple[str, ...]
+    """PEM public keys that may sign the authority."""
+    authority_version: int = 0
+    checkpoint: str = ""
+    """The last checkpoint (signed note text) that was verified; the log must extend it."""
+
+
+def pin_path(home: Path, registry: str) -> Path:
+    """Return where the pin of a registry lies."""
+    return home / "pins" / f"{registry}.json"
+
+
+def read_pin(home: Path, registry: str) -> Pin:
+    """Read a pin; raises RegistryUnusable when there is none or it cannot be read."""
+    path = pin_path(home, registry)
+    try:
+        value: Any = parse(path.read_bytes())
+        if value["schema"] != SCHEMA or value["registry"] != registry:
+            raise ValueError("not the pin of this registry")
+        return Pin(registry, tuple(value["roots"]), int(value["authority_version"]), str(value["checkpoint"]))
+    except FileNotFoundError as error:
+        raise RegistryUnusable(
+            f"this registry ({registry}) is not pinned by you",
+            cause=f"there is no {path}; a registry folder you did not make could claim anything",
+            remedy="if you trust its owner: weighbridge trust pin REGISTRY --root ROOT.pub.pem, with the root key "
+            "you got from them by another way",
+            check="registry.pinned",
+        ) from error
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise RegistryUnusable(f"the pin {path} cannot be read", cause=str(error)) from error
+
+
+def write_pin(home: Path, pin: Pin) -> None:
+    """Write a pin atomically; a pin only ever moves forward (`advance`)."""
+    path = pin_path(home, pin.registry)
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    temporary = path.with_suffix(f".{os.getpid()}.tmp")
+    data = {
+        "schema": SCHEMA,
+        "registry": pin.registry,
+        "roots": list(pin.roots),
+        "authority_version": pin.authority_version,
+        "checkpoint": pin.checkpoint,
+    }
+    with temporary.open("wb") as file:
+        file.write(json.dumps(parse(canonical(data)), indent=1, ensure_ascii=False).encode() + b"\n")
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+
+
+def advance(pin: Pin, *, authority_version: int, checkpoint: str) -> Pin:
+    """Return the pin moved forward; a lower authority version is a rollback and refused."""
+    if authority_version < pin.authority_version:
+        raise VerificationFailed(
+            "the registry shows an older authority than it showed before",
+            cause=f"version {authority_version}, while version {pin.authority_version} was seen already",
+            remedy="the registry was rolled back or restored from an old backup: ask its owner",
+            check="authority.rollback",
+        )
+    return replace(pin, authority_version=authority_version, checkpoint=checkpoint or pin.checkpoint)

@@ -1,0 +1,130 @@
+"""Setup: makes a new registry with its keys, log, authority and starter policies; the root key goes elsewhere."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from datetime import timedelta
+from pathlib import Path
+
+import sqlalchemy as sa
+
+from weighbridge.config import Config
+from weighbridge.core.canonical import canonical
+from weighbridge.core.clock import Clock, Entropy, rfc3339
+from weighbridge.core.errors import UsageError
+from weighbridge.keys.files import FileKey, generate
+from weighbridge.ledger.checkpoint import origin_of
+from weighbridge.ledger.sequencer import Log
+from weighbridge.policy.settings import load_bundle, starter
+from weighbridge.registry.layout import FORMAT, Layout
+from weighbridge.registry.pins import Pin, write_pin
+from weighbridge.registry.wiring import Registry, open_registry
+from weighbridge.store import schema
+from weighbridge.store.sql import Records
+from weighbridge.trust.authority import Authority, sign_authority
+from weighbridge.trust.bundle import log_body
+from weighbridge.trust.dsse import Envelope
+
+AUTHORITY_DAYS = 365
+
+
+def root_folder(home: Path, registry: str) -> Path:
+    """Return the folder of the root and owner keys of a registry, in the user's configuration home."""
+    return home / "roots" / registry
+
+
+def init_registry(config: Config, *, clock: Clock, entropy: Entropy, root: Path | None = None) -> Registry:
+    """Make a registry and open it.
+
+    Everything is made in a folder beside the target and moved there at the end, so that a killed init
+    leaves no half registry. Raises UsageError when something is already there.
+    """
+    layout = Layout(Path(root if root is not None else config["registry"]).expanduser().absolute())
+    if layout.root.exists() and (not layout.root.is_dir() or any(layout.root.iterdir())):
+        raise UsageError(
+            f"there is already something at {layout.root}",
+            remedy="choose another folder with --registry, or use the registry that is there",
+        )
+    registry_id = entropy.token(8).hex()
+    layout.root.parent.mkdir(parents=True, exist_ok=True)
+    making = Layout(layout.root.with_name(f"{layout.root.name}.{registry_id}.making"))
+    try:
+        pin = _make(making, config, registry_id, clock)
+        if layout.root.exists():
+            layout.root.rmdir()
+        making.root.rename(layout.root)
+    except BaseException:
+        shutil.rmtree(making.root, ignore_errors=True)
+        raise
+    write_pin(config.home, pin)
+    return open_registry(config, clock=clock, entropy=entropy, root=layout.root)
+
+
+def _make(layout: Layout, config: Config, registry_id: str, clock: Clock) -> Pin:
+    for folder in (layout.root, layout.blobs, layout.keys, layout.policy, layout.models, layout.scratch):
+        folder.mkdir(mode=0o700)
+    (layout.root / ".gitignore").write_text("*\n", encoding="utf-8")
+    intake, gate, log_key = generate(), generate(), generate()
+    for name, key in (("intake", intake), ("gate", gate), ("log", log_key)):
+        key.save(layout.keys / f"{name}.pem")
+    root_key, owner = generate(), generate()
+    secrets = root_folder(config.home, registry_id)
+    secrets.mkdir(parents=True, mode=0o700)
+    root_key.save(secrets / "root.pem")
+    owner.save(secrets / "owner.pem")
+    (secrets / "root.pub.pem").write_text(root_key.public_pem, encoding="ascii")
+
+    origin = origin_of(registry_id, int(registry_id[:12], 16))
+    authority = _first_authority(registry_id, origin, clock, intake, gate, log_key, owner, root_key)
+    signed = sign_authority(authority, root_key)
+    envelope = Envelope.from_json(signed)
+    genesis = [
+        canonical({"kind": "weighbridge.genesis/1", "registry": registry_id, "time": rfc3339(clock.now())}),
+        log_body(envelope, root_key.public_pem),
+    ]
+    log = Log.create(layout.log, origin, log_key, clock.now(), genesis)
+    _first_records(layout, config, clock, authority, signed)
+    layout.card.write_bytes(canonical({"format": FORMAT, "id": registry_id}) + b"\n")
+    return Pin(registry_id, (root_key.public_pem,), authority.version, log.checkpoint_text)
+
+
+def _first_authority(
+    registry_id: str, origin: str, clock: Clock, intake: FileKey, gate: FileKey, log: FileKey, *people: FileKey
+) -> Authority:
+    owner, root = people
+    authority = Authority.first(
+        registry=registry_id,
+        issued=clock.now(),
+        expires=clock.now() + timedelta(days=AUTHORITY_DAYS),
+        logs=[(origin, log.public_pem)],
+        roots=[root.public_pem],
+    )
+    for name, key, roles in (
+        ("intake", intake, ("origin", "bom", "convert")),
+        ("gate", gate, ("scan", "admit", "decide", "record")),
+        ("owner", owner, ("revoke", "waive", "policy")),
+    ):
+        authority = authority.with_identity(name, key.public_pem, roles, now=clock.now(), bump=False)
+    return authority
+
+
+def _first_records(layout: Layout, config: Config, clock: Clock, authority: Authority, signed: bytes) -> None:
+    files = starter()
+    for name, data in files.items():
+        (layout.policy / name).write_bytes(data)
+    record = {
+        "schema_version": schema.SCHEMA_VERSION,
+        "project": "*",
+        "actor": str(config["actor"]) or os.environ.get("USER", "init"),
+        "created_at": rfc3339(clock.now()),
+    }
+    records = Records.open(layout.database, create=True)
+    try:
+        with records.write() as connection:
+            row = {"version": authority.version, "digest": str(authority.digest), "content": signed.decode()}
+            connection.execute(sa.insert(schema.authority).values(**record, **row))
+            pinned = {"key": "policy", "value": str(load_bundle(files).digest)}
+            connection.execute(sa.insert(schema.setting).values(**record, **pinned))
+    finally:
+        records.close()

@@ -1,0 +1,234 @@
+"""Wiring: makes a registry, opens one, and holds its parts together for everybody above."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+from typing import Any, TypedDict
+
+import sqlalchemy as sa
+
+from weighbridge.config import Config
+from weighbridge.core.canonical import parse
+from weighbridge.core.clock import Clock, Entropy
+from weighbridge.core.errors import RegistryUnusable, VerificationFailed
+from weighbridge.keys.files import load
+from weighbridge.keys.ports import Signer
+from weighbridge.ledger.sequencer import Log
+from weighbridge.registry.layout import FORMAT, Layout
+from weighbridge.registry.lock import writer
+from weighbridge.registry.pins import Pin, advance, read_pin, write_pin
+from weighbridge.store import schema
+from weighbridge.store.files import FileBlobs
+from weighbridge.store.sql import Records
+from weighbridge.trust.authority import Authority, verify_authority
+from weighbridge.trust.verify import verify_log_extension
+
+
+class SystemClock:
+    """The machine's clock, whole seconds, UTC."""
+
+    def now(self) -> datetime:
+        """Return the current time."""
+        return datetime.now(UTC).replace(microsecond=0)
+
+
+class SystemEntropy:
+    """The operating system's random numbers."""
+
+    def token(self, size: int) -> bytes:
+        """Return `size` unpredictable bytes."""
+        return secrets.token_bytes(size)
+
+
+class EventFacts(TypedDict):
+    """Who did something in which project, when."""
+
+    project: str
+    actor: str
+    at: datetime
+
+
+@dataclass
+class Registry:
+    """An open registry: its folder, records, blobs, log and authority, and who is acting on what project."""
+
+    id: str
+    layout: Layout
+    config: Config
+    records: Records
+    blobs: FileBlobs
+    log: Log
+    authority: Authority
+    clock: Clock
+    entropy: Entropy
+    actor: str
+    pin: Pin
+    _depth: int = field(default=0, repr=False)
+
+    @property
+    def project(self) -> str:
+        """Return the project that this invocation acts in."""
+        return str(self.config["project"])
+
+    @cached_property
+    def intake_key(self) -> Signer:
+        """Return the key that signs what intake did: origins, BOMs, conversions."""
+        return load(self.layout.keys / "intake.pem")
+
+    @cached_property
+    def gate_key(self) -> Signer:
+        """Return the key that signs what the gate concluded."""
+        return load(self.layout.keys / "gate.pem")
+
+    @cached_property
+    def log_key(self) -> Signer:
+        """Return the key that signs checkpoints and entry timestamps."""
+        return load(self.layout.keys / "log.pem")
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """Be the one writer; may be nested. What an earlier, killed writer left in the outbox is finished first."""
+        if self._depth:
+            yield
+            return
+        with writer(self.layout.lock, seconds=float(self.config["lock_seconds"])):
+            self._depth += 1
+            try:
+                self.log.refresh()
+                finish_outbox(self)
+                yield
+            finally:
+                self._depth -= 1
+
+    def record(self) -> dict[str, Any]:
+        """Return the columns that every record carries, filled in for now."""
+        return {
+            "schema_version": schema.SCHEMA_VERSION,
+            "project": self.project,
+            "actor": self.actor,
+            "created_at": self.clock.now().strftime("%Y-%m-%dT%H:%M:%SZ"),
+        }
+
+    def event_facts(self) -> EventFacts:
+        """Return project, actor and time as the statement of a record wants them."""
+        return {"project": self.project, "actor": self.actor, "at": self.clock.now()}
+
+    def adopt_authority(self, authority: Authority) -> None:
+        """Take over a newer, verified authority and remember its version in the pin."""
+        self.authority = authority
+        self.remember()
+
+    def remember(self) -> None:
+        """Move the user's pin to the authority and the checkpoint just verified."""
+        known = read_pin(self.config.home, self.id)
+        version = max(self.authority.version, known.authority_version)
+        pin = advance(known, authority_version=version, checkpoint=self.log.checkpoint_text)
+        if pin != known:
+            write_pin(self.config.home, pin)
+        self.pin = pin
+
+    def close(self) -> None:
+        """Close the database."""
+        self.records.close()
+
+
+def finish_outbox(registry: Registry) -> None:
+    """Log and apply what is still in the outbox; late import, because the outbox needs the Registry."""
+    from weighbridge.registry.outbox import drain
+
+    drain(registry)
+
+
+def open_registry(config: Config, *, clock: Clock, entropy: Entropy, root: Path | None = None) -> Registry:
+    """Open the registry at `root` (or the configured one).
+
+    Verifies before anything is believed: the user's pin, the authority's signature, version and expiry,
+    and that the log extends the pinned checkpoint. Raises RegistryUnusable or VerificationFailed.
+    """
+    layout = Layout(Path(root if root is not None else config["registry"]).expanduser().absolute())
+    registry_id = read_card(layout)
+    pin = read_pin(config.home, registry_id)
+    records = Records.open(layout.database)
+    try:
+        log = Log.open(layout.log)
+        authority = _read_authority(records, pin, clock.now())
+        _check_log(log, authority, pin)
+        actor = str(config["actor"]) or _login()
+        blobs = FileBlobs(layout.blobs)
+        registry = Registry(
+            registry_id, layout, config, records, blobs, log, authority, clock, entropy, actor, pin
+        )
+        registry.remember()
+    except BaseException:
+        records.close()
+        raise
+    return registry
+
+
+def read_card(layout: Layout) -> str:
+    """Return the id on the registry's card; raises RegistryUnusable."""
+    try:
+        value: Any = parse(layout.card.read_bytes())
+    except FileNotFoundError as error:
+        raise RegistryUnusable(
+            f"there is no registry at {layout.root}",
+            remedy="make one with `weighbridge init`, or point --registry (or WEIGHBRIDGE_HOME) at one",
+        ) from error
+    except (OSError, ValueError) as error:
+        raise RegistryUnusable(f"the registry card {layout.card} cannot be read", cause=str(error)) from error
+    if not isinstance(value, dict) or value.get("format") != FORMAT or not isinstance(value.get("id"), str):
+        raise RegistryUnusable(
+            "this registry was made by another version of Weighbridge",
+            cause=f"its card says format {value.get('format') if isinstance(value, dict) else value!r}",
+            remedy=f"use a version that knows it; this one knows {FORMAT}",
+        )
+    return str(value["id"])
+
+
+def _read_authority(records: Records, pin: Pin, now: datetime) -> Authority:
+    with records.read() as connection:
+        query = sa.select(schema.authority.c.content).order_by(schema.authority.c.version)
+        versions = connection.execute(query).scalars().all()
+    if not versions:
+        raise RegistryUnusable("this registry has no authority", remedy="restore it from a backup")
+    roots: tuple[str, ...] = pin.roots
+    authority: Authority | None = None
+    for content in versions:
+        # Each version must be signed by a root that the version before names (the first: by a pinned root).
+        authority = verify_authority(content.encode(), root_keys=roots, now=None)
+        roots = tuple(dict.fromkeys((*authority.roots, *(() if authority.roots else roots))))
+    assert authority is not None
+    if authority.registry != pin.registry:
+        raise VerificationFailed(
+            "the authority is another registry's",
+            cause=f"it says {authority.registry}, the pin says {pin.registry}",
+            check="authority.registry",
+        )
+    if authority.version < pin.authority_version:
+        advance(pin, authority_version=authority.version, checkpoint="")
+    del now  # expiry is a check of the floor (authority.current), so that everything else can still be looked at
+    return authority
+
+
+def _check_log(log: Log, authority: Authority, pin: Pin) -> None:
+    """Refuse a log that is not the authority's, or that does not extend the pinned checkpoint."""
+    pem = next((entry.pem for entry in authority.logs if entry.origin == log.origin), None)
+    if pem is None:
+        raise VerificationFailed(
+            "the registry's log is not one the authority names",
+            cause=f"its origin is {log.origin!r}",
+            check="log.known",
+        )
+    if pin.checkpoint and pin.checkpoint != log.checkpoint_text:
+        verify_log_extension(pin.checkpoint, log, pem)
+
+
+def _login() -> str:
+    return os.environ.get("USER") or os.environ.get("LOGNAME") or f"uid:{os.getuid()}"

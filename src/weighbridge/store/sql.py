@@ -1,0 +1,142 @@
+"""Records in SQLite (or any database SQLAlchemy speaks): opening, migrating, transactions.
+
+A write transaction takes SQLite's write lock at its beginning, so two writers meet here and not in the
+middle of their work. Durability: WAL with synchronous=FULL; a committed transaction survives power loss.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy import event
+from sqlalchemy.exc import DatabaseError, OperationalError
+
+from weighbridge.core.errors import Locked, RegistryUnusable, WeighbridgeError
+
+HEAD = "0001"
+KNOWN = ("0001",)
+BUSY_MS = 5000
+
+
+class Records:
+    """One database of records. `write` and `read` give connections; nothing else opens transactions."""
+
+    def __init__(self, engine: sa.Engine, where: str) -> None:
+        self._engine = engine
+        self._where = where
+
+    @classmethod
+    def open(cls, path: Path, *, create: bool = False) -> Records:
+        """Open the database at `path`, migrating an older one; raises RegistryUnusable or Locked."""
+        if not create and not path.is_file():
+            raise RegistryUnusable(
+                f"there is no registry database at {path}",
+                remedy="run `weighbridge init`, or point --registry at a registry",
+            )
+        records = cls(_engine(f"sqlite:///{path}"), str(path))
+        records._migrate()
+        return records
+
+    @contextmanager
+    def write(self) -> Iterator[sa.Connection]:
+        """Begin a write transaction; commits on success, rolls back on any exception."""
+        with self._errors(), self._engine.connect() as connection:
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
+            try:
+                yield connection
+            except BaseException:
+                connection.rollback()
+                raise
+            connection.commit()
+
+    @contextmanager
+    def read(self) -> Iterator[sa.Connection]:
+        """Begin a read transaction: one consistent view until it ends."""
+        with self._errors(), self._engine.connect() as connection:
+            connection.exec_driver_sql("BEGIN")
+            try:
+                yield connection
+            finally:
+                connection.rollback()
+
+    def close(self) -> None:
+        """Close all connections."""
+        self._engine.dispose()
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        try:
+            yield
+        except WeighbridgeError:
+            raise
+        except OperationalError as error:
+            text = str(error.orig)
+            if "locked" in text or "busy" in text:
+                raise Locked(
+                    "the registry's database is locked",
+                    cause=f"another process has been writing to {self._where} for more than {BUSY_MS // 1000} s",
+                    remedy="wait for it to end and run the command again; nothing was changed",
+                ) from error
+            raise self._unusable(text) from error
+        except DatabaseError as error:
+            raise self._unusable(str(error.orig)) from error
+
+    def _unusable(self, cause: str) -> RegistryUnusable:
+        return RegistryUnusable(
+            f"the registry's database at {self._where} cannot be used",
+            cause=cause,
+            remedy="check the disk, then restore the registry from a backup",
+        )
+
+    def _migrate(self) -> None:
+        with self._errors(), self._engine.connect() as connection:
+            version = _version(connection)
+        if version == HEAD:
+            return
+        if version is not None and version not in KNOWN:
+            raise RegistryUnusable(
+                "this registry was made by a newer version of Weighbridge",
+                cause=f"its schema is {version}, this version knows up to {HEAD}",
+                remedy="install the newer version; nothing was changed",
+            )
+        with self._errors(), self._engine.connect() as connection:
+            _upgrade(connection)
+
+
+def _engine(url: str) -> sa.Engine:
+    engine = sa.create_engine(url, connect_args={"timeout": BUSY_MS / 1000, "isolation_level": None})
+
+    @event.listens_for(engine, "connect")
+    def _pragmas(connection: Any, _record: object) -> None:
+        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "trusted_schema=OFF"):
+            connection.execute(f"PRAGMA {pragma}")
+
+    return engine
+
+
+def _version(connection: sa.Connection) -> str | None:
+    tables = connection.exec_driver_sql("SELECT name FROM sqlite_master WHERE type = 'table'").scalars().all()
+    if "alembic_version" not in tables:
+        if tables:
+            raise RegistryUnusable(
+                "this database is not a Weighbridge registry",
+                cause=f"it holds other tables ({', '.join(sorted(tables)[:3])}, …)",
+                remedy="point --registry at the folder that `weighbridge init` made",
+            )
+        return None
+    return str(connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar() or "")
+
+
+def _upgrade(connection: sa.Connection) -> None:
+    """Run the migrations (imported only here: Alembic costs as much start-up as everything else)."""
+    from alembic import command
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", "weighbridge:store/migrations")
+    config.attributes["connection"] = connection
+    command.upgrade(config, "head")
