@@ -1,0 +1,214 @@
+"""Private keys in files: PKCS #8 PEM (RFC 5958), readable by their owner alone, optionally under a password."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from weighbridge.core.digest import Digest
+from weighbridge.core.errors import NotFound, Refused, Unreadable, UsageError
+from weighbridge.keys.ports import ALGORITHMS, Algorithm
+from weighbridge.keys.public import key_id_of_pem, pem_of_der
+
+if TYPE_CHECKING:  # cryptography costs 30 ms, and only a verb that signs should pay them
+    from cryptography.hazmat.primitives.asymmetric import ec, ed25519
+
+    PrivateKey = ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey
+
+MAX_FILE = 64 * 1024
+"""Bytes; a PKCS #8 file of either algorithm is below one kibibyte."""
+
+
+class FileKey:
+    """A private key in memory, as the `Signer` port wants it; shows only its public half."""
+
+    __slots__ = ("_private", "algorithm", "key_id", "public_pem")
+
+    algorithm: Algorithm
+    public_pem: str
+    key_id: Digest
+
+    def __init__(self, private: PrivateKey) -> None:
+        from cryptography.hazmat.primitives import serialization
+        from cryptography.hazmat.primitives.asymmetric import ec
+
+        der = private.public_key().public_bytes(
+            serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
+        )
+        self._private = private
+        self.algorithm = "ecdsa-p256" if isinstance(private, ec.EllipticCurvePrivateKey) else "ed25519"
+        self.public_pem = pem_of_der(der)
+        self.key_id = key_id_of_pem(self.public_pem)
+
+    def __repr__(self) -> str:
+        return f"FileKey({self.algorithm}, {self.key_id.short})"
+
+    def __reduce__(self) -> str:
+        raise TypeError("a private key is not copied or serialised; save it with `save`")
+
+    def sign(self, data: bytes) -> bytes:
+        """Return a signature over `data` (see `ports.Signer.sign`)."""
+        from cryptography.hazmat.primitives import hashes
+        from cryptography.hazmat.primitives.asymmetric import ec
+
+        if isinstance(self._private, ec.EllipticCurvePrivateKey):
+            return self._private.sign(data, ec.ECDSA(hashes.SHA256()))
+        return self._private.sign(data)
+
+    def save(self, path: Path, password: str | None = None) -> None:
+        """Write the key to a new file, mode 0600, flushed to disk together with its directory entry.
+
+        With a password the file is encrypted (PBES2, AES-256). Raises Refused(key.exists) when anything
+        is at `path` already, and Unreadable when the disk refuses.
+        """
+        from cryptography.hazmat.primitives import serialization
+
+        if password == "":
+            raise UsageError("an empty password protects nothing", remedy="give one, or none at all")
+        protection: serialization.KeySerializationEncryption = serialization.NoEncryption()
+        if password is not None:
+            protection = serialization.BestAvailableEncryption(password.encode())
+        data = self._private.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, protection
+        )
+        _write_new(path, data)
+
+
+def generate(algorithm: str = "ecdsa-p256") -> FileKey:
+    """Make a new key; its randomness is the crypto library's own. Raises UsageError for other algorithms."""
+    from cryptography.hazmat.primitives.asymmetric import ec, ed25519
+
+    if algorithm == "ecdsa-p256":
+        return FileKey(ec.generate_private_key(ec.SECP256R1()))
+    if algorithm == "ed25519":
+        return FileKey(ed25519.Ed25519PrivateKey.generate())
+    raise UsageError(
+        f"{algorithm!r} is not a key algorithm we know", remedy=f"use one of: {', '.join(ALGORITHMS)}"
+    )
+
+
+def load(path: Path, password: str | None = None) -> FileKey:
+    """Read a private key.
+
+    Raises NotFound; Refused with check key.link, key.file, key.owner, key.mode or key.type for a file we
+    will not trust; UsageError(key.password) when a password is missing or not wanted; and
+    Unreadable(key.form) when the password is wrong or the file damaged (the two look alike).
+    """
+    data = _read_private(path)
+    from cryptography.exceptions import UnsupportedAlgorithm
+    from cryptography.hazmat.primitives import serialization
+    from cryptography.hazmat.primitives.asymmetric import ec, ed25519
+
+    secret = password.encode() if password is not None else None
+    # The library's own errors are dropped (`from None`): they are about secrets and help nobody.
+    try:
+        private = serialization.load_pem_private_key(data, secret)
+    except TypeError:
+        raise _password(path, given=password is not None) from None
+    except UnsupportedAlgorithm:
+        raise _unknown_type(path) from None
+    except ValueError:
+        raise Unreadable(
+            f"{path} cannot be read as a private key",
+            cause="the password is wrong or the file is damaged"
+            if b"ENCRYPTED" in data
+            else "it is not PKCS #8 in PEM, or it is damaged",
+            remedy="check the password, or restore the key from its backup",
+            check="key.form",
+        ) from None
+    if isinstance(private, ed25519.Ed25519PrivateKey):
+        return FileKey(private)
+    if isinstance(private, ec.EllipticCurvePrivateKey) and isinstance(private.curve, ec.SECP256R1):
+        return FileKey(private)
+    raise _unknown_type(path)
+
+
+def _password(path: Path, *, given: bool) -> UsageError:
+    if given:
+        return UsageError(
+            f"{path} has no password, and one was given",
+            remedy="leave the password out, or protect the key first",
+            check="key.password",
+        )
+    return UsageError(f"{path} is under a password", remedy="give its password", check="key.password")
+
+
+def _unknown_type(path: Path) -> Refused:
+    return Refused(
+        f"{path} holds a key of a kind we do not use",
+        cause="known are Ed25519 and ECDSA over P-256",
+        remedy="make one with: weighbridge key",
+        check="key.type",
+    )
+
+
+def _write_new(path: Path, data: bytes) -> None:
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    try:
+        descriptor = os.open(path, flags, 0o600)
+    except FileExistsError:
+        raise Refused(
+            f"{path} exists already",
+            cause="a key file is never overwritten: what it signed could not be told from what comes later",
+            remedy="choose another name, or move the old key away",
+            check="key.exists",
+        ) from None
+    except OSError as error:
+        raise _disk(path, error) from None
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            os.fchmod(file.fileno(), 0o600)
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+    except OSError as error:
+        path.unlink(missing_ok=True)
+        raise _disk(path, error) from None
+
+
+def _read_private(path: Path) -> bytes:
+    """Read a file that only its owner can read; what is checked is the opened file, not its name."""
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    try:
+        descriptor = os.open(path, flags)
+    except FileNotFoundError:
+        raise NotFound(f"there is no key at {path}", remedy="make one with: weighbridge key") from None
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise _untrusted(path, "link", "it is a symbolic link", "give the path it points to") from None
+        raise _disk(path, error) from None
+    with os.fdopen(descriptor, "rb") as file:
+        status = os.fstat(file.fileno())
+        if not stat.S_ISREG(status.st_mode) or status.st_size > MAX_FILE:
+            raise _untrusted(path, "file", "it is not a small regular file", "give the path of a key file")
+        if status.st_uid not in (os.geteuid(), 0):
+            raise _untrusted(path, "owner", "it belongs to another user", "copy it to a file of your own")
+        if status.st_mode & 0o077:
+            raise _untrusted(
+                path, "mode", "others than its owner can read or change it", f"run: chmod 600 {path}"
+            )
+        try:
+            return file.read(MAX_FILE)
+        except OSError as error:
+            raise _disk(path, error) from None
+
+
+def _untrusted(path: Path, check: str, cause: str, remedy: str) -> Refused:
+    return Refused(f"{path} is not used as a key", cause=cause, remedy=remedy, check=f"key.{check}")
+
+
+def _disk(path: Path, error: OSError) -> Unreadable:
+    return Unreadable(
+        f"{path} cannot be read or written",
+        cause=os.strerror(error.errno) if error.errno else "input/output error",
+        remedy="check the path, its folder's permissions and the disk",
+        check="key.disk",
+    )

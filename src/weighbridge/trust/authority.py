@@ -1,0 +1,315 @@
+"""`weighbridge.authority/1`: which key may do what, in which project, with how much proof. docs/reference/authority.md.
+
+An authority is edited by making its next version (`with_identity`, `with_log`, …) and signing that with a
+root key (`sign_authority`); it is believed after `verify_authority`, under a root key that the caller
+pinned. Rotating root keys: version n + 1 is signed by a root that version n lists (`verify_next`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+
+from weighbridge.core.canonical import JSON, canonical
+from weighbridge.core.clock import rfc3339
+from weighbridge.core.digest import Digest
+from weighbridge.core.errors import NotFound, VerificationFailed
+from weighbridge.core.tier import Origin, Role, Stage
+from weighbridge.keys.ports import Signer
+from weighbridge.keys.public import key_id_of_pem, verify_signature
+from weighbridge.ledger.checkpoint import is_origin
+from weighbridge.trust.authority_form import AUTHORITY_SCHEMA, EVERY_PROJECT, read_authority
+from weighbridge.trust.dsse import Envelope, pae, sign
+from weighbridge.trust.grants import (
+    REQUIRED,
+    AuthorityIdentity,
+    AuthorityLog,
+    Demand,
+    Project,
+    malformed,
+)
+
+PAYLOAD_TYPE = "application/vnd.weighbridge.authority+json"
+SKEW = timedelta(minutes=5)
+"""How far two honest clocks may be apart."""
+
+
+@dataclass(frozen=True, slots=True)
+class Authority:
+    """One version of the document. Building one checks it; raises VerificationFailed(authority.form)."""
+
+    registry: str
+    version: int
+    issued: datetime
+    expires: datetime
+    roots: tuple[str, ...]
+    """Public keys in PEM, one of which must sign the next version."""
+    identities: tuple[AuthorityIdentity, ...] = ()
+    logs: tuple[AuthorityLog, ...] = ()
+    projects: Mapping[str, Project] = field(default_factory=lambda: {EVERY_PROJECT: Project()})
+
+    def __post_init__(self) -> None:
+        _check_head(self)
+        _check_keys(self)
+        names = {identity.name for identity in self.identities}
+        for project, rules in self.projects.items():
+            for role, holders in rules.roles.items():
+                if strangers := sorted(set(holders) - names):
+                    raise malformed(
+                        f"{project!r} gives the role {role.value} to {strangers[0]!r}, who is no identity here"
+                    )
+
+    # What a verifier asks.
+
+    def identity_for(self, key: Digest) -> AuthorityIdentity | None:
+        """Return the identity that has this key, or None for a stranger."""
+        return next((identity for identity in self.identities if identity.key == key), None)
+
+    def log_for(self, log_id: Digest) -> AuthorityLog | None:
+        """Return the log that has this id, or None."""
+        return next((log for log in self.logs if log.log_id == log_id), None)
+
+    def may(self, name: str, role: Role, project: str) -> bool:
+        """Tell whether `name` holds `role` in `project`."""
+        return name in self._rules(project).roles.get(role, ())
+
+    def required(self, project: str, origin: Origin) -> tuple[Stage, ...]:
+        """Return the stages that a model of this origin needs in this project."""
+        return self._rules(project).require.get(origin, REQUIRED[origin])
+
+    def _rules(self, project: str) -> Project:
+        """Find a project's rules: its own entry replaces `*` wholly, without one it falls to `*`."""
+        return self.projects.get(project, self.projects[EVERY_PROJECT])
+
+    # The document.
+
+    def to_json(self) -> dict[str, JSON]:
+        """Return the document."""
+        return {
+            "schema": AUTHORITY_SCHEMA,
+            "registry": self.registry,
+            "version": self.version,
+            "issued": rfc3339(self.issued),
+            "expires": rfc3339(self.expires),
+            "roots": list(self.roots),
+            "identities": {identity.name: identity.to_json() for identity in self.identities},
+            "logs": [log.to_json() for log in self.logs],
+            "projects": {name: rules.to_json() for name, rules in self.projects.items()},
+        }
+
+    def encode(self) -> bytes:
+        """Return the canonical JSON of the document: what is signed."""
+        return canonical(self.to_json())
+
+    @property
+    def digest(self) -> Digest:
+        """SHA-256 of `encode()`."""
+        return Digest.of(self.encode())
+
+    @classmethod
+    def parse(cls, payload: bytes) -> Authority:
+        """Read a document, believing nothing; raises VerificationFailed(authority.form)."""
+        return cls(**read_authority(payload))
+
+    # Edits: each returns the next version, unsigned.
+
+    def with_identity(
+        self,
+        name: str,
+        pem: str,
+        roles: Sequence[Role] = (),
+        *,
+        project: str = EVERY_PROJECT,
+        valid_from: datetime | None = None,
+        valid_until: datetime | None = None,
+        evidence: Demand | None = None,
+    ) -> Authority:
+        """Name a new key (valid from `issued` on unless told otherwise) and give it roles in one project."""
+        if any(identity.name == name for identity in self.identities):
+            raise malformed(f"the name {name!r} is taken")
+        identity = AuthorityIdentity(name, pem, valid_from or self.issued, valid_until, evidence or Demand())
+        grown = replace(self, identities=(*self.identities, identity))
+        return grown.with_roles(name, roles, project=project)
+
+    def with_roles(self, name: str, roles: Sequence[Role], *, project: str = EVERY_PROJECT) -> Authority:
+        """Give a named identity more roles; a project met for the first time starts as a copy of `*`."""
+        rules = self._rules(project)
+        granted = dict(rules.roles)
+        for role in roles:
+            granted[role] = tuple(sorted({*granted.get(role, ()), name}))
+        projects = {**self.projects, project: replace(rules, roles=granted)}
+        return replace(self, version=self.version + 1, projects=projects)
+
+    def without_roles(self, name: str, roles: Sequence[Role], *, project: str = EVERY_PROJECT) -> Authority:
+        """Take roles from an identity; claims it signed in them before no longer count either."""
+        rules = self._rules(project)
+        left = {
+            role: tuple(holder for holder in holders if holder != name or role not in roles)
+            for role, holders in rules.roles.items()
+        }
+        projects = {**self.projects, project: replace(rules, roles=left)}
+        return replace(self, version=self.version + 1, projects=projects)
+
+    def with_log(self, origin: str, pem: str) -> Authority:
+        """Take one more log's word."""
+        return replace(self, version=self.version + 1, logs=(*self.logs, AuthorityLog(origin, pem)))
+
+    def with_required(
+        self, origin: Origin, stages: Sequence[Stage], *, project: str = EVERY_PROJECT
+    ) -> Authority:
+        """Set the stages that models of one origin need in one project."""
+        rules = self._rules(project)
+        require = {**rules.require, origin: tuple(stages)}
+        projects = {**self.projects, project: replace(rules, require=require)}
+        return replace(self, version=self.version + 1, projects=projects)
+
+    def revoked(self, name: str, at: datetime) -> Authority:
+        """End an identity: nothing logged after `at` counts. Raises NotFound for names not here."""
+        if all(identity.name != name for identity in self.identities):
+            raise NotFound(
+                f"the authority names no {name!r}",
+                cause=f"known are {', '.join(sorted(identity.name for identity in self.identities))}",
+                remedy="look with: weighbridge trust show",
+            )
+        identities = tuple(
+            replace(identity, valid_until=at) if identity.name == name else identity
+            for identity in self.identities
+        )
+        return replace(self, version=self.version + 1, identities=identities)
+
+    def renewed(
+        self, issued: datetime, expires: datetime, *, roots: Sequence[str] | None = None
+    ) -> Authority:
+        """Give the document new dates, and new root keys when told so (the old ones sign that version)."""
+        return replace(
+            self,
+            version=self.version + 1,
+            issued=issued,
+            expires=expires,
+            roots=self.roots if roots is None else tuple(roots),
+        )
+
+
+def _check_head(authority: Authority) -> None:
+    if not authority.registry:
+        raise malformed("it names no registry")
+    if authority.version < 1:
+        raise malformed("versions start at 1")
+    if authority.expires <= authority.issued:
+        raise malformed("it expires before it is issued")
+    if not authority.roots:
+        raise malformed("without a root key there could be no next version")
+    if EVERY_PROJECT not in authority.projects:
+        raise malformed("projects need an entry '*'")
+    for log in authority.logs:
+        if not is_origin(log.origin):
+            raise malformed(f"{log.origin!r} is not a log origin")
+    for identity in authority.identities:
+        if not identity.name:
+            raise malformed("an identity has no name")
+        if identity.valid_until is not None and identity.valid_until < identity.valid_from:
+            raise malformed(f"{identity.name!r} ends before it begins")
+        if identity.evidence.timestamps < 0 or identity.evidence.witnesses < 0:
+            raise malformed(f"{identity.name!r} asks for less than no evidence")
+
+
+def _check_keys(authority: Authority) -> None:
+    """One key, one purpose, one name: or a signature made for one could be shown for another."""
+    held: dict[Digest, str] = {}
+    uses = [(f"the root {number}", pem) for number, pem in enumerate(authority.roots, start=1)]
+    uses += [(f"the log {log.origin!r}", log.pem) for log in authority.logs]
+    uses += [(f"the identity {identity.name!r}", identity.pem) for identity in authority.identities]
+    for use, pem in uses:
+        key = key_id_of_pem(pem)
+        if key in held:
+            raise malformed(f"{held[key]} and {use} have the same key {key.short}")
+        held[key] = use
+    names = [identity.name for identity in authority.identities]
+    if len(set(names)) != len(names):
+        raise malformed("two identities have the same name")
+    origins = [log.origin for log in authority.logs]
+    if len(set(origins)) != len(origins):
+        raise malformed("two logs have the same origin")
+
+
+def sign_authority(authority: Authority, root_signer: Signer) -> bytes:
+    """Return the document in a DSSE envelope under a root key, as JSON."""
+    return canonical(sign(PAYLOAD_TYPE, authority.encode(), root_signer).to_json())
+
+
+def verify_authority(
+    data: bytes,
+    *,
+    root_keys: Sequence[str],
+    now: datetime,
+    minimum_version: int = 0,
+    registry: str | None = None,
+    pinned: Digest | None = None,
+) -> Authority:
+    """Return the authority that `data` (from `sign_authority`) holds, believed.
+
+    `root_keys` are the public keys in PEM that the caller pinned; `minimum_version` the highest version it
+    has seen and `pinned` that version's digest; `registry` the one it means to talk to. Raises
+    VerificationFailed with check authority.form, authority.signature, authority.registry,
+    authority.rollback or authority.expired.
+    """
+    envelope = Envelope.decode(data, check="authority.form")
+    # 1. Signed under a pinned root key, before anything inside is looked at (DSSE protocol, "Verification").
+    _check_signature(envelope, root_keys)
+    # 2. A document of ours, every member known: what we do not understand could have been a restriction.
+    authority = Authority.parse(envelope.payload)
+    # 3. Of this registry: one root key may serve several.
+    if registry is not None and authority.registry != registry:
+        raise VerificationFailed(
+            "this authority is of another registry",
+            cause=f"expected {registry!r}, found {authority.registry!r}",
+            remedy="pin the registry you mean, or fetch its own authority",
+            check="authority.registry",
+        )
+    # 4. Not older than the caller has seen, and not another document of the same version (TUF 5.3.5).
+    forked = pinned is not None and authority.version == minimum_version and authority.digest != pinned
+    if authority.version < minimum_version or forked:
+        raise VerificationFailed(
+            "this authority is older than one seen before, or contradicts it",
+            cause=f"version {minimum_version} was seen, this is {'another ' if forked else ''}version {authority.version}",
+            remedy="fetch the newest authority; when this is the newest, the registry was rolled back",
+            check="authority.rollback",
+        )
+    # 5. In force.
+    if not authority.issued <= now + SKEW or now > authority.expires:
+        raise VerificationFailed(
+            "this authority is not in force",
+            cause=f"it runs from {rfc3339(authority.issued)} to {rfc3339(authority.expires)}; now is {rfc3339(now)}",
+            remedy="sign the next version with the root key: weighbridge trust add",
+            check="authority.expired",
+        )
+    return authority
+
+
+def verify_next(data: bytes, *, current: Authority, now: datetime) -> Authority:
+    """Return the successor of `current`: same registry, a later version, signed by a root that `current` lists.
+
+    Raises as `verify_authority` does.
+    """
+    return verify_authority(
+        data,
+        root_keys=current.roots,
+        now=now,
+        minimum_version=current.version + 1,
+        registry=current.registry,
+    )
+
+
+def _check_signature(envelope: Envelope, root_keys: Sequence[str]) -> None:
+    message = pae(envelope.payload_type, envelope.payload)
+    signed = len(envelope.signatures) == 1 and any(
+        verify_signature(pem, message, envelope.signatures[0].sig) for pem in root_keys
+    )
+    if not signed or envelope.payload_type != PAYLOAD_TYPE:
+        raise VerificationFailed(
+            "the authority is not signed by a root key that is pinned here",
+            cause=f"pinned are {', '.join(key_id_of_pem(pem).short for pem in root_keys) or 'none'}",
+            remedy="pin the right root key, or get the document from whoever holds it",
+            check="authority.signature",
+        )
