@@ -17,19 +17,17 @@ A `Log` is not shared between threads; any number of processes may read while on
 
 from __future__ import annotations
 
-import fcntl
-import os
-import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
 from weighbridge.core.digest import Digest
-from weighbridge.core.errors import Locked, NotFound, Refused, UsageError, VerificationFailed
+from weighbridge.core.errors import NotFound, Refused, UsageError, VerificationFailed
 from weighbridge.keys.ports import Signer
-from weighbridge.keys.public import key_id_of_pem, verify_signature
+from weighbridge.keys.public import key_id_of_pem
 from weighbridge.ledger import merkle
 from weighbridge.ledger.checkpoint import (
     Checkpoint,
@@ -38,7 +36,9 @@ from weighbridge.ledger.checkpoint import (
     sign_checkpoint,
     verify_checkpoint,
 )
-from weighbridge.ledger.entry import InclusionProof, LogEntry, promise_message, signed_entry_timestamp
+from weighbridge.ledger.entry import InclusionProof, LogEntry, signed_entry_timestamp
+from weighbridge.ledger.fsck import check_all, check_promise
+from weighbridge.ledger.lock import exclusive
 from weighbridge.ledger.merkle import HASH_SIZE, Frontier, leaf_hash
 from weighbridge.ledger.tiles import (
     ENTRIES,
@@ -65,8 +65,6 @@ MIN_GENESIS = 2
 """Proto3 JSON leaves out zeros and empty lists, and clients stumble over a first entry without them."""
 
 _T = TypeVar("_T")
-_LOCK_TRIES = 200
-_LOCK_PAUSE = 0.05
 _READ_TRIES = 20
 
 
@@ -101,7 +99,7 @@ class Log:
             directory.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise disk(error) from None
-        with log._locked():
+        with exclusive(directory / LOCK):
             if (directory / CHECKPOINT).exists():
                 raise Refused(
                     f"there is a log in {directory} already",
@@ -159,13 +157,14 @@ class Log:
             raise Refused(
                 "this key is not the log's", cause=f"the log's is {self.log_id.short}", check="log.key"
             )
-        with self._locked():
+        with exclusive(self._directory / LOCK):
             self.refresh()
             return self._append(entries, signer, now)
 
     def entry(self, index: int) -> LogEntry:
         """Return an entry, its body held against the tree; raises NotFound or RegistryUnusable."""
-        return self._read(lambda: self._entry(index))
+        self._demand(index, self.size)
+        return self._read(lambda: self._bundle(index, index + 1)[0])
 
     def prove(self, index: int, size: int | None = None) -> tuple[bytes, ...]:
         """Return the inclusion proof of entry `index` in the tree of `size` (default: all of it).
@@ -207,15 +206,23 @@ class Log:
 
     def entries(self, start: int = 0) -> Iterator[LogEntry]:
         """Yield every entry from `start` on, as far as the log reached when the iteration began."""
-        for index in range(start, self.size):
-            yield self.entry(index)
+        size = self.size
+        while start < size:
+            bundle = self._read(partial(self._bundle, start, size))
+            yield from bundle
+            start += len(bundle)
 
     def verify_all(self) -> int:
         """Re-hash every entry, tile and promise against the signed checkpoint; return the size.
 
         Raises RegistryUnusable at the first contradiction.
         """
-        return self._read(self._verify_all)
+
+        def check() -> int:
+            check_all(self._tiles(), self._head, log_id=self.log_id, public_pem=self.public_pem)
+            return self.size
+
+        return self._read(check)
 
     # What follows reads or writes files and expects `_read` or the lock around it.
 
@@ -329,15 +336,19 @@ class Log:
         write_durably(path, data)
         return kind, number, width
 
-    def _entry(self, index: int) -> LogEntry:
-        self._demand(index, self.size)
+    def _bundle(self, start: int, end: int) -> list[LogEntry]:
+        """Return the entries from `start` to the end of its tile, or to `end`, each held against tree and promise."""
         tiles = self._tiles()
-        number, at = divmod(index, WIDTH)
-        body = tiles.entries(number)[at]
-        if tiles.hashes(0, number)[at * HASH_SIZE : (at + 1) * HASH_SIZE] != leaf_hash(body):
-            raise damaged(f"entry {index} is not what the tree says it is")
-        seconds, promise = tiles.promises(number)[at]
-        return LogEntry(index, seconds, body, promise)
+        number, first = divmod(start, WIDTH)
+        bodies, hashes, promises = tiles.entries(number), tiles.hashes(0, number), tiles.promises(number)
+        found = []
+        for at in range(first, min(len(bodies), end - number * WIDTH)):
+            index, body = number * WIDTH + at, bodies[at]
+            if hashes[at * HASH_SIZE : (at + 1) * HASH_SIZE] != leaf_hash(body):
+                raise damaged(f"entry {index} is not what the tree says it is")
+            check_promise(body, promises[at], index, log_id=self.log_id, public_pem=self.public_pem)
+            found.append(LogEntry(index, promises[at][0], body, promises[at][1]))
+        return found
 
     def _prove(self, index: int, size: int) -> tuple[bytes, ...]:
         self._demand(index, size)
@@ -368,54 +379,3 @@ class Log:
                 cause=f"it holds {self.size}",
                 remedy="look with: weighbridge log show",
             )
-
-    def _verify_all(self) -> int:
-        tiles, frontier = self._tiles(), Frontier()
-        for number in range(-(-self.size // WIDTH)):
-            bodies = tiles.entries(number)
-            leaves = [leaf_hash(body) for body in bodies]
-            if b"".join(leaves) != tiles.hashes(0, number):
-                raise damaged(f"entries from {number * WIDTH} on do not match their hashes")
-            frontier = frontier.extend(leaves)
-            promises = zip(bodies, tiles.promises(number), strict=True)
-            for index, (body, (seconds, promise)) in enumerate(promises, start=number * WIDTH):
-                message = promise_message(body, seconds, self.log_id, index)
-                if not verify_signature(self.public_pem, message, promise):
-                    raise damaged(f"the time of entry {index} is not the one that was signed")
-        if frontier.root != self.root:
-            raise damaged("the entries do not add up to the root in the signed checkpoint")
-        level = 1
-        while self.size >> LEVEL_BITS * level:
-            for index in range(self.size >> LEVEL_BITS * level):
-                below = tiles.hashes(level - 1, index)
-                at = index % WIDTH * HASH_SIZE
-                if tiles.hashes(level, index // WIDTH)[at : at + HASH_SIZE] != perfect_root(below, 0, WIDTH):
-                    raise damaged(
-                        f"{tile_name(hashes_at(level), index // WIDTH)} does not follow from its leaves"
-                    )
-            level += 1
-        return self.size
-
-    @contextmanager
-    def _locked(self) -> Iterator[None]:
-        """Hold the log's lock; the kernel lets go of it when the process ends, however it ends."""
-        try:
-            descriptor = os.open(self._directory / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        except OSError as error:
-            raise disk(error) from None
-        try:
-            for attempt in range(_LOCK_TRIES):
-                try:
-                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    break
-                except BlockingIOError:
-                    if attempt + 1 == _LOCK_TRIES:
-                        raise Locked(
-                            "another process is appending to the log",
-                            remedy="wait for it to end, then run the command again",
-                            check="log.locked",
-                        ) from None
-                    time.sleep(_LOCK_PAUSE)
-            yield
-        finally:
-            os.close(descriptor)

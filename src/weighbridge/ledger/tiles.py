@@ -2,7 +2,7 @@
 
 ::
 
-    tile/<level>/<N>[.p/<W>]      256 (or W) hashes of 32 bytes; level L holds roots of 256**L leaves
+    tile/<level>/<N>[.p/<W>]      256 (or W) hashes of 32 bytes; level L holds roots over 256**L leaves
     tile/entries/<N>[.p/<W>]      256 (or W) entries, each with its length as a big-endian u16 before it
     promise/<N>[.p/<W>]           for each entry: time (u64, seconds), length (u16) and signed entry timestamp
 
@@ -104,6 +104,10 @@ class Tiles:
             except OSError as error:
                 raise disk(error) from None
         return self._kept[kind, number]
+
+    def forget(self) -> None:
+        """Drop what was kept, for walks over a whole log."""
+        self._kept.clear()
 
     def hashes(self, level: int, number: int) -> bytes:
         """Return the hashes of one tile, 32 bytes each."""

@@ -27,6 +27,7 @@ from weighbridge.trust.grants import (
     AuthorityLog,
     Demand,
     Project,
+    is_label,
     malformed,
 )
 
@@ -192,22 +193,24 @@ class Authority:
 
 
 def _check_head(authority: Authority) -> None:
-    if not authority.registry:
-        raise malformed("it names no registry")
+    if not is_label(authority.registry):
+        raise malformed("its registry has no name that can be shown")
     if authority.version < 1:
         raise malformed("versions start at 1")
     if authority.expires <= authority.issued:
         raise malformed("it expires before it is issued")
     if not authority.roots:
         raise malformed("without a root key there could be no next version")
+    if not all(is_label(project) for project in authority.projects):
+        raise malformed("a project has no name that can be shown")
     if EVERY_PROJECT not in authority.projects:
         raise malformed("projects need an entry '*'")
     for log in authority.logs:
         if not is_origin(log.origin):
             raise malformed(f"{log.origin!r} is not a log origin")
     for identity in authority.identities:
-        if not identity.name:
-            raise malformed("an identity has no name")
+        if not is_label(identity.name):
+            raise malformed("an identity has no name that can be shown")
         if identity.valid_until is not None and identity.valid_until < identity.valid_from:
             raise malformed(f"{identity.name!r} ends before it begins")
         if identity.evidence.timestamps < 0 or identity.evidence.witnesses < 0:

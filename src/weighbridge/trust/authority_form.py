@@ -13,7 +13,7 @@ from enum import StrEnum
 from typing import Any, TypeVar
 
 from weighbridge.core.canonical import MAX_SAFE_INTEGER, parse
-from weighbridge.core.clock import parse_rfc3339
+from weighbridge.core.clock import parse_rfc3339, rfc3339
 from weighbridge.core.errors import VerificationFailed
 from weighbridge.core.tier import Origin, Role, Stage
 from weighbridge.keys.public import algorithm_of_pem
@@ -149,10 +149,14 @@ def _whole(value: Any, what: str) -> int:
 
 
 def _time(value: Any, what: str) -> datetime:
+    text: str = _typed(value, str, what)
     try:
-        return parse_rfc3339(_typed(value, str, what))
-    except ValueError as error:
-        raise malformed(f"{what}: {error}") from error
+        moment = parse_rfc3339(text)
+    except (ValueError, OverflowError):
+        moment = None
+    if moment is None or rfc3339(moment) != text:  # one spelling, so that one document has one digest
+        raise malformed(f"{what}: {text!r} is not a time like 2026-11-22T20:10:00Z")
+    return moment
 
 
 def _key(value: Any, where: str) -> str:

@@ -103,6 +103,11 @@ class Project:
         }
 
 
+def is_label(text: str) -> bool:
+    """Tell whether a name can be shown as it is: 1 to 128 printable characters, no space at an end."""
+    return 0 < len(text) <= 128 and text.isprintable() and text == text.strip()
+
+
 def malformed(cause: str) -> VerificationFailed:
     """Make the error for a document that is not an authority."""
     return VerificationFailed(
