@@ -3,22 +3,30 @@
 The layout (huggingface_hub, "Understand caching"): `models--org--name/` holds `blobs/<etag>`, with the
 content, `refs/<name>`, each a file with a commit in it, and `snapshots/<commit>/…`, whose entries are
 relative links into that same `blobs`. The etag is the SHA-256 of a large file and the git blob id of a
-small one, so a blob's name is also what the hub announced for it.
+small one, so a blob's name is also what the hub announced for it. Newer clients may keep the content
+once for the whole cache: then `blobs/<etag>` is itself the link `../../blobs/<2 hex>/<64 hex>`.
 """
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+import stat
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from weighbridge.core.digest import Digest
 from weighbridge.core.errors import NotFound, Unreadable
 
+FOLDER_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+# O_NONBLOCK: should a pipe appear where a file was listed, opening it must not wait for a writer.
+FILE_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
+
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _BLOB = re.compile(rb"[0-9a-f]{40}|[0-9a-f]{64}")
+_SHARED = re.compile(rb"\.\./\.\./blobs/([0-9a-f]{2})/(\1[0-9a-f]{62})")
 _REPO = "models--"
 _MAX_REF = 256
 
@@ -55,11 +63,74 @@ def recognise(path: Path) -> Place | None:
     return None
 
 
-def blob_of_link(target: bytes, depth: int) -> bytes | None:
-    """Return the blob's name when `target` is exactly the link a snapshot may hold `depth` folders down."""
-    prefix = b"../" * (depth + 2) + b"blobs/"
-    name = target.removeprefix(prefix)
-    return name if target.startswith(prefix) and _BLOB.fullmatch(name) else None
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """Where a snapshot's link leads: the parts below the repository's folder, and the blob's own name."""
+
+    parts: tuple[bytes, ...]
+    blob: bytes
+
+
+class Shelf:
+    """The folder `models--org--name` of a cache, held open: finds and opens the blobs its snapshots link to."""
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+
+    @classmethod
+    def around(cls, snapshot: int, depth: int) -> Shelf | None:
+        """Open the repository's folder from a handle of a snapshot's folder, or return None."""
+        try:
+            return cls(os.open("/".join([".."] * (depth + 2)), FOLDER_FLAGS, dir_fd=snapshot))
+        except OSError:
+            return None
+
+    def find(self, target: bytes, depth: int) -> tuple[Kept, os.stat_result] | None:
+        """Return where a link with this target leads, when it is exactly the link that the client makes.
+
+        `depth` is how many folders below the snapshot the link lies. Raises OSError when the blob is gone.
+        """
+        prefix = b"../" * (depth + 2) + b"blobs/"
+        name = target.removeprefix(prefix)
+        if not target.startswith(prefix) or not _BLOB.fullmatch(name):
+            return None
+        kept = Kept((b"blobs", name), name)
+        info = self._stat(kept)
+        if stat.S_ISLNK(info.st_mode):
+            with opened_below(self._fd, (b"blobs",)) as folder:
+                shared = _SHARED.fullmatch(os.readlink(name, dir_fd=folder))
+            if shared is None:
+                return None
+            kept = Kept((b"..", b"blobs", shared[1], shared[2]), name)
+            info = self._stat(kept)
+        return kept, info
+
+    def open(self, kept: Kept) -> int:
+        """Open a blob, following no link."""
+        with opened_below(self._fd, kept.parts[:-1]) as folder:
+            return os.open(kept.parts[-1], FILE_FLAGS, dir_fd=folder)
+
+    def close(self) -> None:
+        """Close the handle."""
+        os.close(self._fd)
+
+    def _stat(self, kept: Kept) -> os.stat_result:
+        with opened_below(self._fd, kept.parts[:-1]) as folder:
+            return os.stat(kept.parts[-1], dir_fd=folder, follow_symlinks=False)
+
+
+@contextmanager
+def opened_below(root: int, parts: Iterable[bytes]) -> Iterator[int]:
+    """Open a folder below the handle `root`, one part at a time, no part being a link."""
+    fd = os.open(".", FOLDER_FLAGS, dir_fd=root)
+    try:
+        for part in parts:
+            deeper = os.open(part, FOLDER_FLAGS, dir_fd=fd)
+            os.close(fd)
+            fd = deeper
+        yield fd
+    finally:
+        os.close(fd)
 
 
 def announced_by(blob: bytes) -> tuple[Digest, ...]:

@@ -22,10 +22,6 @@ MAX_DEPTH = 64
 MAX_ENTRIES = 2 * MAX_FILES
 """Files and folders looked at, excluded ones not counted: those are never entered."""
 
-_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-# O_NONBLOCK: should a pipe appear where a file was listed, opening it must not wait for a writer.
-_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
-
 
 @dataclass(frozen=True, slots=True)
 class _Stamp:
@@ -44,18 +40,18 @@ class _Stamp:
 
 @dataclass(frozen=True, slots=True)
 class _Listed:
-    """One file as listed; `blob` is where a snapshot's link leads, by name in the cache's `blobs`."""
+    """One file as listed; `kept` is where a snapshot's link leads in its cache."""
 
     stamp: _Stamp
-    blob: bytes | None = None
+    kept: cache.Kept | None = None
 
 
 class LocalTree:
     """A folder, or one file, held open by a directory handle until closed."""
 
-    def __init__(self, root: int, blobs: int | None, where: _Where) -> None:
+    def __init__(self, root: int, shelf: cache.Shelf | None, where: _Where) -> None:
         self._root = root
-        self._blobs = blobs
+        self._shelf = shelf
         self._where = where
         try:
             self._listed = self._list()
@@ -81,7 +77,7 @@ class LocalTree:
                 path,
                 listed.stamp.size,
                 partial(self._open, path, listed),
-                only if listed.blob is None else cache.announced_by(listed.blob),
+                only if listed.kept is None else cache.announced_by(listed.kept.blob),
                 partial(self._check_stream, path, listed),
             )
             for path, listed in sorted(self._listed.items(), key=lambda item: item[0].encode())
@@ -96,10 +92,11 @@ class LocalTree:
 
     def close(self) -> None:
         """Close the handles; may be called more than once."""
-        for fd in (self._root, self._blobs):
-            if fd is not None and fd >= 0:
-                os.close(fd)
-        self._root, self._blobs = -1, None
+        if self._root >= 0:
+            os.close(self._root)
+        if self._shelf is not None:
+            self._shelf.close()
+        self._root, self._shelf = -1, None
 
     def __enter__(self) -> Self:
         return self
@@ -116,7 +113,7 @@ class LocalTree:
         folders, seen = [""], 0
         while folders:
             folder = folders.pop()
-            with self._translated(folder), self._folder(folder) as fd:
+            with self._translated(folder), cache.opened_below(self._root, _parts(folder)) as fd:
                 for path, name in self._names(fd, folder):
                     seen += 1
                     if seen > MAX_ENTRIES:
@@ -147,55 +144,42 @@ class LocalTree:
                     check_path(path)
                     yield path, name
 
-    def _regular(self, path: str, info: os.stat_result, blob: bytes | None = None) -> _Listed:
+    def _regular(self, path: str, info: os.stat_result, kept: cache.Kept | None = None) -> _Listed:
         if not stat.S_ISREG(info.st_mode):
             raise self._refused(path, f"it is a {_kind(info.st_mode)}", "remove it from the folder")
-        return _Listed(_Stamp.of(info), blob)
+        return _Listed(_Stamp.of(info), kept)
 
     def _link(self, path: str, name: bytes, fd: int) -> _Listed:
         """Refuse a link, except a snapshot's own link into its cache's `blobs`."""
         target = os.readlink(name, dir_fd=fd)
-        depth = self._where.snapshot.depth + path.count("/") if self._where.snapshot else 0
-        blob = cache.blob_of_link(target, depth) if self._blobs is not None else None
-        if blob is None:
+        depth = path.count("/") + (self._where.snapshot.depth if self._where.snapshot else 0)
+        try:
+            found = self._shelf.find(target, depth) if self._shelf is not None else None
+        except (FileNotFoundError, NotADirectoryError) as error:
+            raise Unreadable(
+                f"{path!r} in {self._where.shown} leads nowhere",
+                cause=f"the cache no longer holds what {os.fsdecode(target)!r} names",
+                remedy="download the model again, or delete this revision from the cache",
+                check="source.unreadable",
+            ) from error
+        if found is None:
             raise self._refused(
                 path,
                 f"it is a link to {os.fsdecode(target)!r}; what a link leads to is not part of the folder",
                 "put the file itself in its place",
             )
-        try:
-            info = os.stat(blob, dir_fd=self._blobs, follow_symlinks=False)
-        except FileNotFoundError as error:
-            raise Unreadable(
-                f"{path!r} in {self._where.shown} leads nowhere",
-                cause=f"the cache no longer holds blob {blob.decode()}",
-                remedy="download the model again, or delete this revision from the cache",
-            ) from error
-        return self._regular(path, info, blob)
-
-    @contextmanager
-    def _folder(self, folder: str) -> Iterator[int]:
-        """Open a folder below the root, one part at a time, no part being a link."""
-        fd = os.open(".", _FOLDER, dir_fd=self._root)
-        try:
-            for part in folder.split("/") if folder else ():
-                deeper = os.open(part.encode(), _FOLDER, dir_fd=fd)
-                os.close(fd)
-                fd = deeper
-            yield fd
-        finally:
-            os.close(fd)
+        return self._regular(path, found[1], found[0])
 
     def _open(self, path: str, listed: _Listed) -> BinaryIO:
         folder, _, name = path.rpartition("/")
         with self._translated(path):
-            if listed.blob is not None:
-                fd = os.open(listed.blob, _FILE, dir_fd=self._blobs)
+            if listed.kept is not None and self._shelf is not None:
+                fd = self._shelf.open(listed.kept)
             elif self._where.file is not None:
-                fd = os.open(self._where.file, _FILE, dir_fd=self._root)
+                fd = os.open(self._where.file, cache.FILE_FLAGS, dir_fd=self._root)
             else:
-                with self._folder(folder) as parent:
-                    fd = os.open(name.encode(), _FILE, dir_fd=parent)
+                with cache.opened_below(self._root, _parts(folder)) as parent:
+                    fd = os.open(name.encode(), cache.FILE_FLAGS, dir_fd=parent)
             stream = os.fdopen(fd, "rb", buffering=0)
         try:
             self._check_stream(path, listed, stream)
@@ -280,12 +264,12 @@ def open_folder(path: Path) -> LocalTree:
         )
     snapshot = cache.recognise(real)
     origin = {"scheme": "path"}
-    blobs: int | None = None
+    shelf: cache.Shelf | None = None
     root = _open_root(real)
     if snapshot is not None:
         origin |= {"repository": snapshot.repository, "commit": snapshot.commit}
-        blobs = _open_blobs(root, snapshot.depth)
-    return LocalTree(root, blobs, _Where(str(path), real.name, origin, snapshot=snapshot))
+        shelf = cache.Shelf.around(root, snapshot.depth)
+    return LocalTree(root, shelf, _Where(str(path), real.name, origin, snapshot=snapshot))
 
 
 def _single(path: Path, real: Path) -> LocalTree:
@@ -322,23 +306,13 @@ def _real(path: Path) -> Path:
 
 def _open_root(path: Path) -> int:
     try:
-        return os.open(path, _FOLDER)
+        return os.open(path, cache.FOLDER_FLAGS)
     except OSError as error:
         raise _unreadable(str(path), error) from error
 
 
-def _open_blobs(root: int, depth: int) -> int | None:
-    """Open the `blobs` of the cache repository that `root` lies in; None when it has none."""
-    try:
-        repository = os.open("/".join([".."] * (depth + 2)), _FOLDER, dir_fd=root)
-    except OSError:
-        return None
-    try:
-        return os.open("blobs", _FOLDER, dir_fd=repository)
-    except OSError:
-        return None
-    finally:
-        os.close(repository)
+def _parts(folder: str) -> list[bytes]:
+    return folder.encode().split(b"/") if folder else []
 
 
 def _unreadable(what: str, error: OSError) -> Unreadable:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from blake3 import blake3
 
 from weighbridge.core.digest import Digest
-from weighbridge.core.errors import OutOfBudget, Unreadable, VerificationFailed
+from weighbridge.core.errors import OutOfBudget, RegistryUnusable, Unreadable, VerificationFailed
 from weighbridge.core.manifest import CHUNK_SIZE, ChunkTable, FileChunks, FileEntry, Manifest, check_path
 from weighbridge.source.tree import Tree, TreeFile
 from weighbridge.store.ports import Blobs
@@ -64,13 +64,12 @@ def read_tree(
 def read_file(file: TreeFile, blobs: Blobs | None = None, *, progress: Progress | None = None) -> FileRead:
     """Read one file once; errors as for `read_tree`."""
     check_path(file.path)
-    reading = _Reading(file, progress)
     announced = next((digest for digest in file.announced if digest.algorithm == "sha256"), None)
+    if blobs is not None and announced is not None and file.remote and blobs.has(announced):
+        return _read_kept(file, blobs, announced, progress)
+    reading = _Reading(file, progress)
     if blobs is None:
-        hasher = hashlib.sha256()
-        for block in reading.blocks():
-            hasher.update(block)
-        digest = Digest("sha256", hasher.hexdigest())
+        digest = _sha256(reading)
         if announced is not None and digest != announced:
             raise _not_announced(file.path, str(announced), str(digest))
     else:
@@ -81,6 +80,30 @@ def read_file(file: TreeFile, blobs: Blobs | None = None, *, progress: Progress 
                 raise
             raise _not_announced(file.path, str(announced), "other bytes") from error
     return FileRead(FileEntry(file.path, file.size, digest), reading.chunks())
+
+
+def _read_kept(file: TreeFile, blobs: Blobs, announced: Digest, progress: Progress | None) -> FileRead:
+    """Read the blob that is kept already instead of fetching the same bytes again; it is hashed all the same."""
+    reading = _Reading(replace(file, opener=lambda: blobs.open(announced), settle=None), progress)
+    try:
+        found = str(_sha256(reading))
+    except VerificationFailed as error:
+        found = error.cause
+    if found != str(announced):
+        raise RegistryUnusable(
+            f"the kept blob {announced.short} is damaged",
+            cause=f"its bytes are not what its name says ({found})",
+            remedy="restore it from a backup, or remove that one file and take the model in again",
+            check="blob.digest",
+        )
+    return FileRead(FileEntry(file.path, file.size, announced), reading.chunks())
+
+
+def _sha256(reading: _Reading) -> Digest:
+    hasher = hashlib.sha256()
+    for block in reading.blocks():
+        hasher.update(block)
+    return Digest("sha256", hasher.hexdigest())
 
 
 class _Reading:
@@ -98,7 +121,9 @@ class _Reading:
 
         These checks run before the consumer sees the end, so that a store keeps nothing that fails them.
         """
-        git = hashlib.sha1(b"blob %d\0" % self.file.size, usedforsecurity=False)
+        git = None
+        if self.git is not None:  # SHA-1 because git says so: it is compared, nothing rests on it
+            git = hashlib.sha1(b"blob %d\0" % self.file.size, usedforsecurity=False)
         part, filled, done = blake3(), 0, 0
         with self.file.open() as stream:
             while block := self._read(stream.read, min(READ_SIZE, CHUNK_SIZE - filled)):
@@ -107,7 +132,7 @@ class _Reading:
                     raise _size_problem(self.file, f"more than {self.file.size} bytes")
                 self.whole.update(block)
                 part.update(block)
-                if self.git is not None:
+                if git is not None:
                     git.update(block)
                 filled += len(block)
                 if filled == CHUNK_SIZE:
@@ -120,7 +145,7 @@ class _Reading:
                 raise _size_problem(self.file, f"{done} bytes")
             if filled:
                 self.parts.append(part.hexdigest())
-            if self.git is not None and git.hexdigest() != self.git.hex:
+            if git is not None and self.git is not None and git.hexdigest() != self.git.hex:
                 raise _not_announced(
                     self.file.path, f"git blob {self.git.hex}", f"git blob {git.hexdigest()}"
                 )

@@ -23,6 +23,8 @@ class TreeFile:
     announced: tuple[Digest, ...] = ()
     settle: Callable[[BinaryIO], None] | None = field(default=None, repr=False, compare=False)
     """Called with the stream after its last byte; raises Unreadable when the file is no longer the one listed."""
+    remote: bool = False
+    """Opening it means fetching it: a kept blob of the announced SHA-256 is read instead, and hashed as well."""
 
     def open(self) -> BinaryIO:
         """Open for one reading from start to end; raises Unreadable, BadManifest or NotFound."""

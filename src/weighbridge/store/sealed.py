@@ -35,8 +35,8 @@ class Sealed:
     """The bytes of one file, private and unchangeable; a context manager.
 
     `buffer` is a read-only memoryview. `path` is `/proc/self/fd/N` where sealed memory is available, for
-    libraries that want a file name, else None. Both are gone after `close`, which raises BufferError
-    while somebody still holds a view of the bytes.
+    libraries that want a file name, else None. Neither is to be used after `close`; views and arrays made
+    of the bytes before stay valid, and the memory is given back when the last of them is gone.
     """
 
     def __init__(self, memory: mmap.mmap | None, fd: int | None, digests: tuple[str, str]) -> None:
@@ -53,10 +53,12 @@ class Sealed:
         return None if self._fd is None else f"/proc/self/fd/{self._fd}"
 
     def close(self) -> None:
-        """Give the memory back; may be called more than once."""
-        self.buffer.release()
-        if self._memory is not None:
-            self._memory.close()
+        """Let go of the memory; may be called more than once."""
+        with suppress(BufferError):  # somebody still reads from it: the last view closes the mapping
+            self.buffer.release()
+            if self._memory is not None:
+                self._memory.close()
+        self._memory = None
         if self._fd is not None:
             os.close(self._fd)
             self._fd = None
@@ -168,12 +170,12 @@ def _fill(fd: int, view: memoryview, hashers: list[_Hasher], shown: str) -> None
     """Read straight into the memory and hash it there, block by block while it is still in the CPU's cache."""
     size, done = len(view), 0
     while done < size:
-        block = view[done : done + READ_SIZE]
-        got = os.preadv(fd, [block], done)
+        with view[done : done + READ_SIZE] as block:
+            got = os.preadv(fd, [block], done)
+            for hasher in hashers:
+                hasher.update(block[:got])
         if not got:
             raise _wrong_size(shown, f"{done} of the {size} bytes of its manifest")
-        for hasher in hashers:
-            hasher.update(block[:got])
         done += got
 
 

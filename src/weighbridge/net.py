@@ -1,0 +1,143 @@
+"""The one door to the network: the HTTP client that libraries are given, with its limits.
+
+Every answer is bounded in size and in time, no redirect changes the scheme, nothing comes compressed (a
+bound on compressed bytes bounds nothing), and names that a server proposes for files are looked at before
+a library can use them as such. When the door is closed (`offline`) no client is made at all.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from urllib.parse import urljoin, urlsplit
+
+import httpx2
+
+from weighbridge.core.errors import BadSetting, OutOfBudget, Unreachable, VerificationFailed
+
+CONNECT_SECONDS = 10.0
+READ_SECONDS = 30.0
+MAX_DOCUMENT = 64 * 1024 * 1024
+"""Bytes of one answer that is not a file: a listing, an error."""
+
+_ETAG = re.compile(r'(?:W/)?"?[0-9A-Za-z][0-9A-Za-z._-]{0,127}"?')
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+_LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
+
+class Door:
+    """A way out to one address; see `letting_in` before asking for a large file."""
+
+    def __init__(self, endpoint: str, *, offline: bool, has_token: bool = False) -> None:
+        if offline:
+            raise Unreachable(
+                f"{endpoint} was not asked",
+                cause="working offline",
+                remedy="leave out --offline, or use a model that is on this machine",
+                check="net.offline",
+            )
+        parts = urlsplit(endpoint)
+        if parts.scheme not in ("http", "https") or not parts.hostname or parts.username or parts.password:
+            raise BadSetting(
+                "the address of the hub cannot be used",
+                cause="it must be https://host or http://host, without a user name or password in it",
+                remedy="check the --endpoint setting or HF_ENDPOINT",
+            )
+        if has_token and parts.scheme == "http" and parts.hostname not in _LOOPBACK:
+            raise BadSetting(
+                f"the token would go to {parts.hostname} in the clear",
+                cause="the hub's address begins with http:// and is not on this machine",
+                remedy="use https://, or do not give a token",
+            )
+        self.host = parts.hostname
+        self._max_body = MAX_DOCUMENT
+
+    def client(self) -> httpx2.Client:
+        """Make a client; the caller closes it."""
+        return httpx2.Client(
+            event_hooks={
+                "request": [_check_request],
+                "response": [_check_redirect, _check_headers, self._bound_body],
+            },
+            follow_redirects=True,
+            max_redirects=5,
+            timeout=httpx2.Timeout(READ_SECONDS, connect=CONNECT_SECONDS),
+        )
+
+    @contextmanager
+    def letting_in(self, size: int) -> Iterator[None]:
+        """Let answers of up to `size` bytes in for the time of the block, documents as always."""
+        self._max_body = max(size, MAX_DOCUMENT)
+        try:
+            yield
+        finally:
+            self._max_body = MAX_DOCUMENT
+
+    def _bound_body(self, response: httpx2.Response) -> None:
+        assert isinstance(response.stream, httpx2.SyncByteStream)
+        response.stream = _Counted(response.stream, self.host, self._max_body)
+
+
+class _Counted(httpx2.SyncByteStream):
+    def __init__(self, inner: httpx2.SyncByteStream, host: str, limit: int) -> None:
+        self._inner = inner
+        self._host = host
+        self._limit = limit
+
+    def __iter__(self) -> Iterator[bytes]:
+        seen = 0
+        for block in self._inner:
+            seen += len(block)
+            if seen > self._limit:
+                raise OutOfBudget(
+                    f"{self._host} sent more than was expected",
+                    cause=f"an answer of at most {self._limit} bytes was due",
+                    remedy="try again; if it happens twice, do not use this source",
+                    check="net.size",
+                )
+            yield block
+
+    def close(self) -> None:
+        self._inner.close()
+
+
+def _check_request(request: httpx2.Request) -> None:
+    """Set a timeout where a library forgot one, and ask for nothing compressed."""
+    asked = request.extensions.get("timeout") or {}
+    limits = {"connect": CONNECT_SECONDS, "read": READ_SECONDS, "write": READ_SECONDS, "pool": READ_SECONDS}
+    request.extensions["timeout"] = {key: asked.get(key) or value for key, value in limits.items()}
+    request.headers["Accept-Encoding"] = "identity"
+
+
+def _check_redirect(response: httpx2.Response) -> None:
+    if not response.has_redirect_location:
+        return
+    here, there = str(response.request.url), response.headers.get("location", "")
+    if urlsplit(urljoin(here, there)).scheme != urlsplit(here).scheme:
+        raise VerificationFailed(
+            f"{response.request.url.host} redirects to another scheme",
+            cause=f"from {urlsplit(here).scheme} to {urlsplit(urljoin(here, there)).scheme or 'none'}",
+            remedy="use the address it redirects to, if you trust it",
+            check="net.redirect",
+        )
+
+
+def _check_headers(response: httpx2.Response) -> None:
+    """Refuse what was not asked for, and headers that become file names in the hub client's cache."""
+    headers = response.headers
+    bad = ""
+    if headers.get("content-encoding", "identity").lower() != "identity":
+        bad = "a compressed answer, which was not asked for"
+    if "x-repo-commit" in headers and not _COMMIT.fullmatch(headers["x-repo-commit"]):
+        bad = "a commit that is none"
+    etag = headers.get("x-linked-etag") or headers.get("etag")
+    if response.request.method == "HEAD" and etag and (not _ETAG.fullmatch(etag) or ".." in etag):
+        bad = "an entity tag that is no plain name"
+    if bad:
+        raise VerificationFailed(
+            f"{response.request.url.host} gave an answer that cannot be used",
+            cause=bad,
+            remedy="do not use this source until its owner explains it",
+            check="net.answer",
+        )
