@@ -1,15 +1,12 @@
-"""Read pickle opcodes, protocols 0 to 5, without running them: a decoder, and a machine that names what loading would do.
+"""Decode pickle opcodes, protocols 0 to 5, without running them.
 
 Sources: the opcode comments of CPython's Lib/pickletools.py and the behaviour of its Modules/_pickle.c.
-Both readers are at least as strict: what CPython refuses is refused here, and so is what only one of
+The decoder is at least as strict: what CPython refuses is refused here, and so is what only one of
 its two unpicklers accepts (octal or hexadecimal INT, frames that cut an opcode in two).
 
-`decode` yields every opcode with its argument. `trace` runs the same bytes on a symbolic stack whose
-items are plain integers, so that memory grows with the memo and not with the objects described. It
-resolves each name and reports each call as an event, in order, whatever happens to its result later.
-
-The file stands alone and keeps to plain annotations so that it can be compiled; NamedTuples, not
-dataclasses, are its records for that reason.
+`decode` yields every opcode with its argument; `span` and `argument` are its two halves, which
+`pickle_trace` uses as well, so that there is one reading of the bytes. This file stands alone and keeps to
+plain annotations so that it can be compiled; NamedTuples, not dataclasses, are its records for that reason.
 """
 
 from __future__ import annotations
@@ -20,10 +17,6 @@ from collections.abc import Iterator
 from typing import Final, NamedTuple
 
 MAX_OPCODES: Final = 60_000_000
-MAX_EVENTS: Final = 200_000
-MAX_EXPANSION: Final = 4_000_000_000
-MAX_ANOMALIES: Final = 100
-MAX_SHOWN: Final = 120
 HIGHEST_PROTOCOL: Final = 5
 
 
@@ -52,7 +45,7 @@ class Op(NamedTuple):
 # Argument kinds: none, little-endian unsigned of 1, 2, 4, 8 bytes, signed of 4, big-endian double,
 # bytes counted by 1, 4 (unsigned), 4 (signed), 8, and lines of text.
 _NO, _U1, _U2, _U4, _U8, _I4, _F8, _C1, _C4, _S4, _C8, _LINE, _TWO = range(13)
-_WIDTH: Final = (0, 1, 2, 4, 8, 4, 8, 1, 4, 4, 8, 0, 0)
+WIDTH: Final = (0, 1, 2, 4, 8, 4, 8, 1, 4, 4, 8, 0, 0)
 
 _ROWS: Final = (
     ("MARK", "(", _NO), ("STOP", ".", _NO), ("POP", "0", _NO), ("POP_MARK", "1", _NO), ("DUP", "2", _NO),
@@ -77,7 +70,7 @@ _ROWS: Final = (
 
 NAMES: Final[dict[int, str]] = {ord(code): name for name, code, _ in _ROWS}
 CODES: Final[dict[str, int]] = {name: ord(code) for name, code, _ in _ROWS}
-_KIND: Final[dict[int, int]] = {ord(code): kind for _, code, kind in _ROWS}
+KINDS: Final[dict[int, int]] = {ord(code): kind for _, code, kind in _ROWS}
 
 _DECIMAL: Final = re.compile(rb"[+-]?(0|[1-9][0-9]*)")
 _INDEX: Final = re.compile(rb"[0-9]{1,18}")
@@ -96,7 +89,7 @@ def span(data: bytes, pos: int) -> int:
     size = len(data)
     if pos >= size:
         raise PickleBroken(pos, "the data ends without STOP")
-    kind = _KIND.get(data[pos])
+    kind = KINDS.get(data[pos])
     if kind is None:
         raise PickleBroken(pos, f"0x{data[pos]:02x} is not an opcode")
     if kind == _NO:
@@ -104,7 +97,7 @@ def span(data: bytes, pos: int) -> int:
     if kind in (_LINE, _TWO):
         end = _line_end(data, pos + 1)
         return end if kind == _LINE else _line_end(data, end)
-    end = pos + 1 + _WIDTH[kind]
+    end = pos + 1 + WIDTH[kind]
     if end > size:
         raise PickleBroken(pos, "the data ends inside an opcode")
     if kind >= _C1:
@@ -127,7 +120,7 @@ def _line_end(data: bytes, start: int) -> int:
 def argument(data: bytes, pos: int, end: int) -> object:
     """Return the argument of the opcode at [pos, end) as CPython decodes it; raises PickleBroken."""
     code = data[pos]
-    kind = _KIND[code]
+    kind = KINDS[code]
     if kind == _NO:
         return None
     if kind in (_LINE, _TWO):
@@ -137,7 +130,7 @@ def argument(data: bytes, pos: int, end: int) -> object:
         return float(struct.unpack(">d", body)[0])
     if kind < _C1:
         return int.from_bytes(body, "little", signed=kind == _I4)
-    body = body[_WIDTH[kind] :]
+    body = body[WIDTH[kind] :]
     name = NAMES[code]
     if name.endswith("UNICODE") or name == "BINUNICODE8":
         return _decoded(body, "utf-8", "surrogatepass", pos)

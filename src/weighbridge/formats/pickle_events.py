@@ -1,0 +1,57 @@
+"""What a symbolic run of a pickle reports: names resolved, calls made, and what no pickler writes."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Arg(NamedTuple):
+    """What is known of one argument: its kind, and its text for `str` (whole) and `global`, `result` (dotted name)."""
+
+    kind: str
+    text: str
+
+
+class Event(NamedTuple):
+    """Something loading would do. Equal events are reported once, where they happen first.
+
+    `kind` is `global` (module.name is resolved, so the module is imported), `call` (module.name is called),
+    `build` (state is set on what a call of module.name gave) or `persistent` (an object outside the stream).
+    `args` is None when the arguments are not spelled out right before the call. `name_pos` is where the
+    name was first resolved.
+    """
+
+    kind: str
+    opcode: str
+    pos: int
+    module: str
+    name: str
+    args: tuple[Arg, ...] | None
+    name_pos: int
+
+
+class PickleAnomaly(NamedTuple):
+    """Something no pickler writes: `code` is stable, `reason` is for people."""
+
+    pos: int
+    code: str
+    reason: str
+
+
+class Trace(NamedTuple):
+    """What one stream does: `end` is the offset after STOP, or where reading ended.
+
+    `broken` says why the stream cannot be read to STOP (empty when it can), `spent` that a budget ended
+    the reading. The events before that point are complete in either case.
+    """
+
+    events: tuple[Event, ...]
+    anomalies: tuple[PickleAnomaly, ...]
+    end: int
+    broken: str
+    spent: bool
+
+    @property
+    def whole(self) -> bool:
+        """Whether the stream was read up to STOP with nothing odd in it."""
+        return not self.broken and not self.spent and not self.anomalies
