@@ -138,7 +138,7 @@ class Flow:
         return self._piece_parts(call, call.node.node) if call.node.attr in PIECES else None
 
     def _piece_parts(self, call: nodes.Call, whole: nodes.Expr) -> list[nodes.Node] | None:
-        """A part of the caller's data is data; a part of a constant could be any word."""
+        """Follow a part of a text: a part of the caller's data is data, a part of a constant could be any word."""
         if id(call) in self._open:
             return []
         self._open.add(id(call))
