@@ -15,6 +15,6 @@ pinned, unexpired, and not older than the caller has seen.
 | `dsse` | the signed envelope |
 | `bundle` | an envelope with its key and its log proof; `log_body` is what the log keeps of it |
 | `seal` | making bundles: sign, log, prove |
-| `authority` | who may do what: the document, its edits, its signature |
+| `authority` | who may do what; `authority_form` reads the document, `authority_file` signs and believes it |
 | `verify` | the numbered steps from bytes to belief; start reading here |
 """

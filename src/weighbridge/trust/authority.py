@@ -1,39 +1,114 @@
 """`weighbridge.authority/1`: which key may do what, in which project, with how much proof. docs/reference/authority.md.
 
-An authority is edited by making its next version (`with_identity`, `with_log`, …) and signing that with a
-root key (`sign_authority`); it is believed after `verify_authority`, under a root key that the caller
-pinned. Rotating root keys: version n + 1 is signed by a root that version n lists (`verify_next`).
+Values only: an authority is edited by making its next version (`with_identity`, `with_log`, …) and signing
+that with a root key. `authority_form` reads the document, `authority_file` signs and believes it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import datetime
+from types import MappingProxyType
 
 from weighbridge.core.canonical import JSON, canonical
 from weighbridge.core.clock import rfc3339
 from weighbridge.core.digest import Digest
 from weighbridge.core.errors import NotFound, VerificationFailed
 from weighbridge.core.tier import Origin, Role, Stage
-from weighbridge.keys.ports import Signer
-from weighbridge.keys.public import key_id_of_pem, verify_signature
+from weighbridge.keys.ports import Algorithm
+from weighbridge.keys.public import algorithm_of_pem, key_id_of_pem
 from weighbridge.ledger.checkpoint import is_origin
-from weighbridge.trust.authority_form import AUTHORITY_SCHEMA, EVERY_PROJECT, read_authority
-from weighbridge.trust.dsse import Envelope, pae, sign
-from weighbridge.trust.grants import (
-    REQUIRED,
-    AuthorityIdentity,
-    AuthorityLog,
-    Demand,
-    Project,
-    is_label,
-    malformed,
-)
 
-PAYLOAD_TYPE = "application/vnd.weighbridge.authority+json"
-SKEW = timedelta(minutes=5)
-"""How far two honest clocks may be apart."""
+AUTHORITY_SCHEMA = "weighbridge.authority/1"
+EVERY_PROJECT = "*"
+
+REQUIRED: Mapping[Origin, tuple[Stage, ...]] = MappingProxyType(
+    {
+        Origin.OWN: (Stage.DATA, Stage.TRAIN, Stage.EVALUATE, Stage.PACKAGE),
+        Origin.THIRD_PARTY: (Stage.ORIGIN,),
+        Origin.LEGACY: (Stage.ORIGIN,),
+    }
+)
+"""The stages a model of each origin needs where a project does not say otherwise."""
+
+
+@dataclass(frozen=True, slots=True)
+class Demand:
+    """The evidence each bundle of an identity must bring, so that a bundle cannot choose a weaker mode."""
+
+    log: bool = True
+    timestamps: int = 0
+    witnesses: int = 0
+
+    def to_json(self) -> dict[str, JSON]:
+        """Return the demand as JSON."""
+        return {"log": self.log, "timestamps": self.timestamps, "witnesses": self.witnesses}
+
+
+@dataclass(frozen=True, slots=True)
+class AuthorityIdentity:
+    """A named key and the closed interval in which what it signs counts; a revoked key has an end."""
+
+    name: str
+    pem: str
+    valid_from: datetime
+    valid_until: datetime | None = None
+    evidence: Demand = field(default_factory=Demand)
+
+    @property
+    def key(self) -> Digest:
+        """The key's name (SHA-256 of its DER)."""
+        return key_id_of_pem(self.pem)
+
+    @property
+    def algorithm(self) -> Algorithm:
+        """What the key is."""
+        return algorithm_of_pem(self.pem)
+
+    def to_json(self) -> dict[str, JSON]:
+        """Return the identity as it stands under its name."""
+        return {
+            "pem": self.pem,
+            "algorithm": self.algorithm,
+            "valid_from": rfc3339(self.valid_from),
+            "valid_until": rfc3339(self.valid_until) if self.valid_until else None,
+            "evidence": self.evidence.to_json(),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class AuthorityLog:
+    """A transparency log whose word is taken: its origin and its key."""
+
+    origin: str
+    pem: str
+
+    @property
+    def log_id(self) -> Digest:
+        """The log's id (SHA-256 of its key's DER)."""
+        return key_id_of_pem(self.pem)
+
+    def to_json(self) -> dict[str, JSON]:
+        """Return the log as JSON."""
+        return {"origin": self.origin, "pem": self.pem}
+
+
+@dataclass(frozen=True, slots=True)
+class Project:
+    """Who may do what in one project, and the stages its models need."""
+
+    roles: Mapping[Role, tuple[str, ...]] = field(default_factory=dict)
+    require: Mapping[Origin, tuple[Stage, ...]] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, JSON]:
+        """Return the project as JSON."""
+        return {
+            "roles": {role.value: sorted(names) for role, names in self.roles.items()},
+            "require": {
+                origin.value: [stage.value for stage in stages] for origin, stages in self.require.items()
+            },
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,11 +182,6 @@ class Authority:
     def digest(self) -> Digest:
         """SHA-256 of `encode()`."""
         return Digest.of(self.encode())
-
-    @classmethod
-    def parse(cls, payload: bytes) -> Authority:
-        """Read a document, believing nothing; raises VerificationFailed(authority.form)."""
-        return cls(**read_authority(payload))
 
     # Edits: each returns the next version, unsigned.
 
@@ -236,83 +306,16 @@ def _check_keys(authority: Authority) -> None:
         raise malformed("two logs have the same origin")
 
 
-def sign_authority(authority: Authority, root_signer: Signer) -> bytes:
-    """Return the document in a DSSE envelope under a root key, as JSON."""
-    return canonical(sign(PAYLOAD_TYPE, authority.encode(), root_signer).to_json())
+def is_label(text: str) -> bool:
+    """Tell whether a name can be shown as it is: 1 to 128 printable characters, no space at an end."""
+    return 0 < len(text) <= 128 and text.isprintable() and text == text.strip()
 
 
-def verify_authority(
-    data: bytes,
-    *,
-    root_keys: Sequence[str],
-    now: datetime,
-    minimum_version: int = 0,
-    registry: str | None = None,
-    pinned: Digest | None = None,
-) -> Authority:
-    """Return the authority that `data` (from `sign_authority`) holds, believed.
-
-    `root_keys` are the public keys in PEM that the caller pinned; `minimum_version` the highest version it
-    has seen and `pinned` that version's digest; `registry` the one it means to talk to. Raises
-    VerificationFailed with check authority.form, authority.signature, authority.registry,
-    authority.rollback or authority.expired.
-    """
-    envelope = Envelope.decode(data, check="authority.form")
-    # 1. Signed under a pinned root key, before anything inside is looked at (DSSE protocol, "Verification").
-    _check_signature(envelope, root_keys)
-    # 2. A document of ours, every member known: what we do not understand could have been a restriction.
-    authority = Authority.parse(envelope.payload)
-    # 3. Of this registry: one root key may serve several.
-    if registry is not None and authority.registry != registry:
-        raise VerificationFailed(
-            "this authority is of another registry",
-            cause=f"expected {registry!r}, found {authority.registry!r}",
-            remedy="pin the registry you mean, or fetch its own authority",
-            check="authority.registry",
-        )
-    # 4. Not older than the caller has seen, and not another document of the same version (TUF 5.3.5).
-    forked = pinned is not None and authority.version == minimum_version and authority.digest != pinned
-    if authority.version < minimum_version or forked:
-        raise VerificationFailed(
-            "this authority is older than one seen before, or contradicts it",
-            cause=f"version {minimum_version} was seen, this is {'another ' if forked else ''}version {authority.version}",
-            remedy="fetch the newest authority; when this is the newest, the registry was rolled back",
-            check="authority.rollback",
-        )
-    # 5. In force.
-    if not authority.issued <= now + SKEW or now > authority.expires:
-        raise VerificationFailed(
-            "this authority is not in force",
-            cause=f"it runs from {rfc3339(authority.issued)} to {rfc3339(authority.expires)}; now is {rfc3339(now)}",
-            remedy="sign the next version with the root key: weighbridge trust add",
-            check="authority.expired",
-        )
-    return authority
-
-
-def verify_next(data: bytes, *, current: Authority, now: datetime) -> Authority:
-    """Return the successor of `current`: same registry, a later version, signed by a root that `current` lists.
-
-    Raises as `verify_authority` does.
-    """
-    return verify_authority(
-        data,
-        root_keys=current.roots,
-        now=now,
-        minimum_version=current.version + 1,
-        registry=current.registry,
+def malformed(cause: str) -> VerificationFailed:
+    """Make the error for a document that is not an authority."""
+    return VerificationFailed(
+        "this is not an authority we can read",
+        cause=cause,
+        remedy="correct the document and sign it again with a root key",
+        check="authority.form",
     )
-
-
-def _check_signature(envelope: Envelope, root_keys: Sequence[str]) -> None:
-    message = pae(envelope.payload_type, envelope.payload)
-    signed = len(envelope.signatures) == 1 and any(
-        verify_signature(pem, message, envelope.signatures[0].sig) for pem in root_keys
-    )
-    if not signed or envelope.payload_type != PAYLOAD_TYPE:
-        raise VerificationFailed(
-            "the authority is not signed by a root key that is pinned here",
-            cause=f"pinned are {', '.join(key_id_of_pem(pem).short for pem in root_keys) or 'none'}",
-            remedy="pin the right root key, or get the document from whoever holds it",
-            check="authority.signature",
-        )

@@ -17,10 +17,16 @@ from weighbridge.core.clock import parse_rfc3339, rfc3339
 from weighbridge.core.errors import VerificationFailed
 from weighbridge.core.tier import Origin, Role, Stage
 from weighbridge.keys.public import algorithm_of_pem
-from weighbridge.trust.grants import AuthorityIdentity, AuthorityLog, Demand, Project, malformed
+from weighbridge.trust.authority import (
+    AUTHORITY_SCHEMA,
+    Authority,
+    AuthorityIdentity,
+    AuthorityLog,
+    Demand,
+    Project,
+    malformed,
+)
 
-AUTHORITY_SCHEMA = "weighbridge.authority/1"
-EVERY_PROJECT = "*"
 MAX_DOCUMENT = 4 * 1024 * 1024
 """Bytes: some thousand identities."""
 
@@ -30,8 +36,8 @@ _IDENTITY = ("pem", "algorithm", "valid_from", "valid_until", "evidence")
 _E = TypeVar("_E", bound=StrEnum)
 
 
-def read_authority(payload: bytes) -> dict[str, Any]:
-    """Return the arguments of `Authority` from a document; raises VerificationFailed(authority.form)."""
+def read_authority(payload: bytes) -> Authority:
+    """Read a document, believing nothing; raises VerificationFailed(authority.form)."""
     if len(payload) > MAX_DOCUMENT:
         raise malformed(f"it is larger than {MAX_DOCUMENT} bytes")
     try:
@@ -44,24 +50,22 @@ def read_authority(payload: bytes) -> dict[str, Any]:
         raise malformed(f"{error.problem}: {error.cause}") from error
 
 
-def _document(value: Any) -> dict[str, Any]:
+def _document(value: Any) -> Authority:
     if isinstance(value, dict) and value.get("schema") != AUTHORITY_SCHEMA:
         raise malformed(f"its schema is {value.get('schema')!r}, and {AUTHORITY_SCHEMA!r} is read here")
     _members(value, _HEAD, "the document")
-    return {
-        "registry": _typed(value["registry"], str, "registry"),
-        "version": _whole(value["version"], "version"),
-        "issued": _time(value["issued"], "issued"),
-        "expires": _time(value["expires"], "expires"),
-        "roots": tuple(_key(pem, "a root") for pem in _typed(value["roots"], list, "roots")),
-        "identities": tuple(
-            _identity(name, row) for name, row in _typed(value["identities"], dict, "identities").items()
-        ),
-        "logs": tuple(_log(row) for row in _typed(value["logs"], list, "logs")),
-        "projects": {
-            name: _project(name, row) for name, row in _typed(value["projects"], dict, "projects").items()
-        },
-    }
+    identities = _typed(value["identities"], dict, "identities")
+    projects = _typed(value["projects"], dict, "projects")
+    return Authority(
+        registry=_typed(value["registry"], str, "registry"),
+        version=_whole(value["version"], "version"),
+        issued=_time(value["issued"], "issued"),
+        expires=_time(value["expires"], "expires"),
+        roots=tuple(_key(pem, "a root") for pem in _typed(value["roots"], list, "roots")),
+        identities=tuple(_identity(name, row) for name, row in identities.items()),
+        logs=tuple(_log(row) for row in _typed(value["logs"], list, "logs")),
+        projects={name: _project(name, row) for name, row in projects.items()},
+    )
 
 
 def _identity(name: str, row: Any) -> AuthorityIdentity:

@@ -26,6 +26,7 @@ no proven time, and only a key in force now is believed.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -39,13 +40,12 @@ from weighbridge.core.identity import Identity
 from weighbridge.core.statement import PAYLOAD_TYPE, Statement
 from weighbridge.core.tier import Assurance, Role
 from weighbridge.keys.public import key_id_of_pem, verify_signature
-from weighbridge.ledger.checkpoint import verify_checkpoint
+from weighbridge.ledger.checkpoint import parse_checkpoint, verify_checkpoint
 from weighbridge.ledger.entry import promise_message
 from weighbridge.ledger.merkle import leaf_hash, verify_consistency, verify_inclusion
-from weighbridge.trust.authority import Authority
+from weighbridge.trust.authority import Authority, AuthorityIdentity
 from weighbridge.trust.bundle import KIND, VERSION, Bundle, LogProof
 from weighbridge.trust.dsse import Envelope, decode64, describe, pae
-from weighbridge.trust.grants import AuthorityIdentity, AuthorityLog
 
 SKEW = timedelta(minutes=5)
 """How far the log's clock may be ahead of the verifier's."""
@@ -150,15 +150,16 @@ def verify_envelope(envelope: Envelope, public_pem: str, payload_type: str) -> b
 
 
 def verify_log_extension(
-    old_checkpoint: str, new_checkpoint: str, proof: tuple[bytes, ...], *, log: AuthorityLog
+    old_checkpoint: str, new_checkpoint: str, proof: Sequence[bytes], log_pem: str
 ) -> None:
     """Prove that the log of the new checkpoint only added to that of the old one, which a client pinned.
 
     Raises VerificationFailed with check log.checkpoint, or log.consistency when the proof (RFC 9162 section
     2.1.4.2) does not hold: the log was then rolled back, rewritten or forked.
     """
-    old = verify_checkpoint(old_checkpoint, origin=log.origin, public_pem=log.pem)
-    new = verify_checkpoint(new_checkpoint, origin=log.origin, public_pem=log.pem)
+    origin = parse_checkpoint(old_checkpoint)[0].origin
+    old = verify_checkpoint(old_checkpoint, origin=origin, public_pem=log_pem)
+    new = verify_checkpoint(new_checkpoint, origin=origin, public_pem=log_pem)
     if not verify_consistency(old.size, new.size, proof, old_root=old.root, new_root=new.root):
         raise VerificationFailed(
             "the log does not extend the one that was pinned",
