@@ -3,7 +3,7 @@
 import copy
 import inspect
 import json
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
 
@@ -39,7 +39,12 @@ from weighbridge.core.finding import (
 from weighbridge.core.identity import Identity
 from weighbridge.core.lineage import Grade, Parentage, Relation
 from weighbridge.core.manifest import ChunkTable, FileChunks, FileEntry, Manifest
-from weighbridge.core.tier import Assurance, Mode, Origin, Stage
+from weighbridge.core.tier import Assurance, Mode, Origin, Role, Stage, Status, Tier
+from weighbridge.gate.lineage import Hit, Lineage, Node
+from weighbridge.keys.files import generate
+from weighbridge.registry.deployments import Deployment
+from weighbridge.trust.authority import Authority
+from weighbridge.trust.grants import Demand
 
 SCHEMAS = Path(__file__).resolve().parents[2] / "docs" / "reference" / "schemas"
 NAMES = sorted(path.name.removesuffix(".schema.json") for path in SCHEMAS.glob("*.schema.json"))
@@ -152,14 +157,34 @@ def evidence():
 
 
 def lineages():
-    edges = [
-        Parentage(PARENT, child, relation, grade, str(SHA)).to_json()
+    edges = tuple(
+        Parentage(PARENT, child, relation, grade, str(SHA))
         for relation in Relation
         for grade in Grade
         for child in (MODEL, WEIGHTS)
+    )
+    nodes = [Node(MODEL, "chat", ("chat", "chat-eu"), t.value, s.value, "") for t in Tier for s in Status]
+    nodes.append(Node(PARENT, "", (), "", "", "poisoned"))
+    there = Deployment("prod/chat", MODEL, "2026-11-22T20:10:00Z", "2026-11-22T20:10:00Z")
+    hits = (Hit(there, PARENT, edges[:2]), Hit(there, MODEL, ()))
+    return [Lineage(MODEL, tuple(nodes), edges, hits).to_json(), Lineage(WEIGHTS, (), (), ()).to_json()]
+
+
+def authorities():
+    keys = [
+        generate(algorithm).public_pem for algorithm in ("ecdsa-p256", "ed25519", "ecdsa-p256", "ed25519")
     ]
-    nodes = [{"digest": str(d)} for d in (PARENT, MODEL, WEIGHTS)]
-    return [{"nodes": nodes, "edges": edges, "paths": [[str(PARENT), str(MODEL)]]}]
+    later = NOW + timedelta(days=90)
+    small = Authority("wb-1", 1, NOW, later, (keys[0],))
+    demand = Demand(log=True, timestamps=1, witnesses=2)
+    full = small.with_log("log.example/wb-1", keys[1])
+    full = full.with_identity(
+        "trainer", keys[2], tuple(Role), project="vision", valid_until=later, evidence=demand
+    )
+    full = full.with_identity("packager", keys[3], (Role.PACKAGE,))
+    for origin in Origin:
+        full = full.with_required(origin, tuple(Stage))
+    return [small, full]
 
 
 def error_classes():
@@ -185,6 +210,11 @@ def test_evidence(facts):
 
 def test_lineage():
     accepts("lineage", envelope("lineage", lineages()))
+
+
+def test_authority():
+    for authority in authorities():
+        accepts("authority", authority.to_json())
 
 
 def test_errors():
