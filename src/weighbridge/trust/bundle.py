@@ -163,7 +163,7 @@ def _bundle(value: Any) -> Bundle:
     rows = _list(material, "tlogEntries")
     if len(rows) > 1:
         raise ValueError("it has more than one log entry")
-    stamps = _list(material.get("timestampVerificationData") or {}, "rfc3161Timestamps")
+    stamps = _list(_object(material, "timestampVerificationData"), "rfc3161Timestamps")
     return Bundle(
         envelope=Envelope.from_json(value["dsseEnvelope"]),
         key=Digest("sha256", material["publicKey"]["hint"]),
@@ -173,7 +173,11 @@ def _bundle(value: Any) -> Bundle:
 
 
 def _proof(row: Any) -> LogProof:
-    kind, proof, promise = row["kindVersion"], row["inclusionProof"], row.get("inclusionPromise") or {}
+    kind, proof, promise = (
+        row["kindVersion"],
+        row["inclusionProof"],
+        _object(row, "inclusionPromise").get("signedEntryTimestamp"),
+    )
     if (kind["kind"], kind["version"]) != (KIND, VERSION):
         raise ValueError(f"its log entry is not of kind {KIND} {VERSION}")
     index, hashes = _integer(row, "logIndex"), _list(proof, "hashes")
@@ -186,7 +190,7 @@ def _proof(row: Any) -> LogProof:
         index=index,
         integrated_time=_integer(row, "integratedTime", MAX_TIME),
         body=decode64(row["canonicalizedBody"]),
-        promise=decode64(promise.get("signedEntryTimestamp") or ""),
+        promise=b"" if promise is None else decode64(promise),
         size=_integer(proof, "treeSize"),
         root=_hash(proof["rootHash"]),
         hashes=tuple(_hash(step) for step in hashes),
@@ -213,6 +217,16 @@ def _list(value: Any, name: str) -> list[Any]:
         return []
     if not isinstance(found, list):
         raise ValueError(f"{name} is not a list")  # noqa: TRY004 (one error type for callers)
+    return found
+
+
+def _object(value: Any, name: str) -> dict[str, Any]:
+    """Read a message field: an object, or left out when empty."""
+    found = value.get(name)
+    if found is None:
+        return {}
+    if not isinstance(found, dict):
+        raise ValueError(f"{name} is not an object")  # noqa: TRY004 (one error type for callers)
     return found
 
 
