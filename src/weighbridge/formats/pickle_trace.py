@@ -107,6 +107,10 @@ for _class, _members in _CLASSES.items():
 for _member, _token in _PUSHED.items():
     _TOKEN[CODES[_member]] = _token
 
+# CPython's pickler ends a frame early only for a value of this size, which it then writes outside of frames.
+_FRAME_TARGET: Final = 64 * 1024
+_AFTER_FRAME: Final = b"\x95BX\x8d\x8e\x96"
+
 _MAX_LOOPS: Final = 16
 _MAX_SEARCH: Final = 20_000
 _SHORT_TEXT: Final = 64
@@ -122,7 +126,9 @@ class _Machine:
         self.start = start
         self.size = len(data)
         self.limit = len(data)
-        self.frame_end = -1
+        self.frame_start = self.frame_end = -1
+        # Where a frame may begin: after PROTO, after a frame, after a value too large for one.
+        self.boundary = start
         self.max_opcodes = max_opcodes
         self.max_events = max_events
         self.max_expansion = max_expansion
@@ -167,7 +173,7 @@ class _Machine:
                     limit = self.overrun(pos)
                     continue
                 text = data[begin:end]
-                if text[:2] == b"__" or not text.isascii():
+                if text[:2] == b"__" or end - pos > _FRAME_TARGET or not text.isascii():
                     self.check_text(pos, text)
                 stack.append(pos << 4 | _STR)
             elif kind == _C_MEMO:
@@ -212,6 +218,10 @@ class _Machine:
     def unframed(self, pos: int) -> int:
         if pos >= self.size:
             raise PickleBroken(pos, "the data ends without STOP")
+        if pos == self.frame_end:
+            self.boundary = pos
+            if self.data[pos] not in _AFTER_FRAME and pos - self.frame_start < _FRAME_TARGET:
+                self.odd(pos, "frame", "the frame ends before STOP, and no large value follows")
         self.limit = self.size
         return self.limit
 
@@ -229,6 +239,9 @@ class _Machine:
         length = int.from_bytes(self.data[pos + 1 : end], "little")
         if end < self.frame_end:
             self.odd(pos, "frame", "a frame begins inside a frame")
+        elif pos not in (self.boundary, self.frame_end):
+            self.odd(pos, "frame", "a frame begins after opcodes that stand in no frame")
+        self.frame_start = end
         if length > self.size - end:
             raise PickleBroken(pos, "a frame is longer than the data")
         self.limit = self.frame_end = end + length
@@ -370,6 +383,9 @@ class _Machine:
         """Check the encoding of a text, and remember the special names that state must not set."""
         if not text.isascii():
             argument(self.data, pos, span(self.data, pos))
+        if len(text) > _FRAME_TARGET - 16:
+            end = span(self.data, pos)
+            self.boundary = end if end - pos > _FRAME_TARGET else self.boundary
         if text[:2] == b"__" and text[-2:] == b"__" and len(text) > 4:
             self.dunders.add(pos << 4 | _STR)
 
@@ -409,6 +425,7 @@ class _Machine:
         """Numbers and texts in their less common spellings, GET and PUT written as text, bytes."""
         if name.endswith("BYTES") or name in ("BINBYTES8", "BYTEARRAY8"):
             self.stack.append(_BYTES)
+            self.boundary = end if end - pos > _FRAME_TARGET else self.boundary
             return
         if name in ("LONG1", "LONG4"):
             self.stack.append(_INT)
@@ -435,6 +452,7 @@ class _Machine:
             return
         if self.data[pos + 1] > HIGHEST_PROTOCOL:
             raise PickleBroken(pos, f"protocol {self.data[pos + 1]} does not exist")
+        self.boundary = end
         if pos != self.start:
             self.odd(pos, "proto", "PROTO stands inside the stream")
 
