@@ -1,0 +1,111 @@
+# What the rules of all classes share. Each condition is written as what must be true, and a rule denies
+# when it is not: so what is missing or undefined denies too.
+package weighbridge.lib
+
+settings := data.settings
+
+evidence := input.evidence
+
+now := time.parse_rfc3339_ns(input.evaluated_at)
+
+day := ((24 * 60) * 60) * 1000000000
+
+# The claims that the gate has verified.
+verified contains claim if {
+	some claim in evidence.claims
+	claim.outcome == "pass"
+}
+
+of_stage(stage) := {claim | some claim in verified; claim.stage == stage}
+
+# Rules for models of every class.
+
+denials contains {"rule": "scan.age", "msg": sprintf("the scan is missing or older than %d days", [settings.scan.max_age_days])} if {
+	not scan_recent
+}
+
+denials contains {"rule": "scan.notes", "msg": "the scanner has notes, and scan.notes_allowed is false"} if {
+	not notes_acceptable
+}
+
+denials contains {"rule": "scan.formats", "msg": sprintf("%s is stored as %s; allowed are %s", [path, format, concat(", ", settings.scan.formats)])} if {
+	some path, format in evidence.scan.formats
+	some suffix in data.weight_suffixes
+	endswith(lower(path), suffix)
+	not format in settings.scan.formats
+}
+
+denials contains {"rule": "licence", "msg": sprintf("the licence %s of %s is not allowed", [licence, name])} if {
+	some [name, licence] in licences
+	not licence_allowed(licence)
+}
+
+denials contains {"rule": "waiver", "msg": "waivers are not allowed, and this model has one"} if {
+	some _ in evidence.waivers
+	not settings.waivers.allowed
+}
+
+denials contains {"rule": "waiver", "msg": sprintf("the waiver for %s reaches further ahead than %d days", [waiver.rule, settings.waivers.max_valid_days])} if {
+	some waiver in evidence.waivers
+	not within(waiver.expires, settings.waivers.max_valid_days)
+}
+
+denials contains {"rule": "log.assurance", "msg": sprintf("the log proof of a %s claim is %v; %s is asked for", [claim.stage, claim.proof.assurance, settings.log.assurance])} if {
+	some claim in verified
+	not assured(claim)
+}
+
+denials contains {"rule": "question", "msg": "this is no question about evidence that this policy knows"} if {
+	not known_question
+}
+
+# What is worth knowing, and blocks nothing.
+
+warnings contains {"rule": "authority.expires", "msg": sprintf("the authority expires %s", [evidence.authority.expires])} if {
+	within(evidence.authority.expires, 30)
+}
+
+warnings contains {"rule": "origin.expires", "msg": sprintf("the acceptance of %s expires %s", [claim.detail.publisher, claim.detail.expires])} if {
+	some claim in of_stage("origin")
+	within(claim.detail.expires, 30)
+}
+
+# Conditions.
+
+known_question if {
+	input.schema == "weighbridge.question/1"
+	evidence.schema == "weighbridge.evidence/1"
+	is_array(evidence.claims)
+	is_array(input.floor)
+	count(input.floor) > 0
+}
+
+scan_recent if {
+	taken := time.parse_rfc3339_ns(evidence.scan.scanned_at)
+	taken <= now
+	now - taken <= settings.scan.max_age_days * day
+}
+
+notes_acceptable if settings.scan.notes_allowed
+
+notes_acceptable if evidence.scan.verdict == "clean"
+
+within(moment, days) if time.parse_rfc3339_ns(moment) - now <= days * day
+
+licences contains [claim.detail.publisher, claim.detail.licence] if some claim in of_stage("origin")
+
+licences contains [claim.detail.source, claim.detail.licence] if some claim in of_stage("data")
+
+licence_allowed(licence) if {
+	not lower(licence) in {lower(other) | some other in settings.licences.deny}
+	count(settings.licences.allow) == 0
+}
+
+licence_allowed(licence) if {
+	not lower(licence) in {lower(other) | some other in settings.licences.deny}
+	lower(licence) in {lower(other) | some other in settings.licences.allow}
+}
+
+assurance_rank := {"single-operator": 0, "witnessed": 1, "public": 2}
+
+assured(claim) if assurance_rank[claim.proof.assurance] >= assurance_rank[settings.log.assurance]

@@ -1,0 +1,37 @@
+# Models we make ourselves. The floor has already asked for every claim and for an ancestry without gaps.
+package weighbridge.own
+
+import data.weighbridge.lib
+
+default allow := false
+
+allow if count(deny) == 0
+
+deny contains row if some row in lib.denials
+
+deny contains {"rule": "class", "msg": "this is not one of our own models"} if {
+	not lib.evidence.origin == "own"
+}
+
+deny contains {"rule": "evaluation", "msg": "there is no verified evaluation that passed"} if {
+	lib.settings.own.evaluation_required
+	not "PASSED" in {claim.detail.result | some claim in lib.of_stage("evaluate")}
+}
+
+deny contains {"rule": "evaluation", "msg": "a verified evaluation of it failed"} if {
+	some claim in lib.of_stage("evaluate")
+	claim.detail.result == "FAILED"
+}
+
+deny contains {"rule": "evaluation.minimum", "msg": sprintf("no verified evaluation reaches %s of %v", [name, least])} if {
+	some name, least in lib.settings.own.minimum
+	count({claim | some claim in lib.of_stage("evaluate"); claim.detail.metrics[name] >= least}) == 0
+}
+
+deny contains {"rule": "builder", "msg": sprintf("the %s claim was made by the builder %v, which is not among own.builders", [claim.stage, claim.detail.builder])} if {
+	count(lib.settings.own.builders) > 0
+	some claim in lib.of_stage("train") | lib.of_stage("package")
+	not claim.detail.builder in lib.settings.own.builders
+}
+
+warn contains row if some row in lib.warnings
