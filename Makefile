@@ -18,8 +18,8 @@ demo: .venv/.run ## the whole line on real models: what is refused and why
 test: $(READY) lint types contracts ## everything that must hold (FULL=1 adds torch and foreign verifiers)
 	$(BIN)/pytest -n auto $(ONLY)
 check: lint types contracts house ## what needs no long tests
-fmt: .venv/.check ## format the code
-	$(BIN)/ruff format . && $(BIN)/ruff check --fix .
+fmt: .venv/.check ## format the code, write the command reference again
+	$(BIN)/ruff format . && $(BIN)/ruff check --fix . && $(BIN)/python tools/cli_reference.py
 lint: .venv/.check
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
 types: .venv/.check

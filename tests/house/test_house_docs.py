@@ -1,6 +1,7 @@
 """What is documented exists, and what exists is documented: words, rules, verbs, errors, dependencies."""
 
 import importlib
+import importlib.util
 import inspect
 import re
 import tomllib
@@ -56,8 +57,15 @@ def test_a_rules_page_explains(rule):
 
 
 def test_each_verb_is_in_the_reference():
-    sections = re.findall(r"^## `weighbridge ([a-z]+)", text("reference/cli.md"), re.MULTILINE)
-    assert sorted(sections) == sorted({*COMMANDS, "help"})
+    page = text("reference/cli.md")
+    assert re.findall(r"^## `weighbridge ([a-z]+)`$", page, re.MULTILINE) == sorted({*COMMANDS, "help"})
+
+
+def test_the_reference_says_what_the_help_says():
+    spec = importlib.util.spec_from_file_location("cli_reference", ROOT / "tools" / "cli_reference.py")
+    cli_reference = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(cli_reference)
+    assert text("reference/cli.md") == cli_reference.render(), "write it again: make fmt"
 
 
 def kinds():
