@@ -180,16 +180,18 @@ class LocalTree:
             else:
                 with cache.opened_below(self._root, _parts(folder)) as parent:
                     fd = os.open(name.encode(), cache.FILE_FLAGS, dir_fd=parent)
-            stream = os.fdopen(fd, "rb", buffering=0)
         try:
-            self._check_stream(path, listed, stream)
+            self._check_handle(path, listed, fd)
+            return os.fdopen(fd, "rb", buffering=0)
         except BaseException:
-            stream.close()
+            os.close(fd)
             raise
-        return stream
 
     def _check_stream(self, path: str, listed: _Listed, stream: BinaryIO) -> None:
-        if _Stamp.of(os.fstat(stream.fileno())) != listed.stamp:
+        self._check_handle(path, listed, stream.fileno())
+
+    def _check_handle(self, path: str, listed: _Listed, fd: int) -> None:
+        if _Stamp.of(os.fstat(fd)) != listed.stamp:
             raise self._changed(path)
 
     @contextmanager

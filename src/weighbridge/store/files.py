@@ -82,15 +82,14 @@ class FileBlobs:
             raise _missing(digest, self.root) from error
         except OSError as error:
             raise _unreadable(path, error) from error
-        stream = os.fdopen(fd, "rb")
         if not stat.S_ISREG(os.fstat(fd).st_mode):
-            stream.close()
+            os.close(fd)
             raise RegistryUnusable(
                 f"{path} is not a regular file",
                 cause="something else was put where a blob was kept",
                 remedy="restore the registry from a backup, or remove this entry and take the model in again",
             )
-        return stream
+        return os.fdopen(fd, "rb")
 
     def has(self, digest: Digest) -> bool:
         """Tell whether a blob of this name is kept."""
