@@ -9,7 +9,8 @@ import sqlalchemy as sa
 
 from weighbridge.bom.cyclonedx import check_bom
 from weighbridge.claims.chain import walk
-from weighbridge.claims.predicates import Claim, read_claim, role_of, scan as scan_claim, stage_of
+from weighbridge.claims.predicates import Claim, read_claim, role_of, stage_of
+from weighbridge.claims.predicates import scan as scan_claim
 from weighbridge.claims.records import read_event
 from weighbridge.core.canonical import JSON
 from weighbridge.core.clock import parse_rfc3339
@@ -81,7 +82,9 @@ def weigh(registry: Registry, manifest: Manifest) -> BytesFact:
     for entry in manifest.files:
         try:
             if not registry.blobs.verify(entry.sha256):
-                return BytesFact(Outcome.FAIL, f"{entry.path!r} no longer has its digest {entry.sha256.short}")
+                return BytesFact(
+                    Outcome.FAIL, f"{entry.path!r} no longer has its digest {entry.sha256.short}"
+                )
         except NotFound:
             return BytesFact(Outcome.FAIL, f"{entry.path!r} ({entry.sha256.short}) is no longer kept")
         except WeighbridgeError as error:
@@ -225,9 +228,7 @@ class _Facts:
         )
 
 
-def _scan(
-    registry: Registry, model: models.Model, claims: tuple[ClaimFact, ...], *, keep: bool
-) -> ScanFact:
+def _scan(registry: Registry, model: models.Model, claims: tuple[ClaimFact, ...], *, keep: bool) -> ScanFact:
     """Scan the kept bytes now, under the rules of now; sign and log the report once per ruleset."""
     report = scan(registry, model)
     rules = str(report.ruleset.digest)
@@ -271,4 +272,3 @@ def _authority(registry: Registry, model: models.Model) -> AuthorityFact:
         found=f"version {authority.version}, {'current' if current else 'expired or not yet valid'}",
         required=authority.required(registry.project, model.origin),
     )
-

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import Any
 
 import sqlalchemy as sa
 
-from weighbridge.core.canonical import JSON, canonical
-from weighbridge.core.clock import rfc3339
+from weighbridge.core.canonical import canonical
 from weighbridge.core.decision import Check, Decision, EngineAnswer, Outcome
 from weighbridge.core.digest import Digest
 from weighbridge.core.errors import WeighbridgeError
 from weighbridge.core.evidence import Evidence
 from weighbridge.core.tier import Mode, Origin
+from weighbridge.policy.contract import question
 from weighbridge.policy.engines.regorus import RegorusEngine
 from weighbridge.policy.floor import floor
 from weighbridge.policy.judge import judge
@@ -95,7 +94,9 @@ def setting(registry: Registry, key: str) -> str | None:
 
 def read_policy(folder: Path) -> PolicyBundle:
     """Read the policy files of a folder; raises BadSetting."""
-    files = {path.name: path.read_bytes() for path in sorted(folder.iterdir()) if path.suffix in (".rego", ".toml")}
+    files = {
+        path.name: path.read_bytes() for path in sorted(folder.iterdir()) if path.suffix in (".rego", ".toml")
+    }
     return load_bundle(files)
 
 
@@ -112,18 +113,8 @@ def _ask(
             return EngineAnswer(Outcome.CANNOT_TELL, problem=problem), pinned
         package = PACKAGES[evidence.origin]
         with RegorusEngine() as engine:
-            return engine.answer(bundle, package, _question(registry, evidence, checks, action)), digest
+            return engine.answer(
+                bundle, package, question(evidence, checks, registry.clock.now(), action)
+            ), digest
     except (WeighbridgeError, OSError) as error:
         return EngineAnswer(Outcome.CANNOT_TELL, problem=f"the policy could not be asked: {error}"), pinned
-
-
-def _question(
-    registry: Registry, evidence: Evidence, checks: Sequence[Check], action: str
-) -> Mapping[str, JSON]:
-    rows: list[Any] = [check.to_json() for check in checks]
-    return {
-        "evidence": evidence.to_json(),
-        "evaluated_at": rfc3339(registry.clock.now()),
-        "action": action,
-        "floor": rows,
-    }

@@ -73,9 +73,7 @@ def admit(registry: Registry, digest: Digest, *, target: str | None = None) -> R
     """
     with registry.writing():
         model = models.get(registry, digest)
-        judgement = judge_model(
-            registry, gather(registry, model), action="admit", further=[_trusted(model)]
-        )
+        judgement = judge_model(registry, gather(registry, model), action="admit", further=[_trusted(model)])
         drafts: list[Draft] = []
         if judgement.decision.allow and judgement.decision.enforced:
             drafts.append(_summary(registry, model, judgement))
@@ -111,9 +109,7 @@ def _summary(
     return sign(statement, registry.gate_key, *effects)
 
 
-def _settle(
-    registry: Registry, model: models.Model, judgement: Judgement, drafts: Sequence[Draft]
-) -> Result:
+def _settle(registry: Registry, model: models.Model, judgement: Judgement, drafts: Sequence[Draft]) -> Result:
     """Record the decision, put it and what follows from it into the outbox, log and apply; then lay out."""
     body = judgement.decision.to_json()
     statement = event("decision", (model.digest,), body, **registry.event_facts())

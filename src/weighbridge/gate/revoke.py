@@ -33,13 +33,17 @@ def revoke(registry: Registry, digest: Digest, *, reason: str, signer: Signer) -
     if named is None or not registry.authority.may(named.name, Role.REVOKE, registry.project):
         raise Refused(
             f"key {signer.key_id.short} may not revoke in project {registry.project!r}",
-            cause=f"the authority names it {named.name!r} without that role" if named else "the authority does not know it",
+            cause=f"the authority names it {named.name!r} without that role"
+            if named
+            else "the authority does not know it",
             remedy="sign with a key that has the role: weighbridge trust show",
             check="identity.role",
         )
     with registry.writing():
         model = models.find(registry, digest)
-        targets = (digest,) if model is None or model.manifest.weights is None else (digest, model.manifest.weights)
+        targets = (
+            (digest,) if model is None or model.manifest.weights is None else (digest, model.manifest.weights)
+        )
         body = {"reason": reason, "since": rfc3339(registry.clock.now())}
         statement = event("revocation", targets, body, **registry.event_facts())
         effect = {"kind": "revoke", "targets": [str(d) for d in targets], "reason": reason}

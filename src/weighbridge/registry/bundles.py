@@ -53,6 +53,8 @@ def about(registry: Registry, identities: Sequence[Digest]) -> list[Bundle]:
         for start in range(0, len(identities), 500):
             part = [str(d) for d in identities[start : start + 500]]
             query = sa.select(bundle.c.content, bundle.c.log_index).distinct()
-            query = query.join(subject, subject.c.bundle == bundle.c.digest).where(subject.c.identity.in_(part))
+            query = query.join(subject, subject.c.bundle == bundle.c.digest).where(
+                subject.c.identity.in_(part)
+            )
             found += [row[0] for row in connection.execute(query.order_by(bundle.c.log_index))]
     return [Bundle.from_json(text.encode()) for text in dict.fromkeys(found)]

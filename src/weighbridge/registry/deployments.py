@@ -48,7 +48,9 @@ def deploy(registry: Registry, digest: Digest | None, target: str) -> Draft:
     effect = {"kind": "deploy", "target": target, "manifest": str(digest) if digest else ""}
     about = (digest,) if digest else tuple(d.manifest for d in running(registry) if d.target == target)
     if not about:
-        raise NotFound(f"nothing is recorded as running at {target!r}", remedy="see `weighbridge deploy --list`")
+        raise NotFound(
+            f"nothing is recorded as running at {target!r}", remedy="see `weighbridge deploy --list`"
+        )
     return sign(event("deployment", about, body, **registry.event_facts()), registry.gate_key, effect)
 
 
@@ -56,8 +58,11 @@ def running(registry: Registry, *, project: str | None = None) -> list[Deploymen
     """Return what runs now, by target."""
     table = schema.deployment
     with registry.records.read() as connection:
-        query = sa.select(table).where(table.c.until.is_(None), table.c.project == (project or registry.project))
+        query = sa.select(table).where(
+            table.c.until.is_(None), table.c.project == (project or registry.project)
+        )
         rows = connection.execute(query.order_by(table.c.target)).mappings().all()
     return [
-        Deployment(row["target"], Digest.parse(row["manifest"]), row["since"], row["last_seen"]) for row in rows
+        Deployment(row["target"], Digest.parse(row["manifest"]), row["since"], row["last_seen"])
+        for row in rows
     ]

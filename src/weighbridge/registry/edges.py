@@ -61,9 +61,7 @@ def signer_of(registry: Registry, bundle: Bundle) -> Identity:
     return who_signed(bundle, registry.authority)
 
 
-def draw(
-    registry: Registry, connection: sa.Connection, bundle: Bundle, record: Mapping[str, Any]
-) -> None:
+def draw(registry: Registry, connection: sa.Connection, bundle: Bundle, record: Mapping[str, Any]) -> None:
     """Draw the edges that a claim states: attested when its signer may sign that stage, else declared."""
     statement = Statement.decode(bundle.envelope.payload)
     try:
@@ -121,7 +119,7 @@ def edges_below(connection: sa.Connection, roots: Sequence[Digest]) -> list[Pare
     return _edges(connection.execute(DOWN_EDGES, {"roots": [str(d) for d in roots]}).mappings())
 
 
-def _edges(rows: Iterable[Mapping[str, Any]]) -> list[Parentage]:
+def _edges(rows: Iterable[Mapping[Any, Any]]) -> list[Parentage]:
     return [
         Parentage(
             Digest.parse(row["parent"]),
@@ -151,7 +149,9 @@ def _grade(registry: Registry, bundle: Bundle, role: Role | None, project: str) 
     if role is None:
         return Grade.DECLARED
     try:
-        verify_bundle(bundle, authority=registry.authority, project=project, role=role, now=registry.clock.now())
+        verify_bundle(
+            bundle, authority=registry.authority, project=project, role=role, now=registry.clock.now()
+        )
     except VerificationFailed:
         return Grade.DECLARED
     return Grade.ATTESTED

@@ -27,7 +27,7 @@ from weighbridge.trust.bundle import Bundle
 class Cause:
     """What brought an effect about: the outbox row (project, actor, time), the bundle, its log index."""
 
-    row: Mapping[str, Any]
+    row: Mapping[Any, Any]
     bundle: Bundle
     log_index: int
 
@@ -70,7 +70,9 @@ def _bundle(registry: Registry, connection: sa.Connection, effect: Mapping[str, 
 def _decision(registry: Registry, connection: sa.Connection, effect: Mapping[str, Any], cause: Cause) -> None:
     """Put the log's answer beside the decision."""
     del registry
-    receipt = Receipt(cause.log_index, cause.bundle.log_proof(), Assurance.SINGLE_OPERATOR)
+    entry = cause.bundle.entry
+    proof = entry.to_json() if entry else {}
+    receipt = Receipt(cause.log_index, proof, Assurance.SINGLE_OPERATOR)
     change = sa.update(schema.decision).where(schema.decision.c.id == effect["id"])
     connection.execute(change.values(receipt=canonical(receipt.to_json()).decode()))
 
@@ -156,17 +158,24 @@ def _deploy(registry: Registry, connection: sa.Connection, effect: Mapping[str, 
         connection.execute(sa.insert(table).values(row))
 
 
-def _authority(registry: Registry, connection: sa.Connection, effect: Mapping[str, Any], cause: Cause) -> None:
+def _authority(
+    registry: Registry, connection: sa.Connection, effect: Mapping[str, Any], cause: Cause
+) -> None:
     """Keep a new version of the authority."""
     del registry
-    row = {**cause.record, "version": effect["version"], "digest": effect["digest"], "content": effect["content"]}
+    row = {
+        **cause.record,
+        "version": effect["version"],
+        "digest": effect["digest"],
+        "content": effect["content"],
+    }
     connection.execute(upsert(schema.authority).values(row).on_conflict_do_nothing())
 
 
 def _setting(registry: Registry, connection: sa.Connection, effect: Mapping[str, Any], cause: Cause) -> None:
     """Change a setting of a project (the digest of its active policy, its mode)."""
     del registry
-    row = {**cause.record, "key": effect["key"], "value": effect["value"]}
+    row = {**cause.record, "project": effect["project"], "key": effect["key"], "value": effect["value"]}
     statement = upsert(schema.setting).values(row)
     connection.execute(
         statement.on_conflict_do_update(index_elements=["project", "key"], set_={"value": effect["value"]})

@@ -210,4 +210,3 @@ class _Announced:
 
 def _all_announced(manifest: Manifest, announced: Mapping[str, Digest]) -> bool:
     return all(announced.get(entry.path) == entry.sha256 for entry in manifest.files)
-

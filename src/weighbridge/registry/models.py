@@ -113,7 +113,9 @@ def every(registry: Registry) -> list[Model]:
     """Return all models of the current project, newest first."""
     table = schema.model
     with registry.records.read() as connection:
-        query = sa.select(table).where(table.c.project == registry.project).order_by(table.c.created_at.desc())
+        query = (
+            sa.select(table).where(table.c.project == registry.project).order_by(table.c.created_at.desc())
+        )
         return [_model(row) for row in connection.execute(query).mappings()]
 
 
@@ -160,7 +162,9 @@ def _by_prefix(registry: Registry, prefix: str) -> Digest:
     if len(found) > 1:
         raise BadReference(f"{prefix!r} means more than one model", remedy="give more digits")
     if not found:
-        raise NotFound(f"no model here starts with {prefix}", remedy="see `weighbridge lineage` for what is known")
+        raise NotFound(
+            f"no model here starts with {prefix}", remedy="see `weighbridge lineage` for what is known"
+        )
     return Digest.parse(found[0])
 
 

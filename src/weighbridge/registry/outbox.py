@@ -22,13 +22,14 @@ import sqlalchemy as sa
 
 from weighbridge.core.canonical import canonical
 from weighbridge.core.clock import rfc3339
-from weighbridge.core.statement import PAYLOAD_TYPE, Statement
+from weighbridge.core.statement import Statement
 from weighbridge.keys.ports import Signer
 from weighbridge.registry import effects
 from weighbridge.registry.wiring import Registry
 from weighbridge.store import schema
 from weighbridge.trust import dsse
-from weighbridge.trust.bundle import Bundle, log_body, seal
+from weighbridge.trust.bundle import Bundle, log_body
+from weighbridge.trust.seal import seal, sign_statement
 
 Effect = Mapping[str, Any]
 
@@ -44,8 +45,7 @@ class Draft:
 
 def sign(statement: Statement, signer: Signer, *effects_: Effect) -> Draft:
     """Sign a statement and make it a draft whose bundle will be kept."""
-    envelope = dsse.sign(PAYLOAD_TYPE, statement.encode(), signer)
-    return Draft(envelope, signer.public_pem, ({"kind": "bundle"}, *effects_))
+    return Draft(sign_statement(statement, signer), signer.public_pem, ({"kind": "bundle"}, *effects_))
 
 
 def enqueue(registry: Registry, connection: sa.Connection, drafts: Sequence[Draft]) -> None:
@@ -54,7 +54,7 @@ def enqueue(registry: Registry, connection: sa.Connection, drafts: Sequence[Draf
         connection.execute(
             sa.insert(schema.outbox).values(
                 **registry.record(),
-                envelope=draft.envelope.to_json().decode(),
+                envelope=canonical(draft.envelope.to_json()).decode(),
                 public_pem=draft.public_pem,
                 log_size=registry.log.size,
                 effects=canonical([dict(effect) for effect in draft.effects]).decode(),
@@ -81,7 +81,7 @@ def drain(registry: Registry) -> list[Bundle]:
     return bundles
 
 
-def _log(registry: Registry, rows: Sequence[Mapping[str, Any]]) -> list[int]:
+def _log(registry: Registry, rows: Sequence[Mapping[Any, Any]]) -> list[int]:
     """Append the bodies that are not in the log yet, in one group, and return every row's index."""
     bodies = [log_body(_envelope(row), row["public_pem"]) for row in rows]
     indices = [registry.log.find(body, since=row["log_size"]) for body, row in zip(bodies, rows, strict=True)]
@@ -95,10 +95,8 @@ def _log(registry: Registry, rows: Sequence[Mapping[str, Any]]) -> list[int]:
     return [index for index in indices if index is not None]
 
 
-def _finish(registry: Registry, row: Mapping[str, Any], index: int) -> Bundle:
-    bundle = seal(
-        _envelope(row), row["public_pem"], log=registry.log, log_signer=registry.log_key, index=index
-    )
+def _finish(registry: Registry, row: Mapping[Any, Any], index: int) -> Bundle:
+    bundle = seal(_envelope(row), row["public_pem"], registry.log, index)
     with registry.records.write() as connection:
         for effect in json.loads(row["effects"]):
             effects.apply(registry, connection, effect, effects.Cause(row, bundle, index))
@@ -107,5 +105,5 @@ def _finish(registry: Registry, row: Mapping[str, Any], index: int) -> Bundle:
     return bundle
 
 
-def _envelope(row: Mapping[str, Any]) -> dsse.Envelope:
-    return dsse.Envelope.from_json(row["envelope"].encode())
+def _envelope(row: Mapping[Any, Any]) -> dsse.Envelope:
+    return dsse.Envelope.decode(row["envelope"].encode())

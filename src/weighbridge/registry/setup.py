@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
 
@@ -13,7 +14,9 @@ from weighbridge.config import Config
 from weighbridge.core.canonical import canonical
 from weighbridge.core.clock import Clock, Entropy, rfc3339
 from weighbridge.core.errors import UsageError
-from weighbridge.keys.files import FileKey, generate
+from weighbridge.core.tier import Role
+from weighbridge.keys.files import generate
+from weighbridge.keys.ports import Signer
 from weighbridge.ledger.checkpoint import origin_of
 from weighbridge.ledger.sequencer import Log
 from weighbridge.policy.settings import load_bundle, starter
@@ -22,11 +25,18 @@ from weighbridge.registry.pins import Pin, write_pin
 from weighbridge.registry.wiring import Registry, open_registry
 from weighbridge.store import schema
 from weighbridge.store.sql import Records
-from weighbridge.trust.authority import Authority, sign_authority
+from weighbridge.trust.authority import EVERY_PROJECT, Authority, AuthorityIdentity, AuthorityLog, Project
+from weighbridge.trust.authority_file import sign_authority
 from weighbridge.trust.bundle import log_body
 from weighbridge.trust.dsse import Envelope
 
 AUTHORITY_DAYS = 365
+FIRST_ROLES = {
+    "intake": (Role.ORIGIN, Role.BOM, Role.CONVERT),
+    "gate": (Role.SCAN, Role.ADMIT, Role.DECIDE, Role.RECORD),
+    "owner": (Role.REVOKE, Role.WAIVE, Role.POLICY),
+}
+"""The identities a new registry starts with; the owner's key lies with the root key, outside the registry."""
 
 
 def root_folder(home: Path, registry: str) -> Path:
@@ -65,48 +75,49 @@ def _make(layout: Layout, config: Config, registry_id: str, clock: Clock) -> Pin
     for folder in (layout.root, layout.blobs, layout.keys, layout.policy, layout.models, layout.scratch):
         folder.mkdir(mode=0o700)
     (layout.root / ".gitignore").write_text("*\n", encoding="utf-8")
-    intake, gate, log_key = generate(), generate(), generate()
-    for name, key in (("intake", intake), ("gate", gate), ("log", log_key)):
-        key.save(layout.keys / f"{name}.pem")
-    root_key, owner = generate(), generate()
     secrets = root_folder(config.home, registry_id)
     secrets.mkdir(parents=True, mode=0o700)
-    root_key.save(secrets / "root.pem")
-    owner.save(secrets / "owner.pem")
+    keys = {name: generate() for name in ("intake", "gate", "log", "root", "owner")}
+    for name, key in keys.items():
+        key.save((secrets if name in ("root", "owner") else layout.keys) / f"{name}.pem")
+    root_key, log_key = keys["root"], keys["log"]
     (secrets / "root.pub.pem").write_text(root_key.public_pem, encoding="ascii")
 
     origin = origin_of(registry_id, int(registry_id[:12], 16))
-    authority = _first_authority(registry_id, origin, clock, intake, gate, log_key, owner, root_key)
+    identities = {name: keys[name] for name in FIRST_ROLES}
+    authority = _first_authority(
+        registry_id, AuthorityLog(origin, log_key.public_pem), clock, identities, root_key.public_pem
+    )
     signed = sign_authority(authority, root_key)
-    envelope = Envelope.from_json(signed)
+    envelope = Envelope.decode(signed)
     genesis = [
         canonical({"kind": "weighbridge.genesis/1", "registry": registry_id, "time": rfc3339(clock.now())}),
         log_body(envelope, root_key.public_pem),
     ]
-    log = Log.create(layout.log, origin, log_key, clock.now(), genesis)
+    log = Log.create(layout.log, origin, log_key, now=clock.now(), genesis=genesis)
     _first_records(layout, config, clock, authority, signed)
     layout.card.write_bytes(canonical({"format": FORMAT, "id": registry_id}) + b"\n")
     return Pin(registry_id, (root_key.public_pem,), authority.version, log.checkpoint_text)
 
 
 def _first_authority(
-    registry_id: str, origin: str, clock: Clock, intake: FileKey, gate: FileKey, log: FileKey, *people: FileKey
+    registry_id: str, log: AuthorityLog, clock: Clock, identities: Mapping[str, Signer], root_pem: str
 ) -> Authority:
-    owner, root = people
-    authority = Authority.first(
+    now = clock.now()
+    roles: dict[Role, tuple[str, ...]] = {}
+    for name, granted in FIRST_ROLES.items():
+        for role in granted:
+            roles[role] = (name,)
+    return Authority(
         registry=registry_id,
-        issued=clock.now(),
-        expires=clock.now() + timedelta(days=AUTHORITY_DAYS),
-        logs=[(origin, log.public_pem)],
-        roots=[root.public_pem],
+        version=1,
+        issued=now,
+        expires=now + timedelta(days=AUTHORITY_DAYS),
+        roots=(root_pem,),
+        identities=tuple(AuthorityIdentity(name, key.public_pem, now) for name, key in identities.items()),
+        logs=(log,),
+        projects={EVERY_PROJECT: Project(roles=roles)},
     )
-    for name, key, roles in (
-        ("intake", intake, ("origin", "bom", "convert")),
-        ("gate", gate, ("scan", "admit", "decide", "record")),
-        ("owner", owner, ("revoke", "waive", "policy")),
-    ):
-        authority = authority.with_identity(name, key.public_pem, roles, now=clock.now(), bump=False)
-    return authority
 
 
 def _first_records(layout: Layout, config: Config, clock: Clock, authority: Authority, signed: bytes) -> None:

@@ -20,6 +20,7 @@ from weighbridge.core.clock import Clock, Entropy
 from weighbridge.core.errors import RegistryUnusable, VerificationFailed
 from weighbridge.keys.files import load
 from weighbridge.keys.ports import Signer
+from weighbridge.ledger.checkpoint import parse_checkpoint
 from weighbridge.ledger.sequencer import Log
 from weighbridge.registry.layout import FORMAT, Layout
 from weighbridge.registry.lock import writer
@@ -27,7 +28,8 @@ from weighbridge.registry.pins import Pin, advance, read_pin, write_pin
 from weighbridge.store import schema
 from weighbridge.store.files import FileBlobs
 from weighbridge.store.sql import Records
-from weighbridge.trust.authority import Authority, verify_authority
+from weighbridge.trust.authority import Authority
+from weighbridge.trust.authority_file import verify_authority
 from weighbridge.trust.verify import verify_log_extension
 
 
@@ -157,9 +159,8 @@ def open_registry(config: Config, *, clock: Clock, entropy: Entropy, root: Path 
     pin = read_pin(config.home, registry_id)
     records = Records.open(layout.database)
     try:
-        log = Log.open(layout.log)
-        authority = _read_authority(records, pin, clock.now())
-        _check_log(log, authority, pin)
+        authority = _read_authority(records, pin)
+        log = _open_log(layout, authority, pin)
         actor = str(config["actor"]) or _login()
         blobs = FileBlobs(layout.blobs)
         registry = Registry(
@@ -192,42 +193,52 @@ def read_card(layout: Layout) -> str:
     return str(value["id"])
 
 
-def _read_authority(records: Records, pin: Pin, now: datetime) -> Authority:
+def _read_authority(records: Records, pin: Pin) -> Authority:
+    """Read all versions of the authority; each must be signed by a root that the version before names.
+
+    Expiry is left to the floor (`authority.current`), so that an expired registry can still be looked at.
+    """
     with records.read() as connection:
         query = sa.select(schema.authority.c.content).order_by(schema.authority.c.version)
         versions = connection.execute(query).scalars().all()
-    if not versions:
-        raise RegistryUnusable("this registry has no authority", remedy="restore it from a backup")
-    roots: tuple[str, ...] = pin.roots
     authority: Authority | None = None
     for content in versions:
-        # Each version must be signed by a root that the version before names (the first: by a pinned root).
-        authority = verify_authority(content.encode(), root_keys=roots, now=None)
-        roots = tuple(dict.fromkeys((*authority.roots, *(() if authority.roots else roots))))
-    assert authority is not None
+        roots = authority.roots if authority else pin.roots
+        minimum = authority.version + 1 if authority else 1
+        authority = verify_authority(content.encode(), root_keys=roots, now=None, minimum_version=minimum)
+    if authority is None:
+        raise RegistryUnusable("this registry has no authority", remedy="restore it from a backup")
     if authority.registry != pin.registry:
         raise VerificationFailed(
             "the authority is another registry's",
             cause=f"it says {authority.registry}, the pin says {pin.registry}",
             check="authority.registry",
         )
-    if authority.version < pin.authority_version:
-        advance(pin, authority_version=authority.version, checkpoint="")
-    del now  # expiry is a check of the floor (authority.current), so that everything else can still be looked at
+    advance(pin, authority_version=authority.version, checkpoint="")
     return authority
 
 
-def _check_log(log: Log, authority: Authority, pin: Pin) -> None:
-    """Refuse a log that is not the authority's, or that does not extend the pinned checkpoint."""
-    pem = next((entry.pem for entry in authority.logs if entry.origin == log.origin), None)
-    if pem is None:
+def _open_log(layout: Layout, authority: Authority, pin: Pin) -> Log:
+    """Open the log that the authority names; it must extend the pinned checkpoint."""
+    try:
+        origin = (layout.log / "checkpoint").read_text(encoding="utf-8").partition("\n")[0]
+    except (OSError, UnicodeDecodeError) as error:
+        raise RegistryUnusable(
+            "the registry's log cannot be read", cause=str(error), remedy="restore it from a backup"
+        ) from error
+    named = next((log for log in authority.logs if log.origin == origin), None)
+    if named is None:
         raise VerificationFailed(
             "the registry's log is not one the authority names",
-            cause=f"its origin is {log.origin!r}",
+            cause=f"its origin is {origin!r}",
             check="log.known",
         )
+    log = Log.open(layout.log, named.pem)
     if pin.checkpoint and pin.checkpoint != log.checkpoint_text:
-        verify_log_extension(pin.checkpoint, log, pem)
+        old = parse_checkpoint(pin.checkpoint)[0]
+        proof = log.consistency(old.size) if old.size <= log.size else ()
+        verify_log_extension(pin.checkpoint, log.checkpoint_text, proof, named.pem)
+    return log
 
 
 def _login() -> str:

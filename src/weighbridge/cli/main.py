@@ -1,0 +1,172 @@
+"""The entry point: a lazy table of verbs, and the one place where errors become exit codes."""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+from typing import Any
+
+import click
+
+from weighbridge.core.envelope import VERSION
+from weighbridge.core.errors import WeighbridgeError
+
+COMMANDS: dict[str, str] = {
+    # verb: one line of help. The function is `cli.<module>:<verb>`, see MODULES.
+    "scan": "Look through models for anything that could run or that cannot be told.",
+    "pull": "Fetch a model, pin, scan, convert, describe and ask the gate; prints a path to load.",
+    "convert": "Rebuild a pickled checkpoint as safetensors, without running it.",
+    "sign": "Say: these files are one model, and I put them together.",
+    "verify": "Check who signed what about a model, and print what was proven.",
+    "lineage": "Show what a model came from and what came from it.",
+    "promote": "Ask the gate to move a model from intake to trusted.",
+    "demo": "Watch the whole line at work on real models.",
+    "init": "Make a registry, its keys, its log and its starter policy.",
+    "intake": "Take a model in without asking the gate.",
+    "admit": "Ask whether a model may run here, now.",
+    "revoke": "Withdraw a model; what descends from it is quarantined.",
+    "attest": "Add a claim about data, training, evaluation or packaging.",
+    "bom": "Print the bill of materials of a model.",
+    "deploy": "Record what runs where.",
+    "list": "List the models of a registry: tier, status, origin, names.",
+    "trust": "Show or change who may do what.",
+    "policy": "Check or change the active policy.",
+    "log": "Show the transparency log, prove an entry, check its growth.",
+    "key": "Make a signing key, or show whose a key is.",
+    "rule": "Explain a rule of the scanner.",
+    "config": "Show every setting and where it came from.",
+}
+EVERYDAY = ("scan", "pull", "convert", "sign", "verify", "lineage", "promote")
+MODULES = {
+    "sign": "attest",
+    "admit": "promote",
+    "intake": "pull",
+    "deploy": "promote",
+    "list": "lineage",
+    "bom": "bom",
+    "config": "inspect",
+    "rule": "inspect",
+    "init": "setup",
+    "key": "keys",
+}
+
+
+class Verbs(click.Group):
+    """A group whose commands are imported when they are used; `--help` shows the everyday ones."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the verbs that --help shows."""
+        del ctx
+        return list(EVERYDAY)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import and return one verb."""
+        del ctx
+        if cmd_name not in COMMANDS:
+            return None
+        module = import_module(f"weighbridge.cli.{MODULES.get(cmd_name, cmd_name)}")
+        command: click.Command = getattr(module, f"{cmd_name}_" if cmd_name in ("list",) else cmd_name)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the table without importing a single verb."""
+        shown = COMMANDS if ctx.params.get("every") else {verb: COMMANDS[verb] for verb in EVERYDAY}
+        with formatter.section("Verbs"):
+            formatter.write_dl(list(shown.items()))
+        if not ctx.params.get("every"):
+            formatter.write_paragraph()
+            formatter.write_text("`weighbridge help --all` shows the rest.")
+
+
+@click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(VERSION, prog_name="weighbridge")
+def main() -> None:
+    """Nothing unproven reaches your GPUs: every model is pinned, scanned, converted, described, signed and proven."""
+
+
+@click.command("help")
+@click.option("--all", "every", is_flag=True, help="Show every verb.")
+@click.argument("verb", required=False)
+@click.pass_context
+def help_(ctx: click.Context, every: bool, verb: str | None) -> None:  # noqa: FBT001 (click passes flags so)
+    """Show help."""
+    parent = ctx.parent
+    assert parent is not None
+    if verb is None:
+        parent.params["every"] = every
+        click.echo(main.get_help(parent))
+        return
+    command = main.get_command(ctx, verb)
+    if command is None:
+        raise click.UsageError(f"there is no verb {verb!r}; see `weighbridge help --all`")
+    with click.Context(command, info_name=verb, parent=parent) as inner:
+        click.echo(command.get_help(inner))
+
+
+main.add_command(help_)
+
+
+def entry() -> None:
+    """Run the command line and exit with its code."""
+    if sys.platform == "win32":
+        sys.exit("weighbridge: Windows is not supported; use Linux, macOS or WSL 2 (docs/platforms.md)")
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: list[str]) -> int:
+    """Run one command line; returns its exit code: 0 fine, 1 blocked, 2 usage, 3 could not tell, 4 our mistake."""
+    try:
+        result: Any = main.main(args=arguments, prog_name="weighbridge", standalone_mode=False)
+    except click.exceptions.Exit as error:
+        return error.exit_code
+    except click.ClickException as error:
+        error.show()
+        return 2
+    except (click.Abort, KeyboardInterrupt):
+        click.echo(
+            "weighbridge: stopped; what was not finished is finished or undone at the next command", err=True
+        )
+        return 3
+    except WeighbridgeError as error:
+        show_error(error, arguments)
+        return error.exit_code
+    except BrokenPipeError:
+        sys.stderr.close()
+        return 3
+    except Exception as error:  # noqa: BLE001 (the last place before a traceback)
+        show_error(_unexpected(error), arguments)
+        return 4
+    return result if isinstance(result, int) else 0
+
+
+def show_error(error: WeighbridgeError, arguments: list[str]) -> None:
+    """Show an error to people on standard error; with --format json also as data on standard output."""
+    if {"json", "--format=json"} & set(arguments):
+        from weighbridge.cli.render import print_json
+        from weighbridge.core.envelope import envelope
+
+        print_json(envelope("error", [error.to_json()]))
+    click.echo(f"{click.style('error', fg='red', bold=True)}: {error}", err=True)
+
+
+def _unexpected(error: Exception) -> WeighbridgeError:
+    """Make our own mistake readable; the traceback goes to the structured log only."""
+    import logging
+    import os
+
+    from weighbridge.core.errors import InternalError, Unreadable
+
+    logging.getLogger("weighbridge").error("unexpected", exc_info=error)
+    if isinstance(error, OSError):
+        where = f" ({error.filename})" if error.filename else ""
+        cause = f"{os.strerror(error.errno) if error.errno else error}{where}"
+        return Unreadable(
+            "the operating system refused",
+            cause=cause,
+            remedy="check disk, permissions and paths, then try again",
+        )
+    return InternalError(
+        "weighbridge made a mistake",
+        cause=f"{type(error).__name__}: {error}",
+        remedy="run the command again with -v and report what it prints",
+    )

@@ -1,0 +1,114 @@
+"""What all verbs share: options, the opened registry, progress, and the machine's clock and entropy."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from weighbridge.config import Config, read_config
+
+if TYPE_CHECKING:
+    from weighbridge.registry.wiring import Registry
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+@dataclass
+class Shared:
+    """The common options of one invocation."""
+
+    format: str
+    output: Path | None
+    quiet: bool
+    config: Config
+
+    @property
+    def json(self) -> bool:
+        """Tell whether data is wanted rather than text."""
+        return self.format != "text"
+
+
+def common(function: F) -> F:
+    """Give a verb the options that all verbs have; it receives them as its first argument."""
+
+    def wrapper(**kwargs: Any) -> Any:
+        shared = Shared(
+            format=kwargs.pop("format_"),
+            output=kwargs.pop("output"),
+            quiet=kwargs.pop("quiet"),
+            config=read_config(
+                os.environ,
+                {
+                    "registry": kwargs.pop("registry"),
+                    "project": kwargs.pop("project"),
+                    "actor": kwargs.pop("actor"),
+                    "offline": kwargs.pop("offline") or None,
+                },
+            ),
+        )
+        from weighbridge.cli.logs import start
+
+        start(kwargs.pop("verbose"), os.environ)
+        if kwargs.pop("color") == "never" or "NO_COLOR" in os.environ:
+            click.get_current_context().color = False
+        return function(shared, **kwargs)
+
+    wrapper.__name__ = function.__name__
+    wrapper.__doc__ = function.__doc__
+    wrapper.__click_params__ = getattr(function, "__click_params__", [])  # type: ignore[attr-defined]
+    for option in reversed(_OPTIONS):
+        option(wrapper)
+    return wrapper  # type: ignore[return-value]
+
+
+_OPTIONS = [
+    click.option(
+        "--format",
+        "format_",
+        type=click.Choice(["text", "json", "jsonl"]),
+        default="text",
+        help="How to print.",
+    ),
+    click.option("--output", type=click.Path(path_type=Path, dir_okay=False), help="Write data to a file."),
+    click.option("--registry", metavar="DIR", help="The registry's folder (or WEIGHBRIDGE_HOME)."),
+    click.option("--project", metavar="NAME", help="The project to act in."),
+    click.option("--actor", metavar="NAME", help="Who acts, for the records."),
+    click.option("--offline", is_flag=True, help="Open no network connection."),
+    click.option("-q", "--quiet", is_flag=True, help="Print data only."),
+    click.option("-v", "--verbose", count=True, help="Log steps to standard error as JSON lines."),
+    click.option("--color", type=click.Choice(["auto", "never"]), default="auto", help="Colour in text."),
+]
+
+
+@contextmanager
+def opened(shared: Shared) -> Iterator[Registry]:
+    """Open the configured registry and close it again."""
+    from weighbridge.registry.wiring import SystemClock, SystemEntropy, open_registry
+
+    registry = open_registry(shared.config, clock=SystemClock(), entropy=SystemEntropy())
+    try:
+        yield registry
+    finally:
+        registry.close()
+
+
+def key_password() -> str | None:
+    """Return the password of a key from the environment; never from the command line."""
+    return os.environ.get("WEIGHBRIDGE_KEY_PASSWORD") or None
+
+
+@contextmanager
+def progress(shared: Shared, label: str, total: int) -> Iterator[Callable[[int], None]]:
+    """Show bytes, rate and time left on a terminal, and nothing in a pipe."""
+    if shared.quiet or not sys.stderr.isatty() or total < 64 * 1024 * 1024:
+        yield lambda _count: None
+        return
+    with click.progressbar(length=total, label=label, file=sys.stderr) as bar:
+        yield bar.update

@@ -1,0 +1,150 @@
+"""How things look: JSON envelopes, findings that teach, decisions as expected / found, tables."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+
+from weighbridge.cli.options import Shared
+from weighbridge.core.canonical import JSON
+from weighbridge.core.decision import Check, Decision, Outcome
+from weighbridge.core.envelope import envelope
+from weighbridge.core.finding import Finding, Report, Severity, Verdict
+
+COLOURS = {Severity.ERROR: "red", Severity.WARNING: "yellow", Severity.NOTE: "blue"}
+MARKS = {Outcome.PASS: ("✓", "green"), Outcome.FAIL: ("✗", "red"), Outcome.CANNOT_TELL: ("?", "yellow")}
+SENTENCES = {
+    Verdict.CLEAN: "clean: nothing in it can run",
+    Verdict.NOTES: "notes: nothing stands in the way",
+    Verdict.UNREAD: "unread: it could not be told, so it is blocked",
+    Verdict.UNLISTED: "unlisted: it holds names that nobody has vouched for, so it is blocked",
+    Verdict.BROKEN: "broken: it is not what it says it is, so it is blocked",
+    Verdict.DANGEROUS: "dangerous: loading it would run code, so it is blocked",
+}
+
+
+def emit(shared: Shared, kind: str, items: Sequence[JSON], text: str) -> None:
+    """Print data as asked: one JSON envelope, one item a line, or text."""
+    if shared.format == "json":
+        data = json.dumps(envelope(kind, items), indent=2, ensure_ascii=False)
+    elif shared.format == "jsonl":
+        data = "\n".join(json.dumps(item, ensure_ascii=False) for item in items)
+    else:
+        data = text
+    if shared.output is not None:
+        _write(shared.output, click.unstyle(data) + "\n")
+    elif data:
+        click.echo(data)
+
+
+def print_json(value: JSON) -> None:
+    """Print one JSON object on standard output."""
+    click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def say(shared: Shared, text: str) -> None:
+    """Tell people something on standard error."""
+    if not shared.quiet:
+        click.echo(text, err=True)
+
+
+def safe(text: str) -> str:
+    """Make text from a model harmless on a terminal: control and formatting characters are escaped."""
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
+
+
+def report_text(report: Report, seconds: float | None = None) -> str:
+    """Return findings, worst first, and the line that says what was read."""
+    ordered = sorted(
+        report.findings, key=lambda f: (-f.verdict.rank, f.location.path, f.location.offset or 0)
+    )
+    parts = [finding_text(finding) for finding in ordered]
+    coverage = report.coverage
+    percent = 100 if not coverage.bytes_present else int(100 * coverage.bytes_read / coverage.bytes_present)
+    errors = sum(f.severity is Severity.ERROR for f in report.findings)
+    warnings = sum(f.severity is Severity.WARNING for f in report.findings)
+    line = (
+        f"{safe(report.model)}: {len(report.formats) or 'no'} files, "
+        f"{size(coverage.bytes_read)} read of {size(coverage.bytes_present)} ({percent} %), "
+        f"{errors} errors, {warnings} warnings"
+    )
+    if seconds is not None:
+        line += f", {seconds:.1f} s"
+    colour = "green" if report.verdict.passes else "yellow" if report.verdict is Verdict.UNREAD else "red"
+    parts.append(f"{line}\n{click.style(SENTENCES[report.verdict], fg=colour, bold=True)}\n{report.manifest}")
+    return "\n".join(parts)
+
+
+def finding_text(finding: Finding) -> str:
+    """Return one finding: what, where, the evidence, why it matters, what to do."""
+    place = " ! ".join(safe(part) for part in (finding.location.path, *finding.location.members))
+    if finding.location.offset is not None:
+        place += f" : byte {finding.location.offset}"
+    head = click.style(f"{finding.severity.value}[{finding.rule}]", fg=COLOURS[finding.severity], bold=True)
+    lines = [f"{head}: {safe(finding.message)}", f"  --> {place}"]
+    lines += [f"   |  {safe(line)}" for line in finding.evidence]
+    if finding.why:
+        lines.append(f"   = why: {safe(finding.why)}")
+    if finding.help:
+        lines.append(f"   = help: {safe(finding.help)}")
+    return "\n".join(lines)
+
+
+def decision_text(decision: Decision, *, explain: bool = False) -> str:
+    """Return a decision: the answer, and what stands in its way (`explain`: every check)."""
+    answer = (
+        click.style("allowed", fg="green", bold=True)
+        if decision.allow
+        else click.style("blocked", fg="red", bold=True)
+    )
+    checks = decision.checks if explain else decision.refusals
+    lines = [f"{decision.action}: {answer} ({len(decision.checks)} checks, {len(decision.refusals)} against)"]
+    lines += [check_text(check) for check in checks]
+    lines += [f"  note: {safe(warning)}" for warning in decision.warnings]
+    return "\n".join(lines)
+
+
+def check_text(check: Check) -> str:
+    """Return one check as expected / found / proof / help."""
+    mark, colour = MARKS[check.outcome]
+    lines = [f"  {click.style(mark, fg=colour)} {check.id}"]
+    lines += [f"      expected: {safe(check.expected)}", f"      found:    {safe(check.found)}"]
+    if check.proof:
+        lines.append(f"      proof:    {safe(check.proof)}")
+    if check.remedy and check.outcome is not Outcome.PASS:
+        lines.append(f"      help:     {safe(check.remedy)}")
+    return "\n".join(lines)
+
+
+def table(rows: Sequence[Sequence[str]], head: Sequence[str]) -> str:
+    """Return rows as columns under a head, separated by two spaces."""
+    everything = [tuple(head), *[tuple(safe(cell) for cell in row) for row in rows]]
+    widths = [max(len(row[column]) for row in everything) for column in range(len(head))]
+    lines = [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in everything
+    ]
+    return "\n".join([click.style(lines[0], bold=True), *lines[1:]])
+
+
+def size(count: int) -> str:
+    """Return a byte count for people: 438 MB."""
+    amount = float(count)
+    for unit in ("B", "kB", "MB", "GB"):
+        if amount < 1000:
+            return f"{amount:.0f} {unit}" if unit == "B" or amount >= 10 else f"{amount:.1f} {unit}"
+        amount /= 1000
+    return f"{amount:.1f} TB"
+
+
+def _write(path: Path, text: str) -> None:
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -1,0 +1,34 @@
+"""`init`: make a registry."""
+
+from __future__ import annotations
+
+import click
+
+from weighbridge.cli.options import Shared, common
+from weighbridge.cli.render import emit
+
+
+@click.command()
+@common
+def init(shared: Shared) -> int:
+    """Make a registry in .weighbridge (or --registry): keys, log, starter policy; the root key lies elsewhere."""
+    from weighbridge.registry.setup import init_registry, root_folder
+    from weighbridge.registry.wiring import SystemClock, SystemEntropy
+
+    registry = init_registry(shared.config, clock=SystemClock(), entropy=SystemEntropy())
+    secrets = root_folder(shared.config.home, registry.id)
+    item = {
+        "id": registry.id,
+        "path": str(registry.layout.root),
+        "root_keys": str(secrets),
+        "log": registry.log.origin,
+    }
+    registry.close()
+    text = (
+        f"registry {item['id']} made at {item['path']}\n"
+        f"root and owner keys: {secrets}\n"
+        "keep a copy of them off this machine; whoever has root.pem decides who may sign\n"
+        "log kept by this host alone: pin its checkpoint elsewhere with `weighbridge log show`"
+    )
+    emit(shared, "registry", [item], text)
+    return 0
