@@ -1,0 +1,115 @@
+"""Read JSON files of a model strictly, and walk every value in them with its place.
+
+Duplicate keys are refused, because two readers may take different ones. NaN and infinities are accepted:
+Python's own writer produces them in training states. JSON lines are accepted as one value a line.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from weighbridge.core.errors import OutOfBudget, Refused
+
+MAX_VALUES = 20_000_000
+"""Values of one file; the largest published tokenizers have below three million."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """One value of a JSON file: the keys and indices that lead to it, and the value."""
+
+    steps: tuple[str | int, ...]
+    value: Any
+
+    @property
+    def key(self) -> str:
+        """The nearest object key on the way, or an empty string."""
+        return next((step for step in reversed(self.steps) if isinstance(step, str)), "")
+
+    @property
+    def pointer(self) -> str:
+        """The JSON pointer (RFC 6901)."""
+        return "".join("/" + str(step).replace("~", "~0").replace("/", "~1") for step in self.steps)
+
+
+def read_json(text: str) -> tuple[Any, ...]:
+    """Return the one value of a JSON file, or the value of each line of a JSON lines file.
+
+    Raises Refused (`json.syntax`, `json.duplicate`) and OutOfBudget (`json.budget`) for deep nesting.
+    """
+    try:
+        return (_load(text),)
+    except json.JSONDecodeError as error:
+        lines = [line for line in text.splitlines() if line.strip()]
+        if error.msg == "Extra data" and len(lines) > 1:
+            return tuple(_line(line, number) for number, line in enumerate(lines, 1))
+        raise _broken(str(error)) from error
+
+
+def walk(values: tuple[Any, ...]) -> Iterator[Place]:
+    """Yield every value of the file, outermost first; OutOfBudget(json.budget) beyond MAX_VALUES."""
+    work: list[Place] = [Place((), value) for value in reversed(values)]
+    count = 0
+    while work:
+        place = work.pop()
+        count += 1
+        if count > MAX_VALUES:
+            raise _spent(f"the file holds more than {MAX_VALUES} values")
+        yield place
+        if isinstance(place.value, dict):
+            work.extend(Place((*place.steps, key), item) for key, item in place.value.items())
+        elif isinstance(place.value, list):
+            work.extend(Place((*place.steps, index), item) for index, item in enumerate(place.value))
+
+
+def _line(text: str, number: int) -> Any:
+    try:
+        return _load(text)
+    except json.JSONDecodeError as error:
+        raise _broken(f"line {number}: {error.msg}") from error
+
+
+def _load(text: str) -> Any:
+    try:
+        return json.loads(text, object_pairs_hook=_unique)
+    except json.JSONDecodeError:
+        raise
+    except RecursionError as error:
+        raise _spent("the file is nested too deeply to be read") from error
+    except ValueError as error:  # a number of more digits than Python converts
+        raise _broken(str(error)) from error
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    result: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in result:
+            raise Refused(
+                f"the key {key[:80]!r} stands twice in one object",
+                cause="one reader takes the first value, another the last",
+                remedy="ask the publisher for a file in which each key stands once",
+                check="json.duplicate",
+            )
+        result[key] = value
+    return result
+
+
+def _broken(cause: str) -> Refused:
+    return Refused(
+        "this is not JSON",
+        cause=cause[:200],
+        remedy="get the file again from its source",
+        check="json.syntax",
+    )
+
+
+def _spent(problem: str) -> OutOfBudget:
+    return OutOfBudget(
+        problem,
+        cause="it asks for more work than a scan spends on one file",
+        remedy="split the file, or remove it from the model",
+        check="json.budget",
+    )

