@@ -126,8 +126,11 @@ def read_origin(statement: Statement) -> Claim:
     """Read an accepted origin: about the files as received."""
     row = statement.predicate
     _agrees(statement, _manifest(row))
-    names = ("publisher", "repository", "commit", "licence", "reviewer", "reason")
-    detail: dict[str, JSON] = {name: text(row, name) for name in names}
+    detail: dict[str, JSON] = {
+        name: text(row, name) for name in ("publisher", "licence", "reviewer", "reason")
+    }
+    # A model that came as files has neither repository nor commit; policies may ask for them.
+    detail |= {name: text(row, name, empty=True) for name in ("repository", "commit")}
     matches = member(row, "matches_announced")
     if not isinstance(matches, bool):
         raise TypeError("matches_announced is true or false")
