@@ -251,7 +251,7 @@ class Log:
             raise disk(error) from None
         except UnicodeDecodeError:
             raise damaged("the checkpoint is not text") from None
-        if note == self._note:
+        if note and note == self._note:
             return
         try:
             origin = self.origin or parse_checkpoint(note)[0].origin
