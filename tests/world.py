@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from world_house import Hand, World, outcomes, safetensors
 from world_hub import Hub
 
-__all__ = ["Hub"]
+__all__ = ["Hand", "Hub", "World", "outcomes", "safetensors"]

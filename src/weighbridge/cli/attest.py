@@ -156,7 +156,7 @@ _MAKERS = {"data": _data, "train": _train, "evaluate": _evaluate, "package": _pa
 
 
 def _base(registry: Registry | None, text: str, relation: Relation) -> Parent:
-    """A base is named by its weights, so that a changed README of the base voids nothing."""
+    """Name a base by its weights, so that a changed README of the base voids nothing."""
     from weighbridge.claims.predicates import Parent
 
     if text.startswith("wbw1:"):

@@ -29,6 +29,7 @@ class Redactor:
         self._values = sorted((value for value in named if len(value) >= MIN_SECRET), key=len, reverse=True)
 
     def __call__(self, text: str) -> str:
+        """Return the text without secrets."""
         for value in self._values:
             text = text.replace(value, STRUCK)
         for pattern in PATTERNS:

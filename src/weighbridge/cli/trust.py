@@ -69,17 +69,10 @@ def show(shared: Shared) -> int:
     type=click.Choice([role.value for role in Role]),
     help="What it may sign.",
 )
-@click.option(
-    "--everywhere",
-    is_flag=True,
-    help="In all projects that have no rules of their own, not only in --project.",
-)
 @ROOT
 @common
-def add(
-    shared: Shared, name: str, *, pem: Path, roles: tuple[str, ...], everywhere: bool, root_key: Path | None
-) -> int:
-    """Name a key and say what it may sign."""
+def add(shared: Shared, name: str, *, pem: Path, roles: tuple[str, ...], root_key: Path | None) -> int:
+    """Name a key and say what it may sign: in every project without rules of its own, or in --project only."""
     public = pem.read_text(encoding="ascii", errors="replace")
     if "PRIVATE KEY" in public:
         raise UsageError(
@@ -88,7 +81,8 @@ def add(
             remedy="give the .pub.pem file",
         )
     with opened(shared) as registry, registry.writing():
-        project = "*" if everywhere else registry.project
+        given = shared.config.values["project"]
+        project = "*" if given.origin == "default" else str(given.value)
         granted = [Role(role) for role in roles]
         known = any(identity.name == name for identity in registry.authority.identities)
         if known:

@@ -105,7 +105,7 @@ def deployed(registry: Registry, digest: Digest | None) -> tuple[Lineage, ...]:
 
 
 def _both(registry: Registry, digest: Digest) -> list[Digest]:
-    """A model stands for its weights too: whoever trained on the weights descends from the model."""
+    """Return a model with its weights: whoever trained on the weights descends from the model."""
     model = models.find(registry, digest)
     weights = model.manifest.weights if model else None
     return [digest, weights] if weights else [digest]
