@@ -52,6 +52,7 @@ class Door:
             )
         self.host = parts.hostname
         self._max_body = MAX_DOCUMENT
+        self._roots = httpx2.create_ssl_context()  # reading the certificates is dear: once a door
 
     def client(self) -> httpx2.Client:
         """Make a client; the caller closes it."""
@@ -63,6 +64,7 @@ class Door:
             follow_redirects=True,
             max_redirects=5,
             timeout=httpx2.Timeout(READ_SECONDS, connect=CONNECT_SECONDS),
+            verify=self._roots,
         )
 
     @contextmanager

@@ -11,7 +11,7 @@ from weighbridge.core.errors import BadManifest, NotFound, Unreadable, Verificat
 from weighbridge.source.cache import CachedModel, cached_models, default_cache
 from weighbridge.source.local import open_folder
 from weighbridge.source.read import read_tree
-from world import Hub
+from world_hub import Hub
 
 COMMIT = "a" * 40
 WEIGHTS = b"w" * 5000

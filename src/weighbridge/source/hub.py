@@ -209,13 +209,15 @@ def _open(pinned: _Pinned, path: str, size: int, asking: _Asking) -> BinaryIO:
             )
         )
     blob = Path(os.path.realpath(got))
-    if not blob.is_relative_to(os.path.realpath(pinned.cache_dir)):
-        raise _contradiction(pinned.repository, f"{path!r} was stored outside the cache")
-    stream = blob.open("rb", buffering=0)
-    for name in (got, blob):
-        with suppress(FileNotFoundError):
-            name.unlink()
-    return stream
+    try:
+        ours = Path(os.path.realpath(pinned.cache_dir))
+        if not blob.is_relative_to(ours) or got.parts[-path.count("/") - 2] != pinned.commit:
+            raise _contradiction(pinned.repository, f"{path!r} was served as part of another commit")
+        return blob.open("rb", buffering=0)
+    finally:
+        for name in (got, blob):
+            with suppress(FileNotFoundError):
+                name.unlink()
 
 
 @contextmanager
@@ -228,20 +230,23 @@ def _asking(door: Door, reference: Reference, token: str | None) -> Iterator[Non
     from huggingface_hub import constants
     from huggingface_hub.utils import _http
 
-    logger = logging.getLogger("huggingface_hub")
+    # They log whole addresses, and signed ones are secrets; what matters is raised.
+    loggers = [logging.getLogger(name) for name in ("huggingface_hub", "httpx2", "httpcore2")]
     with _ONE_AT_A_TIME:
         before = {name: getattr(constants, name) for name in _SETTINGS if hasattr(constants, name)}
-        factory, level = _http._GLOBAL_CLIENT_FACTORY, logger.level  # noqa: SLF001 (there is no public getter)
+        factory, levels = _http._GLOBAL_CLIENT_FACTORY, [logger.level for logger in loggers]  # noqa: SLF001 (there is no public getter)
         try:
             for name in before:
                 setattr(constants, name, _SETTINGS[name])
-            logger.setLevel(logging.CRITICAL)  # its warnings carry signed addresses
+            for logger in loggers:
+                logger.setLevel(logging.CRITICAL)
             _http.set_client_factory(door.client)
             with hub_errors.worded(reference, door.host, token):
                 yield
         finally:
             _http.set_client_factory(factory)
-            logger.setLevel(level)
+            for logger, level in zip(loggers, levels, strict=True):
+                logger.setLevel(level)
             for name, value in before.items():
                 setattr(constants, name, value)
 
