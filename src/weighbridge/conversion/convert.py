@@ -114,6 +114,7 @@ def convert_checkpoint(
     is taken, and CannotTell(conversion.write) when the output cannot be written; none leaves a file.
     """
     limits = limits or ConversionLimits()
+    opened = _descriptor_of(source)
     checkpoint = read_checkpoint(source, size, limits.checkpoint)
     named = name_tensors(checkpoint.root, limits.names)
     side_digest = _digest_of(named.side)
@@ -123,7 +124,7 @@ def convert_checkpoint(
         raise _too_large(total)
     layout = lay_out((name, tensor.dtype, tensor.shape) for name, tensor in written.items())
     header = write_header(layout, metadata_of(aliases))
-    reader = Source(source.fileno(), size, checkpoint.storages)
+    reader = Source(opened, size, checkpoint.storages)
     with _output(target) as descriptor:
         _write(descriptor, header, [(info, written[info.name]) for info in layout], reader)
         proof = _prove(descriptor, len(header) + total, named.tensors, aliases, reader)
@@ -139,6 +140,18 @@ def convert_checkpoint(
         side=named.side,
         side_digest=side_digest,
     )
+
+
+def _descriptor_of(source: BinaryIO) -> int:
+    try:
+        return source.fileno()
+    except OSError as error:
+        raise UsageError(
+            "the source is not an open file",
+            cause="tensors are copied between files, and what only lives in memory has no descriptor",
+            remedy="write it to a file first, or hand over a sealed copy",
+            check="conversion.source",
+        ) from error
 
 
 def _digest_of(side: JSON) -> Digest:

@@ -54,7 +54,10 @@ def name_tensors(root: Value, limits: NameLimits | None = None) -> Named:
     Raises ConversionRefused(conversion.name, .key, .empty) and OutOfBudget(conversion.budget).
     """
     walk = _Walk(limits or NameLimits())
-    content = walk.node(root, "", 2)
+    try:
+        content = walk.node(root, "", 2)
+    except RecursionError as error:
+        raise _spent("objects nested too deeply") from error
     if not walk.tensors:
         raise _refused("empty", "there is no tensor in this checkpoint")
     return Named(walk.tensors, {"schema": SIDE_SCHEMA, "content": _told(content, "")})
@@ -145,7 +148,7 @@ class _Walk:
     def pairs(self, items: Sequence[tuple[Value, Value]], path: str | None, depth: int) -> _Said:
         rows: list[tuple[Value, _Said, str | None]] = []
         for key, value in items:
-            below = _join(path, str(key)) if type(key) in (str, int) else None
+            below = _join(path, step) if (step := _step(key)) is not None else None
             rows.append((key, self.node(value, below, depth + 2), below))
         named = all(type(key) is str and _is_text(key) for key, _, _ in rows)
         if named and len({key for key, _, _ in rows if isinstance(key, str)}) != len(rows):
@@ -273,6 +276,13 @@ def _join(path: str | None, step: str) -> str | None:
     if path is None or len(path) + len(step) > MAX_NAME_BYTES:
         return None
     return f"{path}.{step}" if path else step
+
+
+def _step(key: Value) -> str | None:
+    """Return what a dict key adds to a path: texts and plain numbers do, nothing else."""
+    if type(key) is int:
+        return str(key) if abs(key) <= MAX_SAFE_INTEGER else None
+    return key if isinstance(key, str) and key else None
 
 
 def _check_name(name: str) -> None:

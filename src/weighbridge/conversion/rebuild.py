@@ -13,14 +13,11 @@ import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import product
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from weighbridge.core.errors import Unreadable
 from weighbridge.formats.torch import StorageInfo
 from weighbridge.formats.torch_values import Tensor, width
-
-if TYPE_CHECKING:
-    import numpy as np
 
 BLOCK = 4 * 1024 * 1024
 """Bytes held in memory for one step."""
@@ -57,7 +54,7 @@ class Source:
         elif tensor.numel:
             yield from self._gathered(tensor)
 
-    def _base(self, tensor: Tensor) -> np.ndarray[Any, Any]:
+    def _base(self, tensor: Tensor) -> Any:
         """Map the storage as unsigned integers as wide as the tensor's elements."""
         import numpy as np
 

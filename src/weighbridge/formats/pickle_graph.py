@@ -90,8 +90,8 @@ def read_graph(
     """Read the pickle that begins at `start`.
 
     `calls` maps (module, name) to what a REDUCE of it means; `persistent` gives the node of a binary
-    persistent id. Raises ConversionRefused(graph.*) for what is not understood, OutOfBudget for limits,
-    and what `pickle_ops.decode` raises for bytes that are no pickle.
+    persistent id. Raises ConversionRefused (checks graph.*) for what is not understood or is no pickle,
+    and OutOfBudget(graph.budget).
     """
     machine = _Machine(calls, persistent, limits or GraphLimits())
     try:

@@ -21,7 +21,7 @@ from weighbridge.formats import pickle_ops
 from weighbridge.formats.archive import STORED, ZipArchive, ZipMember, read_member, read_zip
 from weighbridge.formats.limits import Budget, Limits
 from weighbridge.formats.pickle_graph import DictNode, Graph, GraphLimits, Value, read_graph
-from weighbridge.formats.torch_values import CALLS, Storage, refused, storage_of
+from weighbridge.formats.torch_values import CALLS, Storage, persistent_of, refused
 
 MAGIC_NUMBER = 0x1950A86A20F9469CFC6C
 PROTOCOL_VERSION = 1001
@@ -110,7 +110,9 @@ class _Storages:
         self.by_key: dict[str, Storage] = {}
 
     def __call__(self, args: tuple[Value, ...], offset: int) -> Value:
-        storage = storage_of(args, offset)
+        storage = persistent_of(args, offset)
+        if not isinstance(storage, Storage):
+            return storage
         known = self.by_key.setdefault(storage.key, storage)
         if known != storage:
             raise refused("storage", f"storage {storage.key[:80]!r} is declared in two ways", offset)

@@ -15,6 +15,7 @@ from weighbridge.core.errors import ConversionRefused
 from weighbridge.formats.pickle_graph import Call, DictNode, Global, SetNode, Value, describe
 from weighbridge.formats.safetensors import DTYPE_BITS
 
+MAX_DEVICE = 80
 MAX_DIMENSIONS = 64
 MAX_ELEMENTS = 2**63 - 1
 
@@ -94,6 +95,16 @@ def _product(shape: tuple[int, ...]) -> int:
     for side in shape:
         count *= side
     return count
+
+
+def persistent_of(args: tuple[Value, ...], offset: int) -> Storage | Global:
+    """Read a persistent id of torch.serialization: a storage, or in legacy files a class with its source.
+
+    `("module", <class>, path, source)` stands for the class; the source is text that nobody runs.
+    """
+    if len(args) == 4 and args[0] == "module" and isinstance(args[1], Global):
+        return args[1]
+    return storage_of(args, offset)
 
 
 def storage_of(args: tuple[Value, ...], offset: int) -> Storage:
@@ -235,7 +246,8 @@ class Device:
 
 
 def _device(args: tuple[Value, ...], at: int) -> Value:
-    if not 1 <= len(args) <= 2 or type(args[0]) is not str or not all(type(a) is int for a in args[1:]):
+    well = 1 <= len(args) <= 2 and type(args[0]) is str and len(args[0]) <= MAX_DEVICE
+    if not well or not all(_is_count(index) for index in args[1:]):
         raise refused("argument", "torch.device takes a type and an index", at)
     return Device(":".join(str(part) for part in args))
 
