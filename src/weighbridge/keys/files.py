@@ -185,20 +185,24 @@ def _read_private(path: Path) -> bytes:
         if error.errno == errno.ELOOP:
             raise _untrusted(path, "link", "it is a symbolic link", "give the path it points to") from None
         raise _disk(path, error) from None
-    with os.fdopen(descriptor, "rb") as file:
-        status = os.fstat(file.fileno())
-        if not stat.S_ISREG(status.st_mode) or status.st_size > MAX_FILE:
-            raise _untrusted(path, "file", "it is not a small regular file", "give the path of a key file")
-        if status.st_uid not in (os.geteuid(), 0):
-            raise _untrusted(path, "owner", "it belongs to another user", "copy it to a file of your own")
-        if status.st_mode & 0o077:
-            raise _untrusted(
-                path, "mode", "others than its owner can read or change it", f"run: chmod 600 {path}"
-            )
-        try:
-            return file.read(MAX_FILE)
-        except OSError as error:
-            raise _disk(path, error) from None
+    try:
+        _check_opened(path, os.fstat(descriptor))
+        return os.read(descriptor, MAX_FILE)
+    except OSError as error:
+        raise _disk(path, error) from None
+    finally:
+        os.close(descriptor)
+
+
+def _check_opened(path: Path, status: os.stat_result) -> None:
+    if not stat.S_ISREG(status.st_mode) or status.st_size > MAX_FILE:
+        raise _untrusted(path, "file", "it is not a small regular file", "give the path of a key file")
+    if status.st_uid not in (os.geteuid(), 0):
+        raise _untrusted(path, "owner", "it belongs to another user", "copy it to a file of your own")
+    if status.st_mode & 0o077:
+        raise _untrusted(
+            path, "mode", "others than its owner can read or change it", f"run: chmod 600 {path}"
+        )
 
 
 def _untrusted(path: Path, check: str, cause: str, remedy: str) -> Refused:
