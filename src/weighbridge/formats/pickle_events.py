@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 
 class Arg(NamedTuple):
-    """What is known of one argument: its kind, and its text for `str` (whole) and `global`, `result` (dotted name)."""
+    """What is known of one argument: its kind; its text for `str` (whole), `int` (decimal), `global` and `result` (dotted name)."""
 
     kind: str
     text: str
@@ -18,7 +18,7 @@ class Event(NamedTuple):
     `kind` is `global` (module.name is resolved, so the module is imported), `call` (module.name is called),
     `build` (state is set on what a call of module.name gave) or `persistent` (an object outside the stream).
     `args` is None when the arguments are not spelled out right before the call. `name_pos` is where the
-    name was first resolved.
+    name was first resolved, `name_opcode` by which opcode.
     """
 
     kind: str
@@ -28,6 +28,7 @@ class Event(NamedTuple):
     name: str
     args: tuple[Arg, ...] | None
     name_pos: int
+    name_opcode: str
 
 
 class PickleAnomaly(NamedTuple):

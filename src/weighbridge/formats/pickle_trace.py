@@ -57,7 +57,7 @@ def trace(
     return Trace(tuple(machine.events), tuple(machine.anomalies), end, broken, machine.spent)
 
 
-# A stack item is an integer: kind in the low four bits, above them the offset of the opcode (strings), the
+# A stack item is an integer: kind in the low four bits, above them the offset of its opcode (strings, integers), the
 # index of the name (globals, and results of calling them) or the number of the container.
 (
     _OTHER,
@@ -82,11 +82,12 @@ _KIND_NAMES: Final = (
 )  # fmt: skip
 _EMPTY_TUPLE: Final = _INTS
 
-# How the loop treats an opcode: push a constant, push a text, keep in the memo,
+# How the loop treats an opcode: push a constant, push a text, an integer, keep in the memo,
 # get from it, MARK, a new container, fill one, anything else.
-_C_RARE, _C_PUSH, _C_TEXT, _C_MEMO, _C_GET, _C_MARK, _C_NEW, _C_FILL = range(8)
+_C_RARE, _C_PUSH, _C_INT, _C_TEXT, _C_MEMO, _C_GET, _C_MARK, _C_NEW, _C_FILL = range(9)
 _CLASSES: Final = {
-    _C_PUSH: ("NONE", "NEWTRUE", "NEWFALSE", "BININT", "BININT1", "BININT2", "BINFLOAT", "EMPTY_TUPLE"),
+    _C_PUSH: ("NONE", "NEWTRUE", "NEWFALSE", "BINFLOAT", "EMPTY_TUPLE"),
+    _C_INT: ("BININT", "BININT1", "BININT2"),
     _C_TEXT: ("SHORT_BINUNICODE", "BINUNICODE", "BINUNICODE8"),
     _C_MEMO: ("MEMOIZE", "BINPUT", "LONG_BINPUT"),
     _C_GET: ("BINGET", "LONG_BINGET"),
@@ -95,8 +96,8 @@ _CLASSES: Final = {
     _C_FILL: ("APPENDS", "SETITEMS", "ADDITEMS"),
 }
 _PUSHED: Final = {
-    "NONE": _NONE, "NEWTRUE": _BOOL, "NEWFALSE": _BOOL, "BININT": _INT, "BININT1": _INT, "BININT2": _INT,
-    "BINFLOAT": _FLOAT, "EMPTY_TUPLE": _EMPTY_TUPLE, "EMPTY_LIST": _LIST, "EMPTY_DICT": _DICT, "EMPTY_SET": _SET,
+    "NONE": _NONE, "NEWTRUE": _BOOL, "NEWFALSE": _BOOL, "BINFLOAT": _FLOAT, "EMPTY_TUPLE": _EMPTY_TUPLE,
+    "EMPTY_LIST": _LIST, "EMPTY_DICT": _DICT, "EMPTY_SET": _SET,
 }  # fmt: skip
 _CLASS: Final = [_C_RARE] * 256
 _TOKEN: Final = [_OTHER] * 256
@@ -137,7 +138,7 @@ class _Machine:
         self.anomalies: list[PickleAnomaly] = []
         self.seen: set[tuple[object, ...]] = set()
         self.names: dict[tuple[str, str], int] = {}
-        self.named: list[tuple[str, str, int]] = []
+        self.named: list[tuple[str, str, int, str]] = []
         self.stack: list[int] = []
         self.marks: list[int] = [0]
         self.mark_times: list[int] = [0]
@@ -182,6 +183,8 @@ class _Machine:
                     memo.append(stack[-1])
                 else:
                     self.put(index + len(sparse) if code == 0x94 else index, self.top(pos))
+            elif kind == _C_INT:
+                stack.append(pos << 4 | _INT)
             elif kind == _C_PUSH:
                 stack.append(_TOKEN[code])
             elif kind == _C_GET:
@@ -320,7 +323,7 @@ class _Machine:
     def tuple_of(self, items: list[int], start: int, end: int) -> int:
         kind = _INTS
         for item in items:
-            if item != _INT:
+            if item & 15 != _INT:
                 kind = _TUPLE
                 break
         token = self.container(kind, start, end) if items else _EMPTY_TUPLE
@@ -428,7 +431,7 @@ class _Machine:
             self.boundary = end if end - pos > _FRAME_TARGET else self.boundary
             return
         if name in ("LONG1", "LONG4"):
-            self.stack.append(_INT)
+            self.stack.append(pos << 4 | _INT)
             return
         value = argument(self.data, pos, end)
         if name == "GET":
@@ -442,7 +445,7 @@ class _Machine:
             self.stack.append(pos << 4 | _STR)
         else:
             self.stack.append(
-                _BOOL if isinstance(value, bool) else _INT if isinstance(value, int)
+                _BOOL if isinstance(value, bool) else pos << 4 | _INT if isinstance(value, int)
                 else _FLOAT if isinstance(value, float) else _BYTES
             )  # fmt: skip
 
@@ -492,8 +495,8 @@ class _Machine:
         index = self.names.get((module, name))
         if index is None:
             index = self.names[module, name] = len(self.named)
-            self.named.append((module, name, pos))
-            self.report(Event("global", opcode, pos, module, name, None, pos))
+            self.named.append((module, name, pos, opcode))
+            self.report(Event("global", opcode, pos, module, name, None, pos, opcode))
         return index << 4 | _GLOBAL
 
     def acted(self, name: str, pos: int, end: int) -> None:
@@ -553,7 +556,7 @@ class _Machine:
         key = ("persistent", args)
         if key not in self.seen:
             self.seen.add(key)
-            self.report(Event("persistent", opcode, pos, "", "", args, pos))
+            self.report(Event("persistent", opcode, pos, "", "", args, pos, opcode))
         self.stack.append(_PERS)
 
     def happened(self, kind: str, opcode: str, pos: int, index: int, items: list[int] | None) -> None:
@@ -572,9 +575,9 @@ class _Machine:
         if key in self.seen:
             return
         self.seen.add(key)
-        module, name, name_pos = self.named[index]
+        module, name, name_pos, name_opcode = self.named[index]
         args = None if items is None else tuple(self.argument_of(item) for item in items)
-        self.report(Event(kind, opcode, pos, module, name, args, name_pos))
+        self.report(Event(kind, opcode, pos, module, name, args, name_pos, name_opcode))
 
     def argument_of(self, token: int) -> Arg:
         kind = token & 15
@@ -582,8 +585,12 @@ class _Machine:
         if kind == _STR:
             text = self.text(token) or ""
         elif kind in (_GLOBAL, _RESULT):
-            module, name, _ = self.named[token >> 4]
+            module, name = self.named[token >> 4][:2]
             text = f"{module}.{name}"
+        elif kind == _INT:
+            pos = token >> 4
+            value = argument(self.data, pos, span(self.data, pos))
+            text = str(value) if isinstance(value, int) and abs(value) < 1 << 64 else ""
         return Arg(_KIND_NAMES[kind], text)
 
     def report(self, event: Event) -> None:

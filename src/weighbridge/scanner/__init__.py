@@ -16,6 +16,11 @@ reads completely) and `examine(file)`. `RULES` says which module owns which rule
 be explained without loading the others. A new rule family is one file and its rows.
 """
 
-EXAMINERS: tuple[str, ...] = ("weighbridge.scanner.pickle_rules",)
-
-RULES: dict[str, str] = {}
+EXAMINERS: tuple[str, ...] = (
+    "weighbridge.scanner.pickle_rules",
+    "weighbridge.scanner.numpy_rules",
+    "weighbridge.scanner.safetensors_rules",
+    "weighbridge.scanner.template_rules",
+    "weighbridge.scanner.config_rules",
+    "weighbridge.scanner.repository_rules",
+)

@@ -115,7 +115,7 @@ _SEVERITIES = {Verdict.CLEAN: Severity.NOTE, Verdict.NOTES: Severity.WARNING}
 
 
 def severity_of(verdict: Verdict) -> Severity:
-    """The severity that goes with a verdict: whatever blocks is an error."""
+    """Return the severity that goes with a verdict: whatever blocks is an error."""
     return _SEVERITIES.get(verdict, Severity.ERROR)
 
 

@@ -1,0 +1,66 @@
+"""Say what a file is by its first bytes; its name is never asked."""
+
+from __future__ import annotations
+
+MAGIC: tuple[tuple[int, bytes, str], ...] = (
+    (0, b"PK\x03\x04", "zip"),
+    (0, b"PK\x05\x06", "zip"),
+    (0, b"\x93NUMPY", "npy"),
+    (0, b"GGUF", "gguf"),
+    (0, b"\x89HDF\r\n\x1a\n", "hdf5"),
+    (0, b"\x1f\x8b", "gzip"),
+    (0, b"BZh", "bzip2"),
+    (0, b"\xfd7zXZ\x00", "xz"),
+    (0, b"\x28\xb5\x2f\xfd", "zstd"),
+    (0, b"\x04\x22\x4d\x18", "lz4"),
+    (0, b"7z\xbc\xaf\x27\x1c", "7z"),
+    (0, b"Rar!\x1a\x07", "rar"),
+    (257, b"ustar", "tar"),
+    (4, b"TFL3", "tflite"),
+    (0, b"\x7fELF", "elf"),
+    (0, b"MZ", "pe"),
+    (0, b"\xcf\xfa\xed\xfe", "macho"),
+    (0, b"\xce\xfa\xed\xfe", "macho"),
+    (0, b"\xca\xfe\xba\xbe", "macho"),
+    (0, b"\x00asm", "wasm"),
+    (0, b"\x89PNG\r\n\x1a\n", "png"),
+    (0, b"\xff\xd8\xff", "jpeg"),
+    (0, b"GIF8", "gif"),
+    (0, b"SQLite format 3\x00", "sqlite"),
+    (0, b"PAR1", "parquet"),
+    (0, b"%PDF-", "pdf"),
+)
+"""Offset, bytes, kind."""
+
+TEXT_CONTROLS = frozenset(b"\t\n\x0b\x0c\r")
+_MAX_HEADER = 256 * 1024 * 1024
+
+
+def sniff(head: bytes, size: int) -> str:
+    """Return the kind that `head`, the first bytes of a file of `size` bytes, announces; `unknown` when none does.
+
+    Some answers need a reader's confirmation: `pickle` and `safetensors` are announced by bytes that
+    other files may begin with as well.
+    """
+    if not size:
+        return "empty"
+    for offset, magic, kind in MAGIC:
+        if head[offset : offset + len(magic)] == magic:
+            return kind
+    if len(head) >= 2 and head[0] == 0x80 and head[1] <= 5:
+        return "pickle"
+    if len(head) > 8 and head[8:9] == b"{":
+        length = int.from_bytes(head[:8], "little")
+        if 2 <= length <= min(size, _MAX_HEADER):
+            return "safetensors"
+    return "unknown"
+
+
+def as_text(data: bytes) -> str | None:
+    """Return `data` as text when it is UTF-8 without control characters, else None."""
+    try:
+        text = data.decode("utf-8")
+    except UnicodeDecodeError:
+        return None
+    controls = bytes(byte for byte in range(32) if byte not in TEXT_CONTROLS) + b"\x7f"
+    return None if data.translate(None, controls) != data else text

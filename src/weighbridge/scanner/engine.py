@@ -1,0 +1,234 @@
+"""Scan one model: every file of its manifest is identified, read by whoever explains it, and accounted for."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import io
+from collections.abc import Callable
+from dataclasses import replace
+from functools import cache
+from importlib import resources
+from types import ModuleType
+from typing import BinaryIO
+
+from weighbridge.core.canonical import JSON, canonical
+from weighbridge.core.digest import Digest
+from weighbridge.core.errors import OutOfBudget, Unreadable, WeighbridgeError
+from weighbridge.core.finding import Coverage, Finding, Report, Ruleset, Verdict
+from weighbridge.core.manifest import FileEntry, Manifest
+from weighbridge.formats.limits import DEFAULT_LIMITS, Budget, Limits
+from weighbridge.scanner import EXAMINERS, archives, names, torch_layout
+from weighbridge.scanner.file import HEAD_SIZE, Part, RuleInfo, ScannedFile, printable, severity_of
+from weighbridge.scanner.routing import KINDS, hides_zip, identify
+
+VERSION = "1"
+RULES = (
+    RuleInfo("unread-format", "There is no reader for this format yet", Verdict.UNREAD),
+    RuleInfo("unread-budget", "The file asks for more work than a scan may spend", Verdict.UNREAD),
+    RuleInfo("unread-file", "The file, or a part of it, could not be read", Verdict.UNREAD),
+    RuleInfo("archive-polyglot", "The file is an archive as well as what it looks like", Verdict.BROKEN),
+    RuleInfo("findings-cut", "More was found than is reported", Verdict.NOTES),
+)
+_SELF_EXPLAINED = frozenset({"empty"})
+_MAX_SIBLING = 64 * 1024 * 1024
+
+
+def scan_files(
+    model: str,
+    manifest: Manifest,
+    open_file: Callable[[FileEntry], BinaryIO | bytes],
+    *,
+    limits: Limits = DEFAULT_LIMITS,
+) -> Report:
+    """Return the report on the files of `manifest`; `open_file` gives the bytes that were hashed into it.
+
+    Raises nothing for what the files hold: what cannot be read is a finding of verdict `unread`.
+    `model` is the name that stands in the report.
+    """
+    findings: list[Finding] = []
+    coverage = Coverage()
+    formats: dict[str, str] = {}
+    siblings = frozenset(entry.path for entry in manifest.files)
+
+    def sibling(path: str) -> bytes:
+        entry = manifest.entry(path)
+        if entry is None or entry.size > _MAX_SIBLING:
+            raise Unreadable(f"{path!r} is not there, or too large to be read along", check="file.sibling")
+        with _open(open_file, entry) as stream:
+            return stream.read(entry.size)
+
+    for entry in manifest.files:
+        part = _scan_entry(entry, open_file, siblings, sibling, limits)
+        findings.extend(_cut(part.findings, entry.path, limits.max_findings))
+        coverage += part.coverage
+        formats[entry.path] = part.kind
+    return Report(model, manifest.digest, tuple(findings), coverage, ruleset(), formats)
+
+
+def _open(open_file: Callable[[FileEntry], BinaryIO | bytes], entry: FileEntry) -> BinaryIO:
+    opened = open_file(entry)
+    return io.BytesIO(opened) if isinstance(opened, bytes) else opened
+
+
+def _scan_entry(
+    entry: FileEntry,
+    open_file: Callable[[FileEntry], BinaryIO | bytes],
+    siblings: frozenset[str],
+    sibling: Callable[[str], bytes],
+    limits: Limits,
+) -> Part:
+    """Scan one file; whatever goes wrong becomes a finding."""
+    blank = ScannedFile(
+        path=entry.path,
+        size=entry.size,
+        kind="unknown",
+        head=b"",
+        opener=lambda: _open(open_file, entry),
+        budget=Budget(limits),
+        siblings=siblings,
+        read_sibling=sibling,
+    )
+    try:
+        with blank.open() as stream:
+            head = stream.read(min(HEAD_SIZE, entry.size))
+            end = stream.seek(0, io.SEEK_END)
+        if end != entry.size or len(head) != min(HEAD_SIZE, entry.size):
+            raise Unreadable(
+                f"{entry.path} is not the file of the manifest",
+                cause=f"the manifest says {entry.size} bytes, there are {end}",
+                remedy="fetch the model again",
+                check="file.size",
+            )
+        return scan_one(replace(blank, head=head))
+    except Exception as error:  # noqa: BLE001  whatever a hostile file provokes must block, not end the scan
+        return Part((_failed(blank, error),), Coverage(entry.size, 0), "unknown")
+
+
+def scan_one(file: ScannedFile) -> Part:
+    """Judge one file or archive member by its content; raises core errors when it cannot be read."""
+    file = identify(file)
+    if file.kind == "zip":
+        part = archives.read_archive(file, scan_one)
+    elif file.kind == "torch-legacy":
+        part = torch_layout.read_stream(file)
+    else:
+        part = _examined(file)
+    return replace(part, findings=(*part.findings, *_polyglot(file), *_others(file, part)))
+
+
+def _others(file: ScannedFile, part: Part) -> tuple[Finding, ...]:
+    """Ask the examiners about containers as well: some judge by name or first bytes, whatever the kind."""
+    if file.kind not in ("zip", "torch-legacy"):
+        return ()
+    return tuple(
+        finding for module in _examiners() for finding in module.examine(replace(file, kind=part.kind))
+    )
+
+
+def _examined(file: ScannedFile) -> Part:
+    findings = [finding for module in _examiners() for finding in module.examine(file)]
+    explained = file.kind in _SELF_EXPLAINED or any(file.kind in module.EXPLAINS for module in _examiners())
+    if not explained:
+        findings.append(_no_reader(file))
+    unread = any(finding.verdict is Verdict.UNREAD for finding in findings)
+    return Part(tuple(findings), Coverage(file.size, 0 if unread else file.size), file.kind)
+
+
+def _polyglot(file: ScannedFile) -> tuple[Finding, ...]:
+    if file.kind in ("zip", "empty") or file.text is not None:
+        return ()
+    with file.open() as stream:
+        if not hides_zip(stream, file.size):
+            return ()
+    return (
+        Finding(
+            rule="archive-polyglot",
+            verdict=Verdict.BROKEN,
+            severity=severity_of(Verdict.BROKEN),
+            location=file.at(0),
+            message=f"this is {KINDS[file.kind]}, and a zip archive to readers that begin at the end",
+            why="what is scanned is not what such a reader would load",
+            help="have it written anew by its author",
+            subject="zip",
+        ),
+    )
+
+
+def _no_reader(file: ScannedFile) -> Finding:
+    what = KINDS.get(file.kind, file.kind)
+    unknown = file.kind == "unknown"
+    return Finding(
+        rule="unread-format",
+        verdict=Verdict.UNREAD,
+        severity=severity_of(Verdict.UNREAD),
+        location=file.at(0),
+        message="the format is not recognised"
+        if unknown
+        else f"this is {what}; there is no reader for it yet",
+        why="what was not read cannot be called harmless",
+        help="leave the file out of the model if it is not needed, or use the model's safetensors files",
+        subject=file.kind,
+    )
+
+
+def _failed(file: ScannedFile, error: Exception) -> Finding:
+    """Turn an error into a finding that blocks."""
+    known = error if isinstance(error, WeighbridgeError) else None
+    rule = "unread-budget" if isinstance(error, OutOfBudget) else "unread-file"
+    reason = known.problem if known is not None else f"reading it ended in {type(error).__name__}"
+    return Finding(
+        rule=rule,
+        verdict=Verdict.UNREAD,
+        severity=severity_of(Verdict.UNREAD),
+        location=file.at(),
+        message=printable(f"{file.path} was not read: {reason}"),
+        why=printable(known.cause) if known is not None else "what was not read cannot be called harmless",
+        help=known.remedy if known is not None else "report this; a file should never do that",
+        subject=known.check if known is not None else type(error).__name__,
+    )
+
+
+def _cut(found: tuple[Finding, ...], path: str, limit: int) -> tuple[Finding, ...]:
+    """Keep the worst findings of a file, and say how many were left out."""
+    if len(found) <= limit:
+        return found
+    kept = sorted(found, key=lambda finding: -finding.verdict.rank)[:limit]
+    note = Finding(
+        rule="findings-cut",
+        verdict=Verdict.NOTES,
+        severity=severity_of(Verdict.NOTES),
+        location=kept[0].location,
+        message=f"{len(found) - limit} more findings on {printable(path)} are not shown",
+        subject="cut",
+    )
+    return (*kept, note)
+
+
+@cache
+def _examiners() -> tuple[ModuleType, ...]:
+    return tuple(importlib.import_module(name) for name in EXAMINERS)
+
+
+def all_rules() -> dict[str, RuleInfo]:
+    """Return every rule of this room by its id."""
+    owners = (*_examiners(), archives, torch_layout)
+    rules = [rule for module in owners for rule in module.RULES]
+    return {rule.id: rule for rule in (*RULES, *rules)}
+
+
+@cache
+def ruleset() -> Ruleset:
+    """Return version and digest of all that can influence a verdict: rules, readers, sources, names, limits."""
+    owners = (*_examiners(), archives, torch_layout)
+    sources: dict[str, JSON] = {}
+    for room in ("weighbridge.scanner", "weighbridge.formats"):
+        for path in sorted(resources.files(room).iterdir(), key=lambda item: item.name):
+            if path.name.endswith(".py"):
+                sources[f"{room}/{path.name}"] = hashlib.sha256(path.read_bytes()).hexdigest()
+    for name in names.PROFILES:
+        sources[f"profiles/{name}"] = hashlib.sha256(names.profile_bytes(name)).hexdigest()
+    rules: dict[str, JSON] = {rule.id: rule.verdict.value for rule in all_rules().values()}
+    readers: list[JSON] = sorted(reader for module in owners for reader in module.READERS)
+    content = canonical({"readers": readers, "rules": rules, "sources": sources, "version": VERSION})
+    return Ruleset(VERSION, Digest.of(content))

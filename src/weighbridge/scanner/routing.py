@@ -1,0 +1,109 @@
+"""Decide what a file is and who reads it: content first, the name only ever adds a rule."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from typing import BinaryIO
+
+from weighbridge.formats.archive import read_zip
+from weighbridge.formats.pickle_trace import trace
+from weighbridge.formats.sniff import as_text, sniff
+from weighbridge.scanner import torch_layout
+from weighbridge.scanner.file import ScannedFile
+
+KINDS: dict[str, str] = {
+    "safetensors": "tensors in the safetensors format",
+    "torch-zip": "a torch checkpoint (zip)",
+    "torch-legacy": "a torch checkpoint of the older layout",
+    "torchscript": "a TorchScript program",
+    "pickle": "a Python pickle",
+    "zip": "a zip archive",
+    "npy": "a numpy array",
+    "npz": "numpy arrays in a zip archive",
+    "json": "JSON",
+    "python": "Python source",
+    "jinja": "a Jinja template",
+    "text": "plain text",
+    "empty": "an empty file",
+    "gguf": "a GGUF model",
+    "hdf5": "an HDF5 file (older Keras models)",
+    "tflite": "a TensorFlow Lite model",
+    "gzip": "data packed with gzip",
+    "bzip2": "data packed with bzip2",
+    "xz": "data packed with xz",
+    "zstd": "data packed with zstd",
+    "lz4": "data packed with lz4",
+    "7z": "a 7z archive",
+    "rar": "a RAR archive",
+    "tar": "a tar archive",
+    "elf": "a native program or library",
+    "pe": "a Windows program or library",
+    "macho": "a macOS program or library",
+    "wasm": "a WebAssembly program",
+    "png": "a picture (PNG)",
+    "jpeg": "a picture (JPEG)",
+    "gif": "a picture (GIF)",
+    "sqlite": "an SQLite database",
+    "parquet": "a Parquet table",
+    "pdf": "a PDF document",
+    "unknown": "data of an unknown format",
+}
+"""Every kind a file can be given, with the words for it."""
+
+_TEXT_KINDS = {
+    ".py": "python", ".pyi": "python", ".pyw": "python", ".json": "json", ".ipynb": "json",
+    ".jinja": "jinja", ".jinja2": "jinja", ".j2": "jinja",
+}  # fmt: skip
+_PROBE_OPCODES = 200_000
+_NAME = re.compile(r"[A-Za-z_][A-Za-z_0-9]*(\.[A-Za-z_][A-Za-z_0-9]*)*")
+_TAIL = 64 * 1024 + 22
+
+
+def identify(file: ScannedFile) -> ScannedFile:
+    """Return `file` with its kind, and with its text where it is one; raises core errors."""
+    kind = sniff(file.head, file.size)
+    if kind == "pickle" and torch_layout.MAGIC.match(file.head):
+        return dataclasses.replace(file, kind="torch-legacy")
+    if kind not in ("unknown", "pe", "safetensors") or file.size > file.budget.limits.max_text:
+        return dataclasses.replace(file, kind=kind)
+    if kind == "safetensors":
+        # The length field of a text file's first eight letters is far larger than any file.
+        return dataclasses.replace(file, kind=kind)
+    data = file.read()
+    text = as_text(data)
+    if acts_as_pickle(data, is_text=text is not None):
+        return dataclasses.replace(file, kind="pickle")
+    if text is None:
+        return dataclasses.replace(file, kind=kind)
+    return dataclasses.replace(file, kind=_text_kind(file.name), text=text)
+
+
+def _text_kind(name: str) -> str:
+    dot = name.rfind(".")
+    return _TEXT_KINDS.get(name[dot:], "text") if dot >= 0 else "text"
+
+
+def acts_as_pickle(data: bytes, *, is_text: bool) -> bool:
+    """Tell whether data without a pickle's first bytes would still act as one (protocols 0 and 1 have no magic).
+
+    Text counts as pickle when a loader would call something, or would read all of it as one pickle. An
+    ordinary text breaks off before that. Other data counts already when it resolves a plausible name.
+    """
+    one = trace(data, max_opcodes=_PROBE_OPCODES, max_events=1000)
+    for event in one.events:
+        plausible = _NAME.fullmatch(event.module) and _NAME.fullmatch(event.name)
+        if plausible and (event.kind == "call" or not is_text):
+            return True
+    if one.broken or one.spent:
+        return False
+    return one.end == len(data.rstrip()) or (bool(one.events) and one.end > 2)
+
+
+def hides_zip(stream: BinaryIO, size: int) -> bool:
+    """Tell whether a file that does not begin as a zip archive would be opened as one all the same."""
+    stream.seek(max(0, size - _TAIL))
+    if b"PK\x05\x06" not in stream.read(_TAIL):
+        return False
+    archive = read_zip(stream, size)
+    return bool(archive.members) and not any(anomaly.code == "no-end" for anomaly in archive.anomalies)
