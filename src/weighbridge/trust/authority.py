@@ -101,10 +101,14 @@ class Project:
     roles: Mapping[Role, tuple[str, ...]] = field(default_factory=dict)
     require: Mapping[Origin, tuple[Stage, ...]] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        holders = {role: tuple(sorted(set(names))) for role, names in self.roles.items()}
+        object.__setattr__(self, "roles", holders)
+
     def to_json(self) -> dict[str, JSON]:
         """Return the project as JSON."""
         return {
-            "roles": {role.value: sorted(names) for role, names in self.roles.items()},
+            "roles": {role.value: list(names) for role, names in self.roles.items()},
             "require": {
                 origin.value: [stage.value for stage in stages] for origin, stages in self.require.items()
             },
@@ -126,6 +130,10 @@ class Authority:
     projects: Mapping[str, Project] = field(default_factory=lambda: {EVERY_PROJECT: Project()})
 
     def __post_init__(self) -> None:
+        ordered = tuple(sorted(self.identities, key=lambda identity: identity.name))
+        object.__setattr__(
+            self, "identities", ordered
+        )  # order says nothing, so that equal means equal digest
         _check_head(self)
         _check_keys(self)
         names = {identity.name for identity in self.identities}
