@@ -5,7 +5,7 @@ import ast
 import pytest
 from house_tree import imported, package, resolved
 
-SHELLS = ("cli", "loader", "server", "demo")
+SHELLS = ("cli", "server", "api", "loader")
 WIRING = "src/weighbridge/registry/wiring.py"
 
 CLOCKS = {

@@ -1,0 +1,254 @@
+"""Remove, one at a time, each condition of the code that decides, and see that a test fails every time.
+
+A mutant is the same file with one thing changed: a guard that never fires, an operand or a filter left
+out, a comparison turned round, a call or a row of a table removed. Whoever survives is either a missing test or a
+change without effect; the latter are listed with their reason in tools/mutants.accepted. Usage:
+`python tools/mutants.py [part of a path …]`.
+"""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+import copy
+import importlib
+import importlib.abc
+import importlib.machinery
+import importlib.util
+import multiprocessing
+import os
+import signal
+import sys
+import types
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+ACCEPTED = ROOT / "tools" / "mutants.accepted"
+SECONDS = 300
+
+# What decides, and the tests that answer for it.
+TARGETS: dict[str, tuple[str, ...]] = {
+    "weighbridge.policy.floor": ("tests/policy",),
+    "weighbridge.policy.judge": ("tests/policy",),
+    "weighbridge.policy.contract": ("tests/policy",),
+    "weighbridge.trust.verify": ("tests/trust",),
+    "weighbridge.ledger.merkle": ("tests/ledger",),
+}
+# Loaded once, before the first fork, so that no mutant pays for them.
+WARM = ("cryptography.hazmat.primitives.asymmetric.ec", "numpy")
+TURNED: dict[type[ast.cmpop], type[ast.cmpop]] = {
+    ast.Eq: ast.NotEq,
+    ast.NotEq: ast.Eq,
+    ast.Lt: ast.LtE,
+    ast.LtE: ast.Lt,
+    ast.Gt: ast.GtE,
+    ast.GtE: ast.Gt,
+    ast.Is: ast.IsNot,
+    ast.IsNot: ast.Is,
+    ast.In: ast.NotIn,
+    ast.NotIn: ast.In,
+}
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """One changed module: its name, where it differs, and the source to run instead."""
+
+    module: str
+    line: int
+    change: str
+    source: str
+
+    @property
+    def key(self) -> str:
+        """Name the mutant without its line, so that it keeps its name when the file grows."""
+        return f"{self.module}: {self.change}"
+
+
+def mutants(module: str) -> Iterator[Mutant]:
+    """Yield every mutant of one module."""
+    spec = importlib.util.find_spec(module)
+    assert spec is not None
+    assert spec.origin is not None
+    tree = ast.parse(Path(spec.origin).read_text(encoding="utf-8"))
+    nodes = list(ast.walk(tree))
+    for index, node in enumerate(nodes):
+        for choice in range(len(_changes(node))):
+            changed = copy.deepcopy(tree)
+            target = list(ast.walk(changed))[index]
+            what = _changes(target)[choice]
+            what.apply()
+            source = ast.unparse(ast.fix_missing_locations(changed))
+            yield Mutant(module, getattr(node, "lineno", 0), what.text, source)
+
+
+@dataclass(frozen=True)
+class _Change:
+    """Something that can be done to one node: a description, and where to put what."""
+
+    text: str
+    place: ast.AST
+    field: str
+    value: object
+
+    def apply(self) -> None:
+        setattr(self.place, self.field, self.value)
+
+
+def _changes(node: ast.AST) -> list[_Change]:
+    """Return what can be changed at one node; the same for a copy of it."""
+    if isinstance(node, ast.If | ast.IfExp | ast.While):
+        never = _Change(f"`{ast.unparse(node.test)}` never holds", node, "test", ast.Constant(value=False))
+        return [never]
+    if isinstance(node, ast.BoolOp):
+        return [
+            _Change(
+                f"`{ast.unparse(node)}` without `{ast.unparse(value)}`",
+                node,
+                "values",
+                _without(node.values, at),
+            )
+            for at, value in enumerate(node.values)
+        ]
+    if isinstance(node, ast.Compare):
+        return [
+            _Change(
+                f"`{ast.unparse(node)}` with {type(op).__name__} turned", node, "ops", _turned(node.ops, at)
+            )
+            for at, op in enumerate(node.ops)
+        ]
+    if isinstance(node, ast.comprehension):
+        return [
+            _Change(
+                f"`if {ast.unparse(test)}` left out of a comprehension", node, "ifs", _without(node.ifs, at)
+            )
+            for at, test in enumerate(node.ifs)
+        ]
+    return _removals(node)
+
+
+def _removals(node: ast.AST) -> list[_Change]:
+    """Return the node without a call that stands alone (a verification step is one), or without a row of a table."""
+    if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call):
+        return [_Change(f"`{ast.unparse(node)}` left out", node, "value", ast.Constant(value=None))]
+    if isinstance(node, ast.Tuple | ast.List) and len(node.elts) > 1:
+        if not all(isinstance(row, ast.Call) for row in node.elts):
+            return []
+        return [
+            _Change(f"row `{ast.unparse(row)[:60]}` left out", node, "elts", _without(node.elts, at))
+            for at, row in enumerate(node.elts)
+        ]
+    return []
+
+
+def _without(items: Sequence[ast.AST], at: int) -> list[ast.AST]:
+    return [item for index, item in enumerate(items) if index != at]
+
+
+def _turned(ops: Sequence[ast.cmpop], at: int) -> list[ast.cmpop]:
+    return [TURNED[type(op)]() if index == at else op for index, op in enumerate(ops)]
+
+
+class _Instead(importlib.abc.MetaPathFinder, importlib.abc.Loader):
+    """Imports a mutant's source where the real module is asked for."""
+
+    def __init__(self, mutant: Mutant) -> None:
+        self.mutant = mutant
+
+    def find_spec(
+        self, fullname: str, path: object = None, target: object = None
+    ) -> importlib.machinery.ModuleSpec | None:
+        """Answer for one module only."""
+        del path, target
+        return importlib.util.spec_from_loader(fullname, self) if fullname == self.mutant.module else None
+
+    def exec_module(self, module: types.ModuleType) -> None:
+        """Run the changed source."""
+        exec(compile(self.mutant.source, f"<mutant of {self.mutant.module}>", "exec"), module.__dict__)
+
+
+def survives(mutant: Mutant | None, tests: Sequence[str]) -> bool:
+    """Run the tests on a mutant (None: on the real code) in this process; True when they all pass."""
+    signal.alarm(SECONDS)  # a mutant that never ends is noticed: the process is killed
+    if mutant is not None:
+        sys.meta_path.insert(0, _Instead(mutant))
+    options = ["-x", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", "--timeout=60"]
+    with (
+        Path(os.devnull).open("w", encoding="utf-8") as nowhere,
+        contextlib.redirect_stdout(nowhere),
+        contextlib.redirect_stderr(nowhere),
+    ):
+        return pytest.main([*options, *tests]) == pytest.ExitCode.OK
+
+
+def _work(mutant: Mutant | None, tests: Sequence[str], answer: object) -> None:
+    os.chdir(ROOT)
+    alive = survives(mutant, tests)
+    answer.send(alive)  # type: ignore[attr-defined]
+
+
+def forked(mutant: Mutant | None, tests: Sequence[str]) -> tuple[multiprocessing.Process, object]:
+    """Start the tests in a process of their own; its answer comes through the pipe, or never."""
+    context = multiprocessing.get_context("fork")
+    receive, send = context.Pipe(duplex=False)
+    process = context.Process(target=_work, args=(mutant, tests, send))
+    process.start()
+    send.close()
+    return process, receive  # type: ignore[return-value]
+
+
+def collected(started: tuple[multiprocessing.Process, object]) -> bool:
+    """Wait for a process and return whether its tests passed; one that died noticed something."""
+    process, receive = started
+    try:
+        alive = bool(receive.recv())  # type: ignore[attr-defined]
+    except EOFError:
+        alive = False
+    process.join()
+    return alive
+
+
+def accepted() -> dict[str, str]:
+    """Return the mutants that change nothing, by key, with the reason."""
+    lines = ACCEPTED.read_text(encoding="utf-8").splitlines() if ACCEPTED.exists() else []
+    rows = [line.split(" || ") for line in lines if line and not line.startswith("#")]
+    return {key: reason for key, reason in rows}  # noqa: C416 (each row is a pair or a mistake)
+
+
+def examine(module: str, tests: Sequence[str], known: dict[str, str]) -> tuple[int, list[Mutant]]:
+    """Return how many mutants a module has and which survived without being accepted."""
+    if not collected(forked(None, tests)):
+        raise SystemExit(f"the tests of {module} fail without any mutant: {' '.join(tests)}")
+    every = list(mutants(module))
+    workers = os.cpu_count() or 1
+    alive = []
+    for start in range(0, len(every), workers):
+        group = [(mutant, forked(mutant, tests)) for mutant in every[start : start + workers]]
+        alive += [mutant for mutant, started in group if collected(started)]
+    return len(every), [mutant for mutant in alive if mutant.key not in known]
+
+
+def main(words: Sequence[str]) -> int:
+    """Examine every target whose name holds one of the words; 1 when a mutant survived."""
+    for name in WARM:
+        importlib.import_module(name)
+    known = accepted()
+    total = survived = 0
+    for module, tests in TARGETS.items():
+        if words and not any(word in module for word in words):
+            continue
+        count, alive = examine(module, tests, known)
+        total, survived = total + count, survived + len(alive)
+        print(f"{module}: {count} mutants, {len(alive)} survived", flush=True)
+        for mutant in alive:
+            print(f"  line {mutant.line}: {mutant.change}", flush=True)
+    print(f"{total} mutants, {survived} survived, {len(known)} accepted as changing nothing")
+    return 1 if survived or not total else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
