@@ -22,7 +22,14 @@ from weighbridge.conversion.convert import ConversionLimits, convert_checkpoint
 from weighbridge.conversion.names import read_aliases
 from weighbridge.core.canonical import canonical
 from weighbridge.core.digest import Digest
-from weighbridge.core.errors import CannotTell, ConversionRefused, OutOfBudget, Unreadable, UsageError
+from weighbridge.core.errors import (
+    CannotTell,
+    ConversionRefused,
+    OutOfBudget,
+    Unreadable,
+    UsageError,
+    WeighbridgeError,
+)
 from weighbridge.formats.safetensors import parse_header, tensor_digest, tensor_set_root
 from world_checkpoints import Call, Checkpoint, G, New, parameter, simple, storage, tensor
 
@@ -185,6 +192,36 @@ def test_a_view_of_billions_is_refused_at_once(tmp_path):
     assert (
         refused(tmp_path, Checkpoint(value, {"0": bytes(4)}).zip(), OutOfBudget).check == "conversion.budget"
     )
+
+
+def test_as_many_dimensions_as_torch_has(tmp_path):
+    shape, steps = (1,) * 60 + (2, 1, 3, 1), (7,) * 60 + (1, 9, 2, 9)
+    value = {"t": tensor(storage("0", numel=6), shape, steps)}
+    convert(tmp_path, Checkpoint(value, {"0": struct.pack("<6f", *range(6))}).zip())
+    path = tmp_path / "out.safetensors"
+    assert path.read_bytes()[header_of(path).data_start :] == struct.pack("<6f", 0, 2, 4, 1, 3, 5)
+
+
+@pytest.mark.parametrize("layout", ["zip", "legacy"])
+def test_any_flipped_byte_gives_a_refusal_or_a_proven_file(tmp_path, layout):
+    values = {
+        "a": tensor(storage("0", numel=6), (3, 2), (1, 3)),
+        "b": tensor(storage("0", numel=6), (2,), (1,), 2),
+    }
+    data = getattr(Checkpoint(values | {"n": [1, None, "x"]}, {"0": bytes(range(24))}), layout)()
+    source, target = tmp_path / "source.pt", tmp_path / "out.safetensors"
+    for place in range(len(data)):
+        for flip in (0x01, 0x80, 0xFF):
+            source.write_bytes(data[:place] + bytes((data[place] ^ flip,)) + data[place + 1 :])
+            try:
+                with source.open("rb") as file:
+                    result = convert_checkpoint(file, len(data), target)
+            except WeighbridgeError:
+                assert not target.exists()
+            else:
+                assert result.output_sha256 == Digest.of(target.read_bytes())
+                target.unlink()
+    assert listed(tmp_path) == ["source.pt"]
 
 
 # --- nothing runs
@@ -443,10 +480,11 @@ def test_bytes_added_behind_the_tensors_are_found(tmp_path, monkeypatch):
     assert refused(tmp_path, simple().zip()).check == "conversion.equivalence"
 
 
-def test_a_source_that_shrinks_meanwhile_is_unreadable(tmp_path, monkeypatch):
+@pytest.mark.parametrize("shape", [((6,), (1,)), ((3, 2), (1, 3))])
+def test_a_source_that_shrinks_meanwhile_is_unreadable(tmp_path, monkeypatch, shape):
     from weighbridge.conversion import convert as room
 
-    data = simple().legacy()
+    data = Checkpoint({"t": tensor(storage("0", numel=6), *shape)}, {"0": bytes(24)}).legacy()
     (tmp_path / "source.pt").write_bytes(data)
     honest = room.write_header
 

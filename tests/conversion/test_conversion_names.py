@@ -281,6 +281,11 @@ def test_the_number_of_tensors_has_a_budget():
     assert len(names([ONE] * 10)) == 10
 
 
+def test_names_together_have_a_budget():
+    with pytest.raises(OutOfBudget):
+        named({"k" * 900: [ONE] * 100}, max_names=50_000)
+
+
 def test_long_paths_cost_nothing():
     """A name can never be longer than its limit, so that no hostile path is built again and again."""
     value = {"k" * 2000: [[1] * 100] * 100, "t": ONE}

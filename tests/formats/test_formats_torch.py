@@ -10,7 +10,7 @@ from weighbridge.core.errors import ConversionRefused, OutOfBudget, Unreadable, 
 from weighbridge.formats.pickle_graph import DictNode, GraphLimits
 from weighbridge.formats.torch import CheckpointLimits, StorageInfo, read_checkpoint, recognise
 from weighbridge.formats.torch_values import Tensor
-from world_checkpoints import Call, Checkpoint, G, Pid, Raw, parameter, pickled, simple, storage, tensor
+from world_checkpoints import Call, Checkpoint, G, Pid, Raw, emit, parameter, pickled, simple, storage, tensor
 
 
 def describe(data, **limits):
@@ -158,7 +158,15 @@ def test_a_damaged_pickle_member_is_unreadable():
 def test_byte_order():
     assert refusal(simple().zip(byteorder=b"big")).check == "torch.byteorder"
     assert refusal(simple().zip(byteorder=b"")).check == "torch.byteorder"
-    assert refusal(simple().legacy(little=False)).check == "torch.byteorder"
+    for said in (False, None, 1, "yes"):
+        assert refusal(simple().legacy(little=said)).check == "torch.byteorder"
+    twice = Raw(b"}(" + 2 * (emit("little_endian") + emit(True)) + b"u")
+    for system in ({}, [], None, twice):
+        parts = [pickled(part) for part in (0x1950A86A20F9469CFC6C, 1001, system, {}, [])]
+        assert refusal(b"".join(parts)).check == "torch.byteorder"
+    for magic, protocol in ((1, 1001), (0x1950A86A20F9469CFC6C, 1000)):
+        parts = [pickled(part) for part in (magic, protocol, {"little_endian": True}, {}, [])]
+        assert refusal(b"".join(parts)).check == "torch.layout"
 
 
 def test_a_storage_that_lies_about_its_size():

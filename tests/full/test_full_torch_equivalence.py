@@ -249,11 +249,11 @@ def test_a_torchscript_program_is_refused(tmp_path):
 
 
 def published():
-    folder = Path(os.environ.get("WEIGHBRIDGE_CHECKPOINTS", "/nowhere"))
+    folder = Path(os.environ.get("CHECKPOINTS", "/nowhere"))
     return sorted(path for path in folder.rglob("*") if path.suffix in (".pt", ".pth"))
 
 
-@pytest.mark.skipif(not published(), reason="WEIGHBRIDGE_CHECKPOINTS names no folder of checkpoints")
+@pytest.mark.skipif(not published(), reason="CHECKPOINTS names no folder of checkpoints")
 @pytest.mark.parametrize("source", published(), ids=lambda path: path.name)
 def test_published_checkpoints(tmp_path, source):
     convert(source, tmp_path / "out.safetensors")

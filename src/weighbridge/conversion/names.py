@@ -36,6 +36,8 @@ class NameLimits:
     max_visits: int = 4_000_000
     """Nodes seen; a shared node counts each time it is reached."""
     max_tensors: int = 500_000
+    max_names: int = 64 * 1024 * 1024
+    """Characters of all names together."""
     max_side: int = 16 * 1024 * 1024
     """Bytes of the side JSON, roughly as written."""
 
@@ -84,6 +86,7 @@ class _Walk:
         self.open: set[int] = set()
         self.visits = 0
         self.size = 0
+        self.lettering = 0
 
     def node(self, value: Value, path: str | None, depth: int) -> _Said:
         """Return the JSON of `value`; `path` is None where no name can be given, `depth` that of the JSON."""
@@ -134,6 +137,9 @@ class _Walk:
             raise _refused("name", f"two tensors would be called {name!r}")
         if len(self.tensors) >= self.limits.max_tensors:
             raise _spent(f"more than {self.limits.max_tensors} tensors")
+        self.lettering += len(name)
+        if self.lettering > self.limits.max_names:
+            raise _spent(f"more than {self.limits.max_names} characters of names")
         self.tensors[name] = value
         return _ONLY_TENSORS
 

@@ -59,7 +59,10 @@ class Source:
         import numpy as np
 
         info, wide = self.storages[tensor.storage.key], width(tensor.dtype)
-        window = mmap.mmap(self.descriptor, self.size, access=mmap.ACCESS_READ)
+        try:
+            window = mmap.mmap(self.descriptor, self.size, access=mmap.ACCESS_READ)
+        except ValueError as error:  # the file is shorter by now
+            raise truncated(info.offset) from error
         return np.frombuffer(window, dtype=f"<u{wide}", count=info.size // wide, offset=info.offset)
 
     def _blocks(self, tensor: Tensor) -> Iterator[bytes]:

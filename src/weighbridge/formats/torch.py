@@ -205,38 +205,39 @@ def _zip_storages(declared: Mapping[str, Storage], members: dict[str, ZipMember]
 
 def _read_legacy(file: BinaryIO, size: int, limits: CheckpointLimits) -> Checkpoint:
     found = _Storages()
-    data = _pickles(file, size, limits.max_pickle)
+    data = _pickles(file, size, limits)
     magic = read_graph(data, calls={}, limits=limits.graph)
     protocol = read_graph(data, magic.end, calls={}, limits=limits.graph)
     if magic.root != MAGIC_NUMBER or protocol.root != PROTOCOL_VERSION:
         raise refused("layout", "the magic number or protocol of a torch legacy stream is not there", 0)
     system = read_graph(data, protocol.end, calls={}, limits=limits.graph)
-    if not isinstance(system.root, DictNode) or ("little_endian", True) not in system.root.items:
+    facts = system.root.items if isinstance(system.root, DictNode) else []
+    if [value is True for key, value in facts if key == "little_endian"] != [True]:
         raise refused("byteorder", "the tensors are not stored in little-endian byte order", protocol.end)
     graph = read_graph(data, system.end, calls=CALLS, persistent=found, limits=limits.graph)
     keys = read_graph(data, graph.end, calls={}, limits=limits.graph)
     return Checkpoint(graph.root, _legacy_storages(file, size, found.by_key, keys), LEGACY)
 
 
-def _pickles(file: BinaryIO, size: int, limit: int) -> bytes:
+def _pickles(file: BinaryIO, size: int, limits: CheckpointLimits) -> bytes:
     """Read as much from the start as the five pickles need, so that no storage is held in memory."""
-    wanted = _FIRST_READ
+    wanted, limit = _FIRST_READ, limits.max_pickle
     while True:
         file.seek(0)
         data = file.read(min(wanted, size, limit))
-        if _five_end(data) or len(data) == size:
+        if _five_end(data, limits.graph.max_opcodes) or len(data) == size:
             return data
         if wanted >= limit:
             raise _spent(wanted)
         wanted *= 8
 
 
-def _five_end(data: bytes) -> bool:
+def _five_end(data: bytes, max_opcodes: int) -> bool:
     """Tell whether five pickles end within `data`."""
     place = 0
     try:
         for _ in range(5):
-            for op in pickle_ops.decode(data, place):
+            for op in pickle_ops.decode(data, place, max_opcodes=max_opcodes):
                 place = op.end
     except pickle_ops.PickleBroken:
         return False
