@@ -140,7 +140,7 @@ class Registry:
                 raise UsageError(f"{reference!r} cannot be pulled", remedy="give a path or hf://org/name")
             received = intake.take_hub(self._registry, parsed, token=os.environ.get("HF_TOKEN"))
         if acceptance is not None:
-            intake.accept(self._registry, received, acceptance)
+            received = intake.accept(self._registry, received, acceptance)
         report = rebuilding.scan_kept(self._registry, received)
         if report.verdict.passes and rebuilding.needs_conversion(report, received):
             received = rebuilding.convert_kept(self._registry, received, report)

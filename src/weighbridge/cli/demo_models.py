@@ -154,16 +154,15 @@ def write_checkpoint(path: Path, *, pickled: bytes | None = None) -> None:
     with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
         archive.writestr("archive/data.pkl", pickled if pickled is not None else _STATE)
         archive.writestr("archive/version", b"3\n")
-        archive.writestr("archive/data/0", data)
+        if pickled is None:
+            archive.writestr("archive/data/0", data)
 
 
 def write_dangerous(folder: Path) -> None:
     """Write a checkpoint that would run a harmless `echo` if anybody loaded it; it is only ever read as bytes."""
     folder.mkdir(parents=True, exist_ok=True)
-    pickled = b"\x80\x02cposix\nsystem\nX\x1b\x00\x00\x00echo this would have been runq\x00\x85q\x01Rq\x02."
-    pickled = pickled.replace(
-        b"X\x1b\x00\x00\x00", b"X" + struct.pack("<I", len("echo this would have been run"))
-    )
+    command = b"echo this would have been run"
+    pickled = b"\x80\x02cposix\nsystem\nX" + struct.pack("<I", len(command)) + command + b"\x85R."
     write_checkpoint(folder / "pytorch_model.bin", pickled=pickled)
     (folder / "config.json").write_text('{"model_type": "bert"}\n')
 

@@ -18,11 +18,11 @@ def rule(shared: Shared, *, id_: str | None) -> int:
 
     rules = rule_table()
     if id_ is None:
-        rows = [(info.id, info.summary) for info in rules]
+        rows = [(info.id, info.title) for info in rules]
         emit(
             shared,
             "rule",
-            [{"id": info.id, "summary": info.summary} for info in rules],
+            [{"id": info.id, "summary": info.title} for info in rules],
             table(rows, ("rule", "what it sees")),
         )
         return 0
@@ -30,7 +30,7 @@ def rule(shared: Shared, *, id_: str | None) -> int:
     if id_ not in known:
         raise NotFound(f"there is no rule {id_!r}", remedy="see `weighbridge rule` for all of them")
     text = explain(id_)
-    emit(shared, "rule", [{"id": id_, "summary": known[id_].summary, "text": text}], text)
+    emit(shared, "rule", [{"id": id_, "summary": known[id_].title, "text": text}], text)
     return 0
 
 

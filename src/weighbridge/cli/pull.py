@@ -71,7 +71,7 @@ def pull(shared: Shared, model: str, expect: tuple[str, ...], **answers: str | N
         say(shared, f"received   {received.digest}  {size(received.manifest.size)}")
         if answers["accept"]:
             acceptance = _acceptance(registry, received, answers)
-            accept(registry, received, acceptance)
+            received = accept(registry, received, acceptance)
             say(
                 shared,
                 f"accepted   origin {acceptance.publisher}, by {acceptance.reviewer}: {acceptance.reason}",

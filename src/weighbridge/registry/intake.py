@@ -148,8 +148,11 @@ def make_bom(
     )
 
 
-def accept(registry: Registry, model: models.Model, acceptance: Acceptance) -> None:
-    """Accept a stranger's model as an origin: a claim of the intake key, with person, reason and end."""
+def accept(registry: Registry, model: models.Model, acceptance: Acceptance) -> models.Model:
+    """Accept a stranger's model as an origin: a claim of the intake key, with person, reason and end.
+
+    Returns the model as it stands then: of the class third-party.
+    """
     facts = model.source
     statement = predicates.origin(
         model.manifest,
@@ -167,6 +170,7 @@ def accept(registry: Registry, model: models.Model, acceptance: Acceptance) -> N
             models.set_origin(registry, connection, model.digest, Origin.THIRD_PARTY)
             enqueue(registry, connection, [sign(statement, registry.intake_key)])
         drain(registry)
+    return models.get(registry, model.digest)
 
 
 class _Announced:
