@@ -6,11 +6,13 @@ import dataclasses
 import re
 from typing import BinaryIO
 
+from weighbridge.core.manifest import is_weight_file
 from weighbridge.formats.archive import read_zip
 from weighbridge.formats.pickle_trace import trace
 from weighbridge.formats.sniff import as_text, sniff
 from weighbridge.scanner import torch_layout
 from weighbridge.scanner.file import ScannedFile
+from weighbridge.scanner.names import danger
 
 KINDS: dict[str, str] = {
     "safetensors": "tensors in the safetensors format",
@@ -65,14 +67,11 @@ def identify(file: ScannedFile) -> ScannedFile:
     kind = sniff(file.head, file.size)
     if kind == "pickle" and torch_layout.MAGIC.match(file.head):
         return dataclasses.replace(file, kind="torch-legacy")
-    if kind not in ("unknown", "pe", "safetensors") or file.size > file.budget.limits.max_text:
-        return dataclasses.replace(file, kind=kind)
-    if kind == "safetensors":
-        # The length field of a text file's first eight letters is far larger than any file.
+    if kind not in ("unknown", "pe") or file.size > file.budget.limits.max_text:
         return dataclasses.replace(file, kind=kind)
     data = file.read()
     text = as_text(data)
-    if acts_as_pickle(data, is_text=text is not None):
+    if acts_as_pickle(data, is_text=text is not None and not is_weight_file(file.name)):
         return dataclasses.replace(file, kind="pickle")
     if text is None:
         return dataclasses.replace(file, kind=kind)
@@ -87,17 +86,18 @@ def _text_kind(name: str) -> str:
 def acts_as_pickle(data: bytes, *, is_text: bool) -> bool:
     """Tell whether data without a pickle's first bytes would still act as one (protocols 0 and 1 have no magic).
 
-    Text counts as pickle when a loader would call something, or would read all of it as one pickle. An
-    ordinary text breaks off before that. Other data counts already when it resolves a plausible name.
+    Text counts as pickle when a loader would call something or fetch something dangerous before it breaks
+    off, or would read all of it as one pickle; an ordinary text does none of that. What is not text, or
+    bears the name of a weight file, counts already when it resolves a plausible name.
     """
     one = trace(data, max_opcodes=_PROBE_OPCODES, max_events=1000)
     for event in one.events:
         plausible = _NAME.fullmatch(event.module) and _NAME.fullmatch(event.name)
-        if plausible and (event.kind == "call" or not is_text):
+        if plausible and (event.kind == "call" or not is_text or danger(event.module, event.name)):
             return True
     if one.broken or one.spent:
         return False
-    return one.end == len(data.rstrip()) or (bool(one.events) and one.end > 2)
+    return one.end == len(data.rstrip()) or bool(one.events)
 
 
 def hides_zip(stream: BinaryIO, size: int) -> bool:
