@@ -1,6 +1,6 @@
 """The contract with a policy engine: what it is asked, and the one shape of answer that is accepted.
 
-Asked is `data.weighbridge.<own|third_party|legacy>` over the input `weighbridge.question/1`. Accepted is an
+Asked is `data.weighbridge.<own|third_party|legacy>` over the input `{"evidence", "floor", "evaluated_at", "action"}`. Accepted is an
 object of `allow` (boolean) and `deny`, and perhaps `warn` and `obligations`; each denial and warning is
 `{"rule", "msg"}`, perhaps with `severity`. Anything else is no answer: undefined, more members, another
 type, an answer that allows and denies.
@@ -19,7 +19,6 @@ from weighbridge.core.decision import Check, EngineAnswer, Outcome
 from weighbridge.core.evidence import Evidence
 from weighbridge.core.tier import Origin
 
-QUESTION_SCHEMA = "weighbridge.question/1"
 MAX_ROWS = 1000
 MAX_MESSAGE = 2000
 SEVERITIES = ("note", "warning", "error")
@@ -51,7 +50,6 @@ def query_for(origin: Origin) -> str:
 def question(evidence: Evidence, checks: Sequence[Check], now: datetime, action: str) -> dict[str, JSON]:
     """Return the input document of a policy. The time stands in it, so that an answer can be replayed."""
     return {
-        "schema": QUESTION_SCHEMA,
         "action": action,
         "evaluated_at": rfc3339(now),
         "evidence": evidence.to_json(),

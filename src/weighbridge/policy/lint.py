@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from weighbridge.core.canonical import JSON
 from weighbridge.core.decision import Outcome
 from weighbridge.core.errors import BadSetting
-from weighbridge.policy.contract import QUESTION_SCHEMA, Engine
+from weighbridge.policy.contract import Engine
 
 PACKAGES = ("own", "third_party", "legacy")
 IMPURE = ("http", "io", "net", "opa", "rand", "uuid")
@@ -100,12 +100,12 @@ _BLANK: dict[str, JSON] = {
 
 def _blank(origin: str) -> Mapping[str, JSON]:
     evidence: JSON = {**_BLANK, "origin": origin}
-    return {"schema": QUESTION_SCHEMA, **_TIMES, "evidence": evidence, "floor": []}
+    return {**_TIMES, "evidence": evidence, "floor": []}
 
 
 NOTHING: Mapping[str, Mapping[str, JSON]] = {
     "an empty question": {},
-    "a question without evidence": {"schema": QUESTION_SCHEMA, **_TIMES, "evidence": {}, "floor": []},
+    "a question without evidence": {**_TIMES, "evidence": {}, "floor": []},
     "an own model without scan or claims": _blank("own"),
     "a third-party model without scan or claims": _blank("third-party"),
     "a legacy model without scan or claims": _blank("legacy"),

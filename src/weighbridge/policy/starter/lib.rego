@@ -73,7 +73,6 @@ warnings contains {"rule": "origin.expires", "msg": sprintf("the acceptance of %
 # Conditions.
 
 known_question if {
-	input.schema == "weighbridge.question/1"
 	evidence.schema == "weighbridge.evidence/1"
 	is_array(evidence.claims)
 	is_array(input.floor)

@@ -25,7 +25,8 @@ deny contains {"rule": "evaluation", "msg": "a verified evaluation of it failed"
 
 deny contains {"rule": "evaluation.minimum", "msg": sprintf("no verified evaluation reaches %s of %v", [name, least])} if {
 	some name, least in lib.settings.own.minimum
-	count({claim | some claim in lib.of_stage("evaluate"); claim.detail.metrics[name] >= least}) == 0
+	reached := {value | some claim in lib.of_stage("evaluate"); value := claim.detail.metrics[name]; is_number(value); value >= least}
+	count(reached) == 0
 }
 
 deny contains {"rule": "builder", "msg": sprintf("the %s claim was made by the builder %v, which is not among own.builders", [claim.stage, claim.detail.builder])} if {

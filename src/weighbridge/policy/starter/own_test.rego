@@ -1,0 +1,88 @@
+# `weighbridge policy test` runs every rule here whose name begins with test_; each must be true.
+package weighbridge.own_test
+
+import data.weighbridge.own
+
+settings := {
+	"scan": {"max_age_days": 30, "notes_allowed": true, "formats": ["safetensors"]},
+	"licences": {"allow": [], "deny": ["CC-BY-NC-4.0"]},
+	"own": {"evaluation_required": true, "builders": [], "minimum": {}},
+	"third_party": {"publishers": [], "commit_required": false, "max_valid_days": 400},
+	"waivers": {"allowed": true, "max_valid_days": 90},
+	"log": {"assurance": "single-operator"},
+}
+
+proof := {"assurance": "single-operator"}
+
+claims := [
+	{"stage": "data", "outcome": "pass", "proof": proof, "detail": {"source": "a set", "licence": "CC-BY-4.0"}},
+	{"stage": "train", "outcome": "pass", "proof": proof, "detail": {"builder": "ours"}},
+	{"stage": "package", "outcome": "pass", "proof": proof, "detail": {"builder": "ours"}},
+	{"stage": "evaluate", "outcome": "pass", "proof": proof, "detail": {"result": "PASSED", "metrics": {"accuracy": 0.9}}},
+]
+
+good := {
+	"action": "promote",
+	"evaluated_at": "2026-11-22T12:00:00Z",
+	"floor": [{"id": "bytes.match", "outcome": "pass"}],
+	"evidence": {
+		"schema": "weighbridge.evidence/1",
+		"origin": "own",
+		"authority": {"expires": "2027-11-22T00:00:00Z"},
+		"scan": {"scanned_at": "2026-11-20T00:00:00Z", "verdict": "clean", "formats": {"model.safetensors": "safetensors", "README.md": "text"}},
+		"claims": claims,
+		"waivers": [],
+	},
+}
+
+evidence(changes) := object.union(good, {"evidence": object.union(good.evidence, changes)})
+
+denied_by(rule) if {
+	not own.allow
+	rule in {row.rule | some row in own.deny}
+}
+
+test_a_good_model_is_allowed if {
+	own.allow with input as good with data.settings as settings with data.weight_suffixes as [".safetensors"]
+}
+
+test_nothing_is_not_allowed if {
+	not own.allow with input as {} with data.settings as settings
+}
+
+test_an_old_scan_denies if {
+	denied_by("scan.age") with input as object.union(good, {"evaluated_at": "2027-01-22T12:00:00Z"}) with data.settings as settings
+}
+
+test_a_scan_from_the_future_denies if {
+	denied_by("scan.age") with input as object.union(good, {"evaluated_at": "2026-11-19T12:00:00Z"}) with data.settings as settings
+}
+
+test_a_pickle_denies if {
+	asked := evidence({"scan": object.union(good.evidence.scan, {"formats": {"Model.BIN": "pickle"}})})
+	denied_by("scan.formats") with input as asked with data.settings as settings with data.weight_suffixes as [".bin"]
+}
+
+test_a_licence_denies_in_any_case if {
+	rows := [{"stage": "data", "outcome": "pass", "proof": proof, "detail": {"source": "a set", "licence": "cc-by-nc-4.0"}}]
+	denied_by("licence") with input as evidence({"claims": array.concat(claims, rows)}) with data.settings as settings
+}
+
+test_a_failed_evaluation_denies if {
+	rows := [{"stage": "evaluate", "outcome": "pass", "proof": proof, "detail": {"result": "FAILED", "metrics": {}}}]
+	denied_by("evaluation") with input as evidence({"claims": array.concat(claims, rows)}) with data.settings as settings
+}
+
+test_a_refused_evaluation_does_not_count if {
+	rows := [object.union(claim, {"outcome": "fail"}) | some claim in claims]
+	denied_by("evaluation") with input as evidence({"claims": rows}) with data.settings as settings
+}
+
+test_a_metric_below_its_minimum_denies if {
+	strict := object.union(settings, {"own": {"evaluation_required": true, "builders": [], "minimum": {"accuracy": 0.95}}})
+	denied_by("evaluation.minimum") with input as good with data.settings as strict
+}
+
+test_a_third_party_model_is_not_judged_here if {
+	denied_by("class") with input as evidence({"origin": "third-party"}) with data.settings as settings
+}
