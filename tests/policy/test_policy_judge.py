@@ -115,7 +115,8 @@ def test_a_mode_changes_what_is_done_and_never_what_is_true(mode, allowed):
     decision = decide(checks, mode=mode)
     assert decision.allow is allowed
     assert decision.mode is mode
-    assert decision.enforced is (mode is Mode.ENFORCE)
+    acts = {Mode.ENFORCE: True, Mode.WARN: allowed, Mode.OBSERVE: False, Mode.OFF: False}
+    assert decision.enforced is acts[mode]
 
 
 def test_the_same_question_has_the_same_answer_byte_for_byte():

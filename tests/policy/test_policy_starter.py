@@ -18,6 +18,7 @@ from weighbridge.policy.floor import floor
 from weighbridge.policy.judge import judge
 from weighbridge.policy.settings import load_bundle, starter
 from weighbridge.policy.trials import try_policy
+from weighbridge.scanner.routing import KINDS
 
 DOC = Path(__file__).parents[2] / "docs/reference/policy.md"
 
@@ -200,6 +201,12 @@ def test_a_test_that_does_not_hold_is_told(engine):
     }  # fmt: skip
     assert trials["test_odd"].problem == "it is 3"
     assert "undefined" in trials["test_wrong"].problem
+
+
+def test_the_formats_it_names_are_formats_the_scanner_knows():
+    named = set(load_bundle(starter()).settings["scan"]["formats"])
+    assert named <= set(KINDS)
+    assert not named & {"pickle", "torch-zip", "torch-legacy", "torchscript"}
 
 
 def test_every_setting_and_rule_is_documented():

@@ -26,14 +26,15 @@ def judge(
 ) -> Decision:
     """Return allow only when the whole floor passes and the engine allows without a denial.
 
-    `checks` are what `floor` returned. `mode` changes what will be done with the answer (`enforced`),
-    never the answer: only `enforce` acts on it.
+    `checks` are what `floor` returned. `mode` changes what is done with the answer (`enforced`), never the
+    answer: `enforce` acts on it, `warn` acts on allow and only warns of block, `observe` and `off` do neither.
     """
     everything = (*checks, *_complete(checks), *_answered(answer))
+    allow = stands(everything)
     return Decision(
-        allow=stands(everything),
+        allow=allow,
         mode=mode,
-        enforced=mode is Mode.ENFORCE,
+        enforced=mode is Mode.ENFORCE or (mode is Mode.WARN and allow),
         checks=everything,
         digests=dict(digests),
         time=now,
