@@ -43,8 +43,7 @@ from weighbridge.core.tier import Assurance, Mode, Origin, Role, Stage, Status, 
 from weighbridge.gate.lineage import Hit, Lineage, Node
 from weighbridge.keys.files import generate
 from weighbridge.registry.deployments import Deployment
-from weighbridge.trust.authority import Authority
-from weighbridge.trust.grants import Demand
+from weighbridge.trust.authority import Authority, Demand
 
 SCHEMAS = Path(__file__).resolve().parents[2] / "docs" / "reference" / "schemas"
 NAMES = sorted(path.name.removesuffix(".schema.json") for path in SCHEMAS.glob("*.schema.json"))
@@ -177,7 +176,7 @@ def authorities():
     later = NOW + timedelta(days=90)
     small = Authority("wb-1", 1, NOW, later, (keys[0],))
     demand = Demand(log=True, timestamps=1, witnesses=2)
-    full = small.with_log("log.example/wb-1", keys[1])
+    full = small.with_log("log.example - 7", keys[1])
     full = full.with_identity(
         "trainer", keys[2], tuple(Role), project="vision", valid_until=later, evidence=demand
     )
