@@ -33,10 +33,12 @@ def canonical(value: JSON) -> bytes:
 
 
 def parse(data: bytes | str) -> JSON:
-    """Parse JSON strictly: duplicate keys, NaN and infinities are ValueErrors."""
+    """Parse JSON strictly: duplicate keys, NaN, infinities and numbers beyond a double are ValueErrors."""
     try:
         text = data.decode("utf-8") if isinstance(data, bytes) else data
-        return json.loads(text, object_pairs_hook=_unique, parse_constant=_no_constant)  # type: ignore[no-any-return]
+        return json.loads(  # type: ignore[no-any-return]
+            text, object_pairs_hook=_unique, parse_constant=_no_constant, parse_float=_finite
+        )
     except RecursionError as error:
         raise ValueError("JSON is nested too deeply") from error
 
@@ -117,6 +119,13 @@ def _unique(pairs: list[tuple[str, JSON]]) -> dict[str, JSON]:
             raise ValueError(f"duplicate key {key!r}")
         result[key] = value
     return result
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"{text} is beyond what a double can hold")
+    return value
 
 
 def _no_constant(name: str) -> JSON:

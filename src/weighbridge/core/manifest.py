@@ -17,7 +17,7 @@ from typing import Any
 
 from weighbridge.core.canonical import JSON, MAX_SAFE_INTEGER, canonical, parse
 from weighbridge.core.digest import Digest
-from weighbridge.core.errors import BadManifest
+from weighbridge.core.errors import BadManifest, BadReference
 
 SCHEMA = "weighbridge.manifest/1"
 WEIGHTS_SCHEMA = "weighbridge.weights/1"
@@ -111,8 +111,9 @@ class Manifest:
             if set(value) != {"schema", "files"} or value["schema"] != SCHEMA:
                 raise ValueError(f"schema is not {SCHEMA}")
             entries = [_entry(row) for row in value["files"]]
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
-            raise BadManifest("this is not a manifest", cause=str(error), check="manifest.form") from error
+        except (ValueError, TypeError, KeyError, AttributeError, BadReference) as error:
+            cause = error.problem if isinstance(error, BadReference) else str(error)
+            raise BadManifest("this is not a manifest", cause=cause, check="manifest.form") from error
         manifest = cls.of(entries)
         if manifest.canonical_bytes != data:
             raise BadManifest(
@@ -180,6 +181,8 @@ def _check(entries: tuple[FileEntry, ...]) -> None:
         check_path(entry.path)
         if not 0 <= entry.size <= MAX_SAFE_INTEGER:
             raise BadManifest(f"{entry.path!r} has an impossible size", check="manifest.size")
+        if entry.sha256.algorithm != "sha256":
+            raise BadManifest(f"{entry.path!r} has no SHA-256 but {entry.sha256}", check="manifest.form")
         _check_collisions(entry.path, folded)
 
 
@@ -190,7 +193,8 @@ def _check_collisions(path: str, folded: dict[str, str]) -> None:
         prefix = "/".join(parts[:depth])
         is_file = depth == len(parts)
         spelled = prefix if is_file else prefix + "/"
-        key = unicodedata.normalize("NFC", prefix.casefold())
+        # Canonical caseless matching, the Unicode Standard section 3.13, D145.
+        key = unicodedata.normalize("NFD", unicodedata.normalize("NFD", prefix).casefold())
         known = folded.get(key)
         if known is not None and (is_file or known != spelled):
             raise BadManifest(
