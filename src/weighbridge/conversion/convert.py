@@ -115,7 +115,7 @@ def convert_checkpoint(
     """
     limits = limits or ConversionLimits()
     opened = _descriptor_of(source)
-    checkpoint = read_checkpoint(source, size, limits.checkpoint)
+    checkpoint = _described(source, size, limits.checkpoint)
     named = name_tensors(checkpoint.root, limits.names)
     side_digest = _digest_of(named.side)
     aliases = ties(named.tensors)
@@ -151,6 +151,18 @@ def _descriptor_of(source: BinaryIO) -> int:
             cause="tensors are copied between files, and what only lives in memory has no descriptor",
             remedy="write it to a file first, or hand over a sealed copy",
             check="conversion.source",
+        ) from error
+
+
+def _described(source: BinaryIO, size: int, limits: CheckpointLimits) -> Checkpoint:
+    try:
+        return read_checkpoint(source, size, limits)
+    except OSError as error:
+        raise Unreadable(
+            "the checkpoint could not be read",
+            cause=error.strerror or str(error),
+            remedy="check the disk and the permissions, then convert again",
+            check="conversion.read",
         ) from error
 
 
@@ -199,6 +211,7 @@ def _prove(
 ) -> _Proof:
     """Read the output back and hold every tensor against the source; ConversionRefused when one differs."""
     try:
+        source.check()
         if os.fstat(descriptor).st_size != size:
             raise _unequal("the file has another size than was written")
         header = parse_header(lambda offset, length: _pread(descriptor, offset, length), size)

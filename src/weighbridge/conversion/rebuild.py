@@ -10,6 +10,7 @@ import errno
 import math
 import mmap
 import os
+import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import product
@@ -37,6 +38,22 @@ class Source:
     def place(self, tensor: Tensor) -> int:
         """Return the offset in the file of the tensor's first element."""
         return self.storages[tensor.storage.key].offset + tensor.offset * width(tensor.dtype)
+
+    def check(self) -> None:
+        """Hold each storage against the checksum its archive declares; Unreadable when one is damaged."""
+        for key, info in self.storages.items():
+            if info.crc is None:
+                continue
+            found = 0
+            for data in read_range(self.descriptor, info.offset, info.size):
+                found = zlib.crc32(data, found)
+            if info.crc != found:
+                raise Unreadable(
+                    f"storage {key[:80]!r} does not have the checksum that the archive declares",
+                    cause="its bytes were changed or damaged after it was written",
+                    remedy="fetch the file again, or have it written anew by its author",
+                    check="conversion.checksum",
+                )
 
     def write(self, tensor: Tensor, target: int, offset: int) -> None:
         """Write the tensor's elements in row-major order to the file `target` from `offset` on."""

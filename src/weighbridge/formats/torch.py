@@ -48,12 +48,16 @@ class CheckpointLimits:
 
 @dataclass(frozen=True, slots=True)
 class StorageInfo:
-    """The bytes of one storage: safetensors dtype, number of elements, offset in the file, size in bytes."""
+    """The bytes of one storage: safetensors dtype, number of elements, offset in the file, size in bytes.
+
+    `crc` is the CRC-32 that a zip archive declares for them; a legacy stream declares none.
+    """
 
     dtype: str
     numel: int
     offset: int
     size: int
+    crc: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,7 +198,7 @@ def _zip_storages(declared: Mapping[str, Storage], members: dict[str, ZipMember]
                 "storage",
                 f"storage {key[:80]!r} declares {storage.size} bytes, its member holds {member.size}",
             )
-        storages[key] = StorageInfo(storage.dtype, storage.numel, member.data_offset, member.size)
+        storages[key] = StorageInfo(storage.dtype, storage.numel, member.data_offset, member.size, member.crc)
     if members:
         raise refused("member", f"no tensor uses the member {next(iter(members))[:120]!r}")
     return storages
