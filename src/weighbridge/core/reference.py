@@ -58,7 +58,7 @@ def parse_reference(text: str) -> Reference:
                 remedy="copy it from `weighbridge lineage` or from the line that pull printed",
             )
         return Reference("digest", text)
-    if text.startswith((".", "/", "~")) or text.endswith("/"):
+    if text.startswith((".", "/", "~")) or (text.endswith("/") and "://" not in text):
         return Reference("path", text)
     if _NAME.fullmatch(text):
         return Reference("name", text)
