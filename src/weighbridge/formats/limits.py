@@ -27,8 +27,8 @@ class Limits:
     """Opcodes in one pickle stream."""
     max_events: int = 200_000
     """Distinct globals, calls and persistent ids in one pickle stream."""
-    max_expansion: int = 4_000_000_000
-    """Bytes a pickle would come to if each shared container were written out in full."""
+    max_expansion: int = 1_000_000_000
+    """Values a pickle would come to if each shared container were written out in full."""
     max_streams: int = 10_000
     """Pickle streams that follow each other in one file."""
     max_findings: int = 200

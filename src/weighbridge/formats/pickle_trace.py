@@ -29,7 +29,7 @@ from weighbridge.formats.pickle_ops import (
 )
 
 MAX_EVENTS: Final = 200_000
-MAX_EXPANSION: Final = 4_000_000_000
+MAX_EXPANSION: Final = 1_000_000_000
 MAX_ANOMALIES: Final = 100
 
 
@@ -113,7 +113,8 @@ _FRAME_TARGET: Final = 64 * 1024
 _AFTER_FRAME: Final = b"\x95BX\x8d\x8e\x96"
 
 _MAX_LOOPS: Final = 16
-_MAX_SEARCH: Final = 20_000
+_MAX_SEARCH: Final = 200
+_SMALL_SIZE: Final = 1000.0
 _SHORT_TEXT: Final = 64
 
 
@@ -141,20 +142,17 @@ class _Machine:
         self.named: list[tuple[str, str, int, str]] = []
         self.stack: list[int] = []
         self.marks: list[int] = [0]
-        self.mark_times: list[int] = [0]
         self.memo = array("q")
         self.sparse: dict[int, int] = {}
-        # Containers are numbered; what one weighs is the bytes it was written in, shared ones counted each time.
-        self.starts = array("q", [0])
-        self.ends = array("q", [0])
-        self.extra = 0
+        # Containers are numbered; the size of one counts shared values each time they are used.
+        self.sizes = array("d", [0.0])
         self.loops = 0
         self.dunders: set[int] = set()
         self.tainted: set[int] = set()
         self.pending = -1
         self.pending_items: list[int] = []
 
-    def run(self) -> int:  # noqa: PLR0915  the hot loop: each branch kept here spares a call per opcode
+    def run(self) -> int:
         """Run to STOP and return the offset after it; the common opcodes are handled in the loop itself."""
         data, stack, memo, sparse, marks = self.data, self.stack, self.memo, self.sparse, self.marks
         limit, pos = self.limit, self.start
@@ -189,15 +187,11 @@ class _Machine:
                 stack.append(_TOKEN[code])
             elif kind == _C_GET:
                 index = int.from_bytes(data[pos + 1 : end], "little")
-                token = memo[index] if index < len(memo) else self.get(index, pos)
-                if token & 15 >= _LIST:
-                    self.shared(token, pos)
-                stack.append(token)
+                stack.append(memo[index] if index < len(memo) else self.get(index, pos))
             elif kind == _C_MARK:
                 marks.append(len(stack))
-                self.mark_times.append(pos + self.extra)
             elif kind == _C_NEW:
-                stack.append(self.container(_TOKEN[code], pos + self.extra, pos + self.extra))
+                stack.append(self.container(_TOKEN[code], 0.0))
             elif kind == _C_FILL:
                 self.fill(code, pos)
             else:
@@ -274,7 +268,6 @@ class _Machine:
         if len(self.marks) == 1:
             raise PickleBroken(pos, "there is no MARK")
         mark = self.marks.pop()
-        self.mark_times.pop()
         items = self.stack[mark:]
         del self.stack[mark:]
         return items
@@ -297,36 +290,40 @@ class _Machine:
 
     # Containers.
 
-    def container(self, kind: int, start: int, end: int) -> int:
-        self.starts.append(start)
-        self.ends.append(end)
-        return (len(self.starts) - 1) << 4 | kind
+    def container(self, kind: int, size: float) -> int:
+        self.sizes.append(size)
+        return (len(self.sizes) - 1) << 4 | kind
 
-    def weight(self, token: int) -> int:
-        number = token >> 4
-        return (
-            self.ends[number] - self.starts[number]
-            if token & 15 in (_LIST, _DICT, _SET, _TUPLE, _INTS)
-            else 0
-        )
+    def size_of(self, items: list[int], pos: int, *, single: bool = False) -> float:
+        """Count `items` written out in full; one that is being filled itself closes a loop and counts once."""
+        size = float(len(items))
+        opened: list[int] | None = None
+        for item in items:
+            if _LIST <= item & 15 <= _INTS:
+                more = self.sizes[item >> 4]
+                if more > _SMALL_SIZE:
+                    if opened is None:
+                        opened = self.opened(single=single)
+                    if item in opened:
+                        continue
+                size += more
+        if size > self.max_expansion:
+            self.odd(pos, "expansion", "shared containers would grow beyond all measure when written out")
+            return 0.0
+        return size
 
-    def shared(self, token: int, pos: int) -> None:
-        """Count a container that is used again; one that holds itself is a loop, not growth."""
-        weight = self.weight(token)
-        if weight and self.extra <= self.max_expansion:
-            if len(self.stack) < _MAX_SEARCH and token in self.stack:
-                return
-            self.extra += weight
-            if self.extra > self.max_expansion:
-                self.odd(pos, "expansion", "shared containers would grow beyond all measure when written out")
+    def opened(self, *, single: bool) -> list[int]:
+        """Return the containers that may still be open: below a MARK, or anywhere when filled one by one."""
+        found = self.stack if single else [self.stack[mark - 1] for mark in self.marks if mark]
+        return found[-_MAX_SEARCH:]
 
-    def tuple_of(self, items: list[int], start: int, end: int) -> int:
+    def tuple_of(self, items: list[int], pos: int) -> int:
         kind = _INTS
         for item in items:
             if item & 15 != _INT:
                 kind = _TUPLE
                 break
-        token = self.container(kind, start, end) if items else _EMPTY_TUPLE
+        token = self.container(kind, self.size_of(items, pos)) if items else _EMPTY_TUPLE
         if self.tainted and any(item in self.tainted for item in items):
             self.tainted.add(token)
         self.pending, self.pending_items = token, items
@@ -338,29 +335,24 @@ class _Machine:
             raise PickleBroken(pos, "the stack is empty")
         items = stack[-count:]
         del stack[-count:]
-        weight = 1
-        for item in items:
-            if item & 15 >= _LIST:
-                weight += self.weight(item)
-        return self.tuple_of(items, 0, weight)
+        return self.tuple_of(items, pos)
 
     def marked(self, code: int, pos: int) -> int:
         """LIST, DICT, TUPLE and FROZENSET: a container of what lies above the last MARK."""
-        began = self.mark_times[-1]
         items = self.pop_items(pos)
-        now = pos + self.extra
         if code == 0x74:
-            return self.tuple_of(items, began, now)
-        token = self.container(_LIST if code == 0x6C else _DICT if code == 0x64 else _SET, began, now)
+            return self.tuple_of(items, pos)
+        kind = _LIST if code == 0x6C else _DICT if code == 0x64 else _SET
+        token = self.container(kind, self.size_of(items, pos))
         if code == 0x64:
             self.check_keys(token, items, pos)
         return token
 
     def fill(self, code: int, pos: int) -> None:
         """Do APPENDS, SETITEMS or ADDITEMS: put what lies above the last MARK into what lies below it."""
-        self.filled(self.pop_items(pos), pairs=code == 0x75, pos=pos)
+        self.filled(self.pop_items(pos), pairs=code == 0x75, pos=pos, single=False)
 
-    def filled(self, items: list[int], *, pairs: bool, pos: int) -> None:
+    def filled(self, items: list[int], *, pairs: bool, pos: int, single: bool) -> None:
         target = self.top(pos)
         kind = target & 15
         if kind == _GLOBAL:
@@ -373,8 +365,8 @@ class _Machine:
             self.loops += 1
             if self.loops == _MAX_LOOPS:
                 self.odd(pos, "expansion", "a container is put into itself again and again")
-        if _LIST <= kind <= _SET:
-            self.ends[target >> 4] = pos + self.extra
+        elif _LIST <= kind <= _SET:
+            self.sizes[target >> 4] += self.size_of(items, pos, single=single)
 
     def check_keys(self, target: int, items: list[int], pos: int) -> None:
         if len(items) % 2:
@@ -406,7 +398,7 @@ class _Machine:
         elif name in ("APPEND", "SETITEM"):
             value = self.pop(pos)
             items = [value] if name == "APPEND" else [self.pop(pos), value]
-            self.filled(items, pairs=name == "SETITEM", pos=pos)
+            self.filled(items, pairs=name == "SETITEM", pos=pos, single=True)
         elif name in ("GLOBAL", "STACK_GLOBAL", "EXT1", "EXT2", "EXT4"):
             stack.append(self.named_by(name, pos, end))
         elif name in ("PERSID", "BINPERSID"):
@@ -435,9 +427,7 @@ class _Machine:
             return
         value = argument(self.data, pos, end)
         if name == "GET":
-            token = self.get(int(str(value)), pos)
-            self.shared(token, pos)
-            self.stack.append(token)
+            self.stack.append(self.get(int(str(value)), pos))
         elif name == "PUT":
             self.put(int(str(value)), self.top(pos))
         elif isinstance(value, str):
