@@ -82,7 +82,12 @@ class World:
     def reopen(self, **overrides):
         self.registry.close()
         if overrides:
-            base = {"registry": str(self.folder / "registry"), "lock_seconds": 1, **self.settings, **overrides}
+            base = {
+                "registry": str(self.folder / "registry"),
+                "lock_seconds": 1,
+                **self.settings,
+                **overrides,
+            }
             self.config = read_config(self.environ, base)
         self.registry = open_registry(self.config, clock=self.hand, entropy=self.hand)
         return self.registry
@@ -159,9 +164,7 @@ class World:
         parents += [Parent(self.manifest(item).weights, Relation.FINE_TUNE) for item in base]
         method = "fine-tune" if base else "train"
         weights = self.manifest(folder).weights
-        return self.say(
-            predicates.train(weights, method, parents, builder=BUILDER, invocation="run-1"), key
-        )
+        return self.say(predicates.train(weights, method, parents, builder=BUILDER, invocation="run-1"), key)
 
     def say_evaluate(self, folder, key, **metrics):
         weights = self.manifest(folder).weights

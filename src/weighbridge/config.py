@@ -67,7 +67,7 @@ def read_config(environ: Mapping[str, str], overrides: Mapping[str, Any] | None 
         given = (overrides or {}).get(key)
         if given is not None:
             values[key] = Value(given, "command line")
-        elif variable in environ and environ[variable]:
+        elif environ.get(variable):
             values[key] = Value(_from_text(key, kind, environ[variable], variable), f"environment {variable}")
         elif key in from_file:
             values[key] = Value(_checked(key, kind, from_file[key]), f"file {home / FILE}")
@@ -83,7 +83,9 @@ def _read_file(path: Path) -> dict[str, Any]:
     except FileNotFoundError:
         return {}
     except (OSError, ValueError) as error:
-        raise BadSetting(f"{path} cannot be read", cause=str(error), remedy="mend or remove the file") from error
+        raise BadSetting(
+            f"{path} cannot be read", cause=str(error), remedy="mend or remove the file"
+        ) from error
     for key in table:
         if key not in SETTINGS:
             close = difflib.get_close_matches(key, SETTINGS, n=1)

@@ -1,5 +1,4 @@
 import pytest
-from world import World, outcomes
 
 from weighbridge.core.errors import NotFound
 from weighbridge.gate.lineage import deployed, family
@@ -7,6 +6,7 @@ from weighbridge.gate.promote import admit
 from weighbridge.gate.revoke import revoke
 from weighbridge.keys.files import generate
 from weighbridge.registry import deployments, models, names
+from world import World, outcomes
 
 
 @pytest.fixture
@@ -91,7 +91,7 @@ def test_a_descendant_of_a_revoked_base_is_found_and_refused(world):
     found = deployed(world.registry, digest)[0]
     assert {path.deployment.target: path.grade.value for path in found.paths} == {
         "prod/base": "attested",
-        "prod/tuned": "observed",
+        "prod/tuned": "attested",
     }
     assert world.kept(tuned).status.value == "quarantined"
     assert world.kept(base).status.value == "revoked"

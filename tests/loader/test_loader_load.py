@@ -4,12 +4,12 @@ import shutil
 
 import numpy as np
 import pytest
-from world import World, safetensors
 
 from weighbridge.core.canonical import canonical
 from weighbridge.core.errors import CannotTell, LoadRefused, NotFound, RegistryUnusable, Unreadable
 from weighbridge.gate.promote import admit
 from weighbridge.loader.load import load
+from world import World, safetensors
 
 
 @pytest.fixture
@@ -146,7 +146,9 @@ def test_garbage_for_evidence_is_refused_not_a_traceback(world, admitted):
 
 def test_another_models_manifest_is_refused(world, admitted):
     other = world.promote(world.ready("other", seed=7.0)).path
-    shutil.copyfile(other.parent / "evidence" / "manifest.json", admitted.parent / "evidence" / "manifest.json")
+    shutil.copyfile(
+        other.parent / "evidence" / "manifest.json", admitted.parent / "evidence" / "manifest.json"
+    )
     assert refused(world, admitted) == "manifest.admitted"
 
 
@@ -181,10 +183,17 @@ def test_an_admission_signed_by_anybody_else_is_refused(world, admitted):
     path = admitted.parent / "evidence" / "admission.sigstore.json"
     bundle = Bundle.from_json(path.read_bytes())
     statement = Statement.decode(bundle.envelope.payload)
-    for signer, check in ((world.secret("owner"), "identity.role"), (world.registry.intake_key, "identity.role")):
+    for signer, check in (
+        (world.secret("owner"), "identity.role"),
+        (world.registry.intake_key, "identity.role"),
+    ):
         envelope = sign_statement(statement, signer)
         forged = log_and_seal(
-            envelope, signer.public_pem, world.registry.log, log_signer=world.registry.log_key, now=world.hand.now()
+            envelope,
+            signer.public_pem,
+            world.registry.log,
+            log_signer=world.registry.log_key,
+            now=world.hand.now(),
         )
         path.write_bytes(forged.to_json())
         assert refused(world, admitted) == check

@@ -18,6 +18,7 @@ from weighbridge.cli.demo_models import Models, write_dangerous
 from weighbridge.cli.render import table
 from weighbridge.core.errors import InternalError
 
+MAX_REASON = 96
 LOAD = (
     "import sys, weighbridge\n"
     "model = weighbridge.load(sys.argv[1])\n"
@@ -300,14 +301,18 @@ class Play:
 
 
 def because(output: str) -> str:
-    """Return the one line of an output that says why it was refused."""
+    """Return the one line of an output that says why it was refused, cut to fit a table."""
     lines = [click.unstyle(line).strip() for line in output.splitlines()]
     for index, line in enumerate(lines):
         if line.startswith("✗") and index + 2 < len(lines):
-            return f"{line[2:]}: {lines[index + 2].removeprefix('found:').strip()}"
-        if line.startswith("error"):
-            return line.partition(": ")[2]
+            return _short(lines[index + 2].removeprefix("found:").strip())
+        if line.startswith(("error", "weighbridge.core.errors.")):
+            return _short(line.partition(": ")[2])
     return "refused"
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= MAX_REASON else f"{text[: MAX_REASON - 1]}…"
 
 
 def flip(path: Path) -> None:

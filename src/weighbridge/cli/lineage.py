@@ -88,9 +88,7 @@ def _deployed_text(item: Lineage) -> str:
 
 
 def _hit_text(nodes: dict[Digest, Node], hit: Hit) -> str:
-    steps = [_called(nodes, hit.origin)]
-    for edge in hit.path:
-        steps.append(f"—{edge.relation.value}→ {_called(nodes, edge.child)}")
+    steps = [_called(nodes, hit.origin), *(f"—{e.relation.value}→ {_called(nodes, e.child)}" for e in hit.path)]
     return f"  {safe(hit.deployment.target)}  {_called(nodes, hit.deployment.manifest)}  ({hit.grade.value})\n    {' '.join(steps)}"
 
 

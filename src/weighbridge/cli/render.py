@@ -101,9 +101,17 @@ def decision_text(decision: Decision, *, explain: bool = False) -> str:
         if decision.allow
         else click.style("blocked", fg="red", bold=True)
     )
-    checks = decision.checks if explain else decision.refusals
     lines = [f"{decision.action}: {answer} ({len(decision.checks)} checks, {len(decision.refusals)} against)"]
-    lines += [check_text(check) for check in checks]
+    if explain:
+        lines += [check_text(check) for check in decision.checks]
+    else:
+        failed = [check for check in decision.refusals if check.outcome is Outcome.FAIL]
+        untold = [check for check in decision.refusals if check.outcome is Outcome.CANNOT_TELL]
+        lines += [check_text(check) for check in failed or untold]
+        if failed and untold:
+            lines.append(
+                f"  ? could not be told: {', '.join(check.id for check in untold)} (--explain shows all)"
+            )
     lines += [f"  note: {safe(warning)}" for warning in decision.warnings]
     return "\n".join(lines)
 

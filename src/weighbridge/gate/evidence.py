@@ -31,7 +31,7 @@ from weighbridge.core.finding import Report
 from weighbridge.core.identity import Identity
 from weighbridge.core.manifest import FileEntry, Manifest
 from weighbridge.core.statement import Statement
-from weighbridge.core.tier import Role, Stage, Status
+from weighbridge.core.tier import Role, Stage
 from weighbridge.registry import bundles, models
 from weighbridge.registry.outbox import sign, submit
 from weighbridge.registry.wiring import Registry
@@ -52,9 +52,6 @@ def gather(registry: Registry, model: models.Model, *, keep_scan: bool = True) -
     a dry run leaves it out.
     """
     manifest = model.manifest
-    problems: list[str] = []
-    if model.status is Status.QUARANTINED:
-        problems.append("the model is in quarantine, because something it descends from was revoked")
     kept = weigh(registry, manifest)
     facts = _Facts(registry, manifest)
     claims = facts.gather()
@@ -73,7 +70,7 @@ def gather(registry: Registry, model: models.Model, *, keep_scan: bool = True) -
         ancestry=ancestry,
         revocations=revocations(registry, visited),
         waivers=facts.waivers(),
-        problems=(*problems, *facts.problems),
+        problems=tuple(facts.problems),
     )
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from weighbridge.core.canonical import JSON
 from weighbridge.core.digest import Digest
-from weighbridge.core.lineage import Grade, Parentage
+from weighbridge.core.lineage import Grade, Parentage, Relation
 from weighbridge.gate.evidence import revocations
 from weighbridge.registry import deployments, edges, models, names
 from weighbridge.registry.deployments import Deployment
@@ -49,8 +49,12 @@ class Hit:
 
     @property
     def grade(self) -> Grade:
-        """The weakest grade on the path; attested when it is the thing itself."""
-        return max((edge.grade for edge in self.path), key=lambda g: g.rank, default=Grade.ATTESTED)
+        """The weakest grade on the path; attested when it is the thing itself.
+
+        That weights are in a package was computed from the kept bytes, so such a step weakens nothing.
+        """
+        claimed = (edge.grade for edge in self.path if edge.relation is not Relation.PACKAGING)
+        return max(claimed, key=lambda grade: grade.rank, default=Grade.ATTESTED)
 
     def to_json(self) -> dict[str, JSON]:
         """Return the hit as it stands among the paths of `weighbridge.lineage/1`."""

@@ -15,7 +15,7 @@ from weighbridge.claims.summary import build_vsa
 from weighbridge.core.canonical import canonical, parse
 from weighbridge.core.decision import Check, Decision, Outcome
 from weighbridge.core.digest import Digest
-from weighbridge.core.tier import Tier
+from weighbridge.core.tier import Status, Tier
 from weighbridge.gate.evidence import gather
 from weighbridge.gate.judging import Judgement, judge_model
 from weighbridge.registry import deployments, export, models, names
@@ -54,7 +54,13 @@ def promote(
     with registry.writing():
         model = models.get(registry, digest)
         evidence = gather(registry, model, keep_scan=not dry_run)
-        judgement = judge_model(registry, evidence, action="promote", policy=policy if dry_run else None)
+        judgement = judge_model(
+            registry,
+            evidence,
+            action="promote",
+            further=[_active(model)],
+            policy=policy if dry_run else None,
+        )
         if dry_run:
             return Result(judgement.decision, judgement.id, None)
         drafts: list[Draft] = []
@@ -73,7 +79,9 @@ def admit(registry: Registry, digest: Digest, *, target: str | None = None) -> R
     """
     with registry.writing():
         model = models.get(registry, digest)
-        judgement = judge_model(registry, gather(registry, model), action="admit", further=[_trusted(model)])
+        judgement = judge_model(
+            registry, gather(registry, model), action="admit", further=[_trusted(model), _active(model)]
+        )
         drafts: list[Draft] = []
         if judgement.decision.allow and judgement.decision.enforced:
             drafts.append(_summary(registry, model, judgement))
@@ -89,6 +97,18 @@ def _trusted(model: models.Model) -> Check:
         "a model in the trusted tier",
         f"{model.tier.value}, {model.status.value}",
         remedy="" if model.tier is Tier.TRUSTED else "promote it first: weighbridge promote MODEL",
+    )
+
+
+def _active(model: models.Model) -> Check:
+    return Check(
+        "status.active",
+        Outcome.PASS if model.status is Status.ACTIVE else Outcome.FAIL,
+        "a model that is neither quarantined nor revoked",
+        model.status.value,
+        remedy=""
+        if model.status is Status.ACTIVE
+        else f"see why: weighbridge lineage --deployed {model.digest.short}",
     )
 
 
