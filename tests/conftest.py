@@ -22,7 +22,6 @@ for _name in [
 os.environ.update(
     HF_HOME=_HOME.name,
     HF_HUB_DISABLE_TELEMETRY="1",
-    HF_HUB_DISABLE_PROGRESS_BARS="1",
     HF_HUB_DISABLE_UPDATE_CHECK="1",
     DO_NOT_TRACK="1",
     NO_PROXY="127.0.0.1,localhost,::1",

@@ -230,6 +230,17 @@ def test_a_size_that_is_none_is_refused(hub, fetch, blobs, size):
     assert resolves(hub) == []
 
 
+def test_a_file_too_large_for_plain_http_is_said_before_any_download(hub, fetch):
+    size = 60 * 10**9
+    hub.announce(
+        REPO, "model.safetensors", size=size, lfs={"oid": "ab" * 32, "size": size, "pointerSize": 134}
+    )
+    with pytest.raises(OutOfBudget) as caught:
+        fetch()
+    assert "folder" in caught.value.remedy
+    assert resolves(hub) == []
+
+
 def test_a_file_listed_but_missing_is_refused(hub, fetch, blobs):
     hub.gone.add((REPO, "config.json"))
     with pytest.raises(VerificationFailed) as caught:

@@ -186,10 +186,23 @@ def _files(pinned: _Pinned, info: ModelInfo, asking: _Asking) -> list[TreeFile]:
         size = row.lfs.size if row.lfs else row.size
         if type(size) is not int or size < 0:
             raise _contradiction(pinned.repository, f"{path!r} has the size {size!r}")
+        _check_transfer(path, size)
         if not is_excluded(path):
             opener = partial(_open, pinned, path, size, asking)
             files.append(TreeFile(path, size, opener, (announced,), remote=True))
     return files
+
+
+def _check_transfer(path: str, size: int) -> None:
+    from huggingface_hub import constants
+
+    if size > constants.MAX_HTTP_DOWNLOAD_SIZE:
+        raise OutOfBudget(
+            f"{path!r} is too large to be fetched: {size} bytes",
+            cause=f"the hub gives files beyond {constants.MAX_HTTP_DOWNLOAD_SIZE} bytes over another protocol only",
+            remedy="download the model with the hub's own client, then give that folder",
+            check="source.size",
+        )
 
 
 def _announced(repository: str, row: RepoFile) -> Digest:

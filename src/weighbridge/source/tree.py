@@ -27,7 +27,11 @@ class TreeFile:
     """Opening it means fetching it: a kept blob of the announced SHA-256 is read instead, and hashed as well."""
 
     def open(self) -> BinaryIO:
-        """Open for one reading from start to end; raises Unreadable, BadManifest or NotFound."""
+        """Open for one reading from start to end; raises Unreadable, BadManifest or NotFound.
+
+        Nothing is compared here: `read.read_file` does that. Opening a remote file again fetches it again,
+        so whoever needs its bytes twice keeps them (`read_tree(tree, blobs)`) and reads what was kept.
+        """
         return self.opener()
 
 
