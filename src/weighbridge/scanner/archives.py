@@ -75,6 +75,7 @@ class _Reader:
         root = torch_layout.root_of(archive)
         self.root = root
         self.storages: Storages = {}
+        self.described = False
         names = [member.name for member in archive.members]
         self.kind = "zip"
         if root is not None:
@@ -94,7 +95,7 @@ class _Reader:
             else:
                 self.members_read += 1
             yield from found
-        if self.root is not None:
+        if self.root is not None and self.described:
             yield from torch_layout.check_storages(self.file, self.root, self.archive, self.storages)
 
     def member(self, member: ZipMember) -> Iterator[Finding]:
@@ -128,6 +129,7 @@ class _Reader:
         one = run(content, 0, self.file.budget.limits)
         judge(inside, one, result, torch=True)
         self.storages.update(result.storages)
+        self.described = result.complete
         yield from result.findings
         if one.end != len(content) and not one.broken:
             yield Finding(

@@ -8,7 +8,7 @@ from typing import Any
 
 from weighbridge.core.errors import OutOfBudget, Refused
 from weighbridge.core.finding import Finding, Verdict
-from weighbridge.formats.json_text import Place, read_json, walk
+from weighbridge.formats.json_text import Place, looks_like_json, read_json, walk
 from weighbridge.scanner.config_names import (
     ACTIVATION,
     CLASS_KEYS,
@@ -40,6 +40,7 @@ MAX_YAML = 4 * 1024 * 1024
 """Characters of one YAML file: the reader takes about a second for a million."""
 MAX_FINDINGS = 50
 
+_FORM = ("config-broken", "config-unread")
 _CORE_TAGS = re.compile(
     r"tag:yaml\.org,2002:(binary|bool|float|int|map|merge|null|omap|pairs|seq|set|str|timestamp|value)"
 )
@@ -55,6 +56,9 @@ def examine(file: ScannedFile) -> Iterable[Finding]:
         yield from _examine_json(file, file.text)
     elif file.name.endswith(YAML_SUFFIXES) or file.name in YAML_NAMES:
         yield from _examine_yaml(file, file.text)
+    elif looks_like_json(file.text):
+        # JSON under another name: whoever reads it as JSON gets what it asks for, nobody else can be misled.
+        yield from (found for found in _examine_json(file, file.text) if found.rule not in _FORM)
     elif file.name.endswith(".md") and file.text.startswith("---"):
         yield from _examine_yaml(file, file.text[3:].split("\n---", 1)[0])
 

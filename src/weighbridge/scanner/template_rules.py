@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from weighbridge.core.errors import OutOfBudget, Refused
 from weighbridge.core.finding import Finding, Location, Verdict
 from weighbridge.formats.jinja import READER, Remark, examine_template
-from weighbridge.formats.json_text import read_json, walk
+from weighbridge.formats.json_text import looks_like_json, read_json, walk
 from weighbridge.scanner.file import RuleInfo, ScannedFile, printable, severity_of
 
 RULES = (
@@ -58,7 +58,7 @@ def _templates(file: ScannedFile) -> Iterator[_Template]:
     if file.kind == "jinja" or file.name.endswith(SUFFIXES):
         yield _Template(text, file.at(), "", declared=True)
         return
-    if file.kind != "json" or not _may_hold(text):
+    if not (file.kind == "json" or looks_like_json(text)) or not _may_hold(text):
         return
     try:
         values = read_json(text)
