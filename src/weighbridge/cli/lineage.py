@@ -88,7 +88,10 @@ def _deployed_text(item: Lineage) -> str:
 
 
 def _hit_text(nodes: dict[Digest, Node], hit: Hit) -> str:
-    steps = [_called(nodes, hit.origin), *(f"—{e.relation.value}→ {_called(nodes, e.child)}" for e in hit.path)]
+    steps = [
+        _called(nodes, hit.origin),
+        *(f"—{e.relation.value}→ {_called(nodes, e.child)}" for e in hit.path),
+    ]
     return f"  {safe(hit.deployment.target)}  {_called(nodes, hit.deployment.manifest)}  ({hit.grade.value})\n    {' '.join(steps)}"
 
 

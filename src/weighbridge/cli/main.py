@@ -133,8 +133,9 @@ def run(arguments: list[str]) -> int:
         sys.stderr.close()
         return 3
     except Exception as error:  # noqa: BLE001 (the last place before a traceback)
-        show_error(_unexpected(error), arguments)
-        return 4
+        wrapped = _unexpected(error)
+        show_error(wrapped, arguments)
+        return wrapped.exit_code
     return result if isinstance(result, int) else 0
 
 

@@ -5,10 +5,8 @@ from __future__ import annotations
 import os
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import BinaryIO
 
 import click
 
@@ -17,10 +15,7 @@ from weighbridge.cli.render import emit, report_text, say
 from weighbridge.core.errors import NotFound, UsageError
 from weighbridge.core.finding import Report, Verdict
 from weighbridge.core.manifest import FileEntry
-from weighbridge.core.reference import parse_reference
-
-if TYPE_CHECKING:
-    from weighbridge.source.tree import Tree
+from weighbridge.core.reference import Reference, parse_reference
 
 
 @click.command()
@@ -58,14 +53,26 @@ def scan(shared: Shared, model: tuple[str, ...], fail_on: str | None) -> int:
 
 
 def scan_reference(shared: Shared, text: str) -> Report:
-    """Hash and scan what a reference names; raises like the source does."""
+    """Hash and scan what a reference names; what comes over a network is kept first and scanned as kept."""
+    path = Path(text).expanduser()
+    reference = parse_reference(text) if not path.exists() else None
+    if reference is None or reference.scheme == "path":
+        return _scan_folder(shared, path)
+    if reference.scheme != "hf":
+        raise UsageError(
+            f"scan reads paths and hf:// references, not {text!r}", remedy="give a path, for example ./model"
+        )
+    return _scan_hub(shared, reference)
+
+
+def _scan_folder(shared: Shared, path: Path) -> Report:
     from weighbridge.scanner.engine import scan_files
+    from weighbridge.source.local import open_folder
     from weighbridge.source.read import read_tree
 
-    with source(shared, text) as tree:
+    with open_folder(path) as tree:
         files = {file.path: file for file in tree.files()}
-        total = sum(file.size for file in files.values())
-        with progress(shared, "hashing", total) as advance:
+        with progress(shared, "hashing", sum(file.size for file in files.values())) as advance:
             manifest = read_tree(tree, None, progress=advance).manifest
 
         def open_file(entry: FileEntry) -> BinaryIO:
@@ -76,34 +83,30 @@ def scan_reference(shared: Shared, text: str) -> Report:
     return report
 
 
-@contextmanager
-def source(shared: Shared, text: str) -> Iterator[Tree]:
-    """Open what a reference names as a tree of files."""
+def _scan_hub(shared: Shared, reference: Reference) -> Report:
+    from weighbridge.scanner.engine import scan_files
     from weighbridge.source.hub import fetch_hub
-    from weighbridge.source.local import open_folder
+    from weighbridge.source.read import read_tree
+    from weighbridge.store.files import FileBlobs
 
-    path = Path(text).expanduser()
-    reference = parse_reference(text) if not path.exists() else None
-    if reference is None or reference.scheme == "path":
-        with open_folder(path) as tree:
-            yield tree
-        return
-    if reference.scheme != "hf":
-        raise UsageError(
-            f"scan reads paths and hf:// references, not {text!r}", remedy="give a path, for example ./model"
-        )
     with tempfile.TemporaryDirectory(prefix="weighbridge-") as folder:
-        hub = fetch_hub(
+        blobs = FileBlobs(Path(folder) / "blobs")
+        tree = fetch_hub(
             reference,
             endpoint=str(shared.config["hub_endpoint"]) or None,
             token=os.environ.get("HF_TOKEN"),
-            cache_dir=Path(folder),
+            cache_dir=Path(folder) / "hub",
             offline=bool(shared.config["offline"]),
         )
         try:
-            yield hub
+            manifest = read_tree(tree, blobs).manifest
         finally:
-            hub.close()
+            tree.close()
+
+        def open_file(entry: FileEntry) -> BinaryIO:
+            return blobs.open(entry.sha256)
+
+        return scan_files(tree.model_hint, manifest, open_file)
 
 
 def _cached(shared: Shared) -> list[str]:

@@ -182,8 +182,8 @@ def _by_name(registry: Registry, name: str) -> Digest:
 
 
 def _by_path(reference: Reference) -> Digest:
-    path = Path(reference.target).expanduser()
-    return read_tree(open_folder(path), None).manifest.digest
+    with open_folder(Path(reference.target).expanduser()) as tree:
+        return read_tree(tree, None).manifest.digest
 
 
 def _by_source(registry: Registry, reference: Reference) -> Digest:

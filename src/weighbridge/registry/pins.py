@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from weighbridge.core.canonical import canonical, parse
+from weighbridge.core.canonical import JSON, canonical, parse
 from weighbridge.core.errors import RegistryUnusable, VerificationFailed
 
 SCHEMA = "weighbridge.pin/1"
@@ -53,7 +53,11 @@ def read_pin(home: Path, registry: str) -> Pin:
             check="registry.pinned",
         ) from error
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise RegistryUnusable(f"the pin {path} cannot be read", cause=str(error)) from error
+        raise RegistryUnusable(
+            f"the pin {path} cannot be read",
+            cause=str(error),
+            remedy="restore the file, or remove it and pin the registry again: weighbridge trust pin",
+        ) from error
 
 
 def write_pin(home: Path, pin: Pin) -> None:
@@ -61,7 +65,7 @@ def write_pin(home: Path, pin: Pin) -> None:
     path = pin_path(home, pin.registry)
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     temporary = path.with_suffix(f".{os.getpid()}.tmp")
-    data = {
+    data: dict[str, JSON] = {
         "schema": SCHEMA,
         "registry": pin.registry,
         "roots": list(pin.roots),

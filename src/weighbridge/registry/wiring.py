@@ -183,7 +183,11 @@ def read_card(layout: Layout) -> str:
             remedy="make one with `weighbridge init`, or point --registry (or WEIGHBRIDGE_HOME) at one",
         ) from error
     except (OSError, ValueError) as error:
-        raise RegistryUnusable(f"the registry card {layout.card} cannot be read", cause=str(error)) from error
+        raise RegistryUnusable(
+            f"the registry card {layout.card} cannot be read",
+            cause=str(error),
+            remedy="restore the registry from a backup",
+        ) from error
     if not isinstance(value, dict) or value.get("format") != FORMAT or not isinstance(value.get("id"), str):
         raise RegistryUnusable(
             "this registry was made by another version of Weighbridge",
