@@ -57,6 +57,7 @@ BAD_CONFIG = [
     ("model.safetensors.index.json", {"weight_map": {"a": ""}}, ("config-path", DANGEROUS)),
     ("model_index.json", {"unet": ["unet_custom", "UNet"]}, ("config-class", UNLISTED)),
     ("any.json", {"a": [{"_target_": "os.system"}]}, ("config-class", UNLISTED)),
+    ("any.txt", {"_target_": "os.system"}, ("config-class", UNLISTED)),
     ("any.json", {"py/object": "posix.system"}, ("config-class", UNLISTED)),
     ("any.json", {"py/reduce": "x"}, ("config-object", DANGEROUS)),
     ("config.json", '{"a": 1, "a": 2}', ("config-broken", BROKEN)),
@@ -104,6 +105,7 @@ GOOD_CONFIG = [
     ("MLmodel", "flavors:\n  python_function:\n    loader_module: mlflow.sklearn"),
     ("README.md", "---\nlicense: mit\n---\n# text with !!python/name:os.system in prose"),
     ("README.md", "no front matter"),
+    ("notes", "[1] is broken {"),
 ]
 
 

@@ -40,6 +40,7 @@ DANGEROUS = {("template-code", Verdict.DANGEROUS)}
         ("whatever.json", '{"a": "\\u007b\\u007b x.__class__ \\u007d\\u007d"}', "json"),
         ("whatever.json", '{"a": "{\\u007b x.__class__ }}"}', "json"),
         ("whatever.json", '{"a": "{% if x.__class__ %}{% endif %}"}', "json"),
+        ("settings", {"a": EVIL}, "text"),
         ("lines.jsonl", '{"a": 1}\n{"a": "{{ x.__class__ }}"}\n', "json"),
     ],
 )
@@ -60,6 +61,7 @@ def test_a_dangerous_template_is_found_wherever_it_is(path, value, kind):
             "json",
         ),
         ("notes.txt", EVIL, "text"),
+        ("notes.txt", "[1] " + EVIL, "text"),
         ("broken.json", "{{ not json", "json"),
     ],
 )

@@ -191,8 +191,10 @@ def model_card(facts: Facts) -> dict[str, JSON]:
         parameters["datasets"] = datasets
     properties: list[JSON] = []
     for fact in sorted(facts.facts, key=lambda f: (f.name, f.place)):
-        for name, value in _flat(fact.name, fact.value):
-            properties.append(prop(f"weighbridge:fact:{name}", value))
+        if fact.name != "datasets":  # these are components already
+            properties += [
+                prop(f"weighbridge:fact:{name}", value) for name, value in _flat(fact.name, fact.value)
+            ]
         properties.append(prop(f"weighbridge:source:{fact.name}", f"{fact.grade.value} {fact.place}"))
     properties += [prop("weighbridge:unread", f"{path}: {reason}") for path, reason in facts.unread]
     card: dict[str, JSON] = {}

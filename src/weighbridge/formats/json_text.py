@@ -35,6 +35,11 @@ class Place:
         return "".join("/" + str(step).replace("~", "~0").replace("/", "~1") for step in self.steps)
 
 
+def looks_like_json(text: str) -> bool:
+    """Whether a text of any name begins as JSON does; it may still turn out to be something else."""
+    return text[:256].lstrip(" \t\r\n")[:1] in ("{", "[")
+
+
 def read_json(text: str) -> tuple[Any, ...]:
     """Return the one value of a JSON file, or the value of each line of a JSON lines file.
 
