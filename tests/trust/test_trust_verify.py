@@ -42,6 +42,7 @@ def refused(bundle, check, **world):
     with pytest.raises(VerificationFailed) as caught:
         verify(bundle, **world)
     assert caught.value.check == check, str(caught.value)
+    assert check == "statement.form" or caught.value.remedy
     return caught.value
 
 

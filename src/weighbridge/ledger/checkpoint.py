@@ -103,6 +103,7 @@ def verify_checkpoint(note: str, *, origin: str, public_pem: str) -> Checkpoint:
         raise VerificationFailed(
             "the checkpoint is of another log",
             cause=f"expected {origin!r}, found {checkpoint.origin!r}",
+            remedy="fetch the checkpoint of the log that the authority names",
             check=CHECK,
         )
     hint = _hint(public_pem)
@@ -112,6 +113,7 @@ def verify_checkpoint(note: str, *, origin: str, public_pem: str) -> Checkpoint:
         raise VerificationFailed(
             "the checkpoint is not signed by its log",
             cause=f"no valid signature of {origin!r} under the key the authority names",
+            remedy="fetch it again; when it stays so, whoever handed it out is not that log",
             check=CHECK,
         )
     return checkpoint
@@ -136,4 +138,9 @@ def _base64(text: str) -> bytes:
 
 
 def _malformed(cause: str) -> VerificationFailed:
-    return VerificationFailed("this is not a signed checkpoint", cause=cause, check=CHECK)
+    return VerificationFailed(
+        "this is not a signed checkpoint",
+        cause=cause,
+        remedy="fetch it again from the log: it is the file `checkpoint` in its folder",
+        check=CHECK,
+    )

@@ -64,7 +64,10 @@ class Envelope:
             return cls.from_json(parse(data))
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise VerificationFailed(
-                "this is not a signed envelope", cause=describe(error), check=check
+                "this is not a signed envelope",
+                cause=describe(error),
+                remedy="expected one JSON object with payload, payloadType and signatures (DSSE)",
+                check=check,
             ) from error
 
 

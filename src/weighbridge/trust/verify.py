@@ -50,6 +50,8 @@ from weighbridge.trust.dsse import Envelope, decode64, describe, pae
 SKEW = timedelta(minutes=5)
 """How far the log's clock may be ahead of the verifier's."""
 
+_AGAIN = "fetch the bundle again from the registry that logged it"
+
 
 @dataclass(frozen=True, slots=True)
 class Verified:
@@ -128,6 +130,8 @@ def verify_envelope(envelope: Envelope, public_pem: str, payload_type: str) -> b
     if len(envelope.signatures) != 1:
         raise VerificationFailed(
             f"the envelope has {len(envelope.signatures)} signatures, exactly one is needed",
+            cause="a bundle says what one signer said",
+            remedy="make one bundle for each signer",
             check="bundle.one-signature",
         )
     # 2. The type says how the payload is to be read; the signature covers it, so compare before reading.
@@ -135,6 +139,7 @@ def verify_envelope(envelope: Envelope, public_pem: str, payload_type: str) -> b
         raise VerificationFailed(
             "the envelope holds something else",
             cause=f"expected {payload_type!r}, found {envelope.payload_type!r}",
+            remedy="hand in the bundle of a claim",
             check="bundle.payload-type",
         )
     # 4. The signature is over PAE(type, payload), so neither can be exchanged.
@@ -213,6 +218,7 @@ def _check_log(
         raise VerificationFailed(
             "the entry is in a log that the authority does not name",
             cause=f"log id {entry.log_id}",
+            remedy="hand the envelope to this registry, which logs it in its own: weighbridge attest",
             check="log.known",
         )
     # 9. The entry is about this envelope and no other.
@@ -220,7 +226,12 @@ def _check_log(
     # 10. The log signed body, time, log and index together; without this the time is anybody's.
     message = promise_message(entry.body, entry.integrated_time, entry.log_id, entry.index)
     if not verify_signature(log.pem, message, entry.promise):
-        raise VerificationFailed("the log did not sign this entry's time and position", check="log.timestamp")
+        raise VerificationFailed(
+            "the log did not sign this entry's time and position",
+            cause="entry, time, index or promise was changed",
+            remedy=_AGAIN,
+            check="log.timestamp",
+        )
     # 11. The log signed this tree.
     checkpoint = verify_checkpoint(entry.checkpoint, origin=log.origin, public_pem=log.pem)
     # 12. The entry is in that tree; size and root are the checkpoint's, and the bundle may not say otherwise.
@@ -231,6 +242,7 @@ def _check_log(
         raise VerificationFailed(
             "the entry is not in the log's tree",
             cause=f"the proof does not lead from entry {entry.index} to the root of {checkpoint.size} entries",
+            remedy=_AGAIN,
             check="log.inclusion",
         )
 
@@ -246,13 +258,17 @@ def _check_body(body: bytes, envelope: Envelope, identity: AuthorityIdentity) ->
         found = (value["kind"], value["apiVersion"], hashed, decode64(signature["signature"]), verifier)
     except (ValueError, TypeError, KeyError, AttributeError, BadReference, VerificationFailed) as error:
         raise VerificationFailed(
-            "the log entry is not one of a signed envelope", cause=describe(error), check="log.body"
+            "the log entry is not one of a signed envelope",
+            cause=describe(error),
+            remedy=_AGAIN,
+            check="log.body",
         ) from error
     expected = (KIND, VERSION, Digest.of(envelope.payload), envelope.signatures[0].sig, identity.key)
     if found != expected:
         raise VerificationFailed(
             "the log entry is of another envelope",
             cause="payload, signature or key in the entry differ from those in the bundle",
+            remedy=_AGAIN,
             check="log.body",
         )
 
