@@ -54,9 +54,9 @@ def _against_key(model: Path, bundle: Path, key: Path) -> tuple[JSON, str]:
     statement = Statement.decode(verify_envelope(envelope, pem, PAYLOAD_TYPE))
     with open_folder(model) as tree:
         manifest = read_tree(tree).manifest
-    if not statement.is_about(manifest.digest) and not (
-        manifest.weights and statement.is_about(manifest.weights)
-    ):
+    models = [digest for digest in statement.identities if digest.algorithm == "wb1"]
+    covers = manifest.digest if models else manifest.weights  # a claim that names a model covers every file of it
+    if covers is None or covers not in statement.identities:
         raise VerificationFailed(
             "the claim is about another model",
             cause=f"this folder is {manifest.digest.short}, the claim names {', '.join(d.short for d in statement.identities)}",
@@ -65,13 +65,15 @@ def _against_key(model: Path, bundle: Path, key: Path) -> tuple[JSON, str]:
         )
     item: JSON = {
         "manifest": str(manifest.digest),
+        "covers": str(covers),
         "signer": str(key_id_of_pem(pem)),
         "claim": statement.predicate_type,
         "logged": None,
     }
     return (
         item,
-        f"verified: {manifest.digest}\nsigned by {key_id_of_pem(pem)}\nclaim {statement.predicate_type}\nno log proof was asked for",
+        f"verified: {covers} ({'every file' if models else 'the weight files only'})\n"
+        f"signed by {key_id_of_pem(pem)}\nclaim {statement.predicate_type}\nno log proof was asked for",
     )
 
 

@@ -130,10 +130,10 @@ def _password(path: Path, *, given: bool) -> UsageError:
     if given:
         return UsageError(
             f"{path} has no password, and one was given",
-            remedy="leave the password out, or protect the key first",
+            remedy="leave the password (WEIGHBRIDGE_KEY_PASSWORD) out, or protect the key first",
             check="key.password",
         )
-    return UsageError(f"{path} is under a password", remedy="give its password", check="key.password")
+    return UsageError(f"{path} is under a password", remedy="give its password (the command line reads WEIGHBRIDGE_KEY_PASSWORD)", check="key.password")
 
 
 def _unknown_type(path: Path) -> Refused:
