@@ -97,6 +97,7 @@ class Log:
         log._head = Checkpoint(origin, 0, merkle.EMPTY_ROOT)
         try:
             directory.mkdir(parents=True, exist_ok=True)
+            flush_folders(directory.parent, [directory])
         except OSError as error:
             raise disk(error) from None
         with exclusive(directory / LOCK):
