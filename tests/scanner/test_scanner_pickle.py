@@ -179,6 +179,44 @@ def test_text_is_not_mistaken_for_a_pickle():
     assert "pickle-import" in rules(b"cos\nsystem\nand then nothing", "notes.txt")
 
 
+def polyglot(payload):
+    """Return a sound safetensors file that pickle loaders would run: texts that jump from the length to the data."""
+    size = 0x58 + (60 << 8)  # as bytes: X (BINUNICODE), a count of 60, and zeros
+    front = b'{"__metadata__":{"k":"'
+    back = b'"},"a":{"dtype":"U8","shape":[%d],"data_offsets":[0,%d]}}' % (len(payload), len(payload))
+    landing = 5 + 60 - 8  # within the header
+    filler = bytearray(b"x" * (size - len(front) - len(back)))
+    position = landing - len(front)
+    while size - (position + len(front) + 2) > 126:
+        filler[position : position + 2] = b"U" + bytes((100,))
+        position += 102
+    filler[position : position + 2] = b"U" + bytes((size - (position + len(front) + 2),))
+    return struct.pack("<Q", size) + front + bytes(filler) + back + payload
+
+
+def test_a_safetensors_file_that_is_a_pickle_as_well_is_broken():
+    harmless = scan(polyglot(b"no pickle"), "model.safetensors")
+    assert harmless.formats == {"model.safetensors": "safetensors"}
+    assert harmless.verdict is Verdict.CLEAN
+    report = scan(polyglot(CALL), "model.safetensors")
+    assert {finding.rule for finding in report.findings} == {"pickle-polyglot", "pickle-call"}
+    assert report.verdict is Verdict.DANGEROUS
+
+
+def test_a_jump_out_of_sight_is_one_to_a_payload():
+    far = b"B" + struct.pack("<I", 3 << 20) + bytes(3 << 20) + CALL
+    report = scan(polyglot(far), "model.safetensors")
+    assert {finding.rule for finding in report.findings} == {"pickle-polyglot"}
+
+
+def test_a_length_that_looks_like_a_pickle_is_still_a_safetensors_file():
+    for size in (0x80, 0x180, 0x280, 0x480, 0x2E88, 0x58 + 256, 0x28 + 512, 0x50 + 256):
+        header = b'{"a":{"dtype":"U8","shape":[2],"data_offsets":[0,2]}}'.ljust(size)
+        report = scan(struct.pack("<Q", size) + header + b"\x0a.", "model.bin")
+        assert report.formats == {"model.bin": "safetensors"}
+        assert report.verdict is Verdict.CLEAN, (size, report.findings)
+
+
 def test_the_finding_teaches():
     (finding,) = [
         f for f in scan(checkpoint(**{"archive/data.pkl": CALL})).findings if f.rule == "pickle-call"

@@ -45,6 +45,8 @@ class Op(NamedTuple):
 # Argument kinds: none, little-endian unsigned of 1, 2, 4, 8 bytes, signed of 4, big-endian double,
 # bytes counted by 1, 4 (unsigned), 4 (signed), 8, and lines of text.
 _NO, _U1, _U2, _U4, _U8, _I4, _F8, _C1, _C4, _S4, _C8, _LINE, _TWO = range(13)
+COUNTED: Final = _C1
+"""Argument kinds from here on, but for lines, begin with a count of the bytes that follow."""
 WIDTH: Final = (0, 1, 2, 4, 8, 4, 8, 1, 4, 4, 8, 0, 0)
 
 _ROWS: Final = (

@@ -39,20 +39,20 @@ _MAX_HEADER = 256 * 1024 * 1024
 def sniff(head: bytes, size: int) -> str:
     """Return the kind that `head`, the first bytes of a file of `size` bytes, announces; `unknown` when none does.
 
-    Some answers need a reader's confirmation: `pickle` and `safetensors` are announced by bytes that
-    other files may begin with as well.
+    Some answers need a reader's confirmation: `pickle` and `safetensors` are announced by bytes that other
+    files may begin with as well. The length that opens a safetensors file may itself begin like a pickle.
     """
     if not size:
         return "empty"
     for offset, magic, kind in MAGIC:
         if head[offset : offset + len(magic)] == magic:
             return kind
-    if len(head) >= 2 and head[0] == 0x80 and head[1] <= 5:
-        return "pickle"
     if len(head) > 8 and head[8:9] == b"{":
         length = int.from_bytes(head[:8], "little")
         if 2 <= length <= min(size, _MAX_HEADER):
             return "safetensors"
+    if len(head) >= 2 and head[0] == 0x80 and head[1] <= 5:
+        return "pickle"
     return "unknown"
 
 

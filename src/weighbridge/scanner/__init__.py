@@ -46,6 +46,7 @@ RULES: dict[str, str] = {
     "pickle-call": "weighbridge.scanner.pickle_rules",
     "pickle-import": "weighbridge.scanner.pickle_rules",
     "pickle-persistent": "weighbridge.scanner.pickle_rules",
+    "pickle-polyglot": "weighbridge.scanner.engine",
     "pickle-streams": "weighbridge.scanner.pickle_rules",
     "pickle-trailing": "weighbridge.scanner.pickle_rules",
     "pickle-unlisted": "weighbridge.scanner.pickle_rules",

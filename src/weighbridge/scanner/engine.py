@@ -20,7 +20,8 @@ from weighbridge.core.manifest import FileEntry, Manifest
 from weighbridge.formats.limits import DEFAULT_LIMITS, Budget, Limits
 from weighbridge.scanner import EXAMINERS, archives, names, torch_layout
 from weighbridge.scanner.file import HEAD_SIZE, Part, RuleInfo, ScannedFile, printable, severity_of
-from weighbridge.scanner.routing import KINDS, hides_zip, identify
+from weighbridge.scanner.pickle_rules import Judgement, judge
+from weighbridge.scanner.routing import KINDS, also_pickle, hides_zip, identify
 
 VERSION = "1"
 RULES = (
@@ -28,8 +29,10 @@ RULES = (
     RuleInfo("unread-budget", "The file asks for more work than a scan may spend", Verdict.UNREAD),
     RuleInfo("unread-file", "The file, or a part of it, could not be read", Verdict.UNREAD),
     RuleInfo("archive-polyglot", "The file is an archive as well as what it looks like", Verdict.BROKEN),
+    RuleInfo("pickle-polyglot", "The file is a pickle as well as what it looks like", Verdict.BROKEN),
     RuleInfo("findings-cut", "More was found than is reported", Verdict.NOTES),
 )
+_ACTING = frozenset({"pickle-call", "pickle-import", "pickle-unlisted"})
 _SELF_EXPLAINED = frozenset({"empty"})
 _MAX_SIBLING = 64 * 1024 * 1024
 
@@ -136,22 +139,37 @@ def _examined(file: ScannedFile) -> Part:
 
 
 def _polyglot(file: ScannedFile) -> tuple[Finding, ...]:
-    if file.kind in ("zip", "empty") or file.text is not None:
+    """Look for a second format in the file: what is scanned must be what every loader would load."""
+    if file.kind in ("empty", "zip") or file.text is not None:
         return ()
+    found = _hidden_zip(file)
+    # A zip archive begins with an id outside of the pickle, at which plain loaders stop.
+    also = also_pickle(file) if file.kind in ("safetensors", "npy") else None
+    if also is None:
+        return found
+    result = Judgement()
+    judge(file, also, result)
+    acting = [finding for finding in result.findings if finding.rule in _ACTING]
+    return (*found, _double(file, "pickle-polyglot", "a pickle to loaders that do not look first"), *acting)
+
+
+def _hidden_zip(file: ScannedFile) -> tuple[Finding, ...]:
     with file.open() as stream:
         if not hides_zip(stream, file.size):
             return ()
-    return (
-        Finding(
-            rule="archive-polyglot",
-            verdict=Verdict.BROKEN,
-            severity=severity_of(Verdict.BROKEN),
-            location=file.at(0),
-            message=f"this is {KINDS[file.kind]}, and a zip archive to readers that begin at the end",
-            why="what is scanned is not what such a reader would load",
-            help="have it written anew by its author",
-            subject="zip",
-        ),
+    return (_double(file, "archive-polyglot", "a zip archive to readers that begin at the end"),)
+
+
+def _double(file: ScannedFile, rule: str, second: str) -> Finding:
+    return Finding(
+        rule=rule,
+        verdict=Verdict.BROKEN,
+        severity=severity_of(Verdict.BROKEN),
+        location=file.at(0),
+        message=f"this is {KINDS[file.kind]}, and {second}",
+        why="what is scanned is not what such a loader would load",
+        help="have it written anew by its author",
+        subject=rule,
     )
 
 

@@ -8,6 +8,9 @@ from typing import BinaryIO
 
 from weighbridge.core.manifest import is_weight_file
 from weighbridge.formats.archive import read_zip
+from weighbridge.formats.pickle_events import Trace
+from weighbridge.formats.pickle_ops import COUNTED, WIDTH
+from weighbridge.formats.pickle_ops import KINDS as KIND_OF
 from weighbridge.formats.pickle_trace import trace
 from weighbridge.formats.sniff import as_text, sniff
 from weighbridge.scanner import torch_layout
@@ -59,6 +62,7 @@ _TEXT_KINDS = {
 }  # fmt: skip
 _PROBE_OPCODES = 200_000
 _NAME = re.compile(r"[A-Za-z_][A-Za-z_0-9]*(\.[A-Za-z_][A-Za-z_0-9]*)*")
+_WINDOW = 1024 * 1024
 _TAIL = 64 * 1024 + 22
 
 
@@ -107,3 +111,20 @@ def hides_zip(stream: BinaryIO, size: int) -> bool:
         return False
     archive = read_zip(stream, size)
     return bool(archive.members) and not any(anomaly.code == "no-end" for anomaly in archive.anomalies)
+
+
+def also_pickle(file: ScannedFile) -> Trace | None:
+    """Return what a pickle loader would do with a file that is something else; None when it would do nothing.
+
+    A safetensors file can be written so that its first bytes are opcodes that jump into a payload. A first step that leads out of what is looked at here is one already: honest files break off.
+    """
+    window = file.read(_WINDOW)
+    one = trace(window, max_opcodes=_PROBE_OPCODES, max_events=1000)
+    if any(_NAME.fullmatch(event.module) and _NAME.fullmatch(event.name) for event in one.events):
+        return one
+    if not one.broken or one.end >= len(window) or len(window) == file.size:
+        return None
+    kind = KIND_OF.get(window[one.end], 0)
+    begin = one.end + 1 + WIDTH[kind]
+    jump = begin + int.from_bytes(window[one.end + 1 : begin], "little")
+    return one if kind >= COUNTED and WIDTH[kind] and len(window) < jump < file.size else None

@@ -123,7 +123,7 @@ def _five(file: ScannedFile, data: bytes) -> tuple[Judgement, list[str]] | None:
     for number in range(5):
         start = result.end
         one = run(data, start, limits)
-        if one.broken and one.end + 16 >= len(data) and len(data) < file.size:
+        if one.broken and len(data) < file.size:
             return None
         judge(file, one, result, torch=number == 3)
         result.end = one.end
