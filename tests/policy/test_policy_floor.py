@@ -106,6 +106,12 @@ def test_changed_bytes(outcome):
     spoiled = replace(evidence, bytes=replace(evidence.bytes, outcome=outcome, found="model.bin differs"))
     check = blocked_by(spoiled, "bytes.match", outcome=outcome)
     assert (check.found, check.proof) == ("model.bin differs", str(g.MODEL))
+    assert check.remedy.startswith("take the model in again")
+
+
+def test_what_passes_needs_no_remedy():
+    for check in (*floor(own(), NOW), *floor(third_party(), NOW)):
+        assert (check.outcome, check.remedy) == (Outcome.PASS, ""), check
 
 
 # ------------------------------------------------------------ the scan
@@ -302,7 +308,8 @@ def test_a_base_from_nowhere():
 
 def test_an_end_nobody_knows():
     evidence = replace(own(), ancestry=replace(own().ancestry, end="somewhere", reason=""))
-    assert blocked_by(evidence, "ancestry.ends").found == "it ends nowhere"
+    check = blocked_by(evidence, "ancestry.ends")
+    assert (check.found, check.proof) == ("it ends nowhere", "")
 
 
 def test_a_stranger_trained_it():
@@ -414,6 +421,12 @@ def test_a_conversion_nobody_claims():
     blocked_by(replace(evidence, claims=claims), "conversion.proven")
 
 
+def test_a_proven_conversion_is_told_from_none():
+    for evidence in (own(), third_party()):
+        [check] = [check for check in floor(evidence, NOW) if check.id == "conversion.proven"]
+        assert (check.outcome, check.found) == (Outcome.PASS, "proven")
+
+
 def test_an_unproven_conversion_elsewhere_does_not_matter():
     loose = g.fact(Stage.CONVERT, [g.wb("elsewhere")], parents=[(g.RECEIVED, "conversion")])
     assert verdict(g.with_claims(own(), *g.OWN_CLAIMS, loose)).allow
@@ -505,7 +518,8 @@ def test_a_passing_claim_without_its_proof(stage, spoil):
     good = OWN_STAGES[stage]
     evidence = g.swap(own(), good, spoil(good))
     assert f"claims.{stage.value}" in refusals(evidence)
-    assert f"claims.{stage.value}" in refusals(replace(own(), claims=evidence.claims))
+    check = refusals(replace(own(), claims=evidence.claims))[f"claims.{stage.value}"]
+    assert check.found.endswith(", and not believed: it carries no proof of who signed it")
 
 
 def test_a_package_of_another_model_with_the_same_weights():
@@ -534,8 +548,9 @@ def test_data_that_it_was_not_trained_on():
     blocked_by(evidence, "claims.data")
 
 
-def test_a_data_claim_about_a_base_is_no_data():
-    other = g.fact(Stage.DATA, [g.BASE])
+@pytest.mark.parametrize("base", [g.BASE, g.BASE_WEIGHTS, g.RECEIVED])
+def test_a_data_claim_about_a_base_is_no_data(base):
+    other = g.fact(Stage.DATA, [base])
     evidence = replace(own(), claims=g.swap(own(), g.DATA, other).claims)
     blocked_by(evidence, "claims.data")
 
