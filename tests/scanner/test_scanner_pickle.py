@@ -177,6 +177,7 @@ def test_text_is_not_mistaken_for_a_pickle():
         assert report.formats == {"notes.txt": "text"}
         assert report.verdict is Verdict.CLEAN
     assert "pickle-import" in rules(b"cos\nsystem\nand then nothing", "notes.txt")
+    assert "pickle-unlisted" in rules(b"codd, name\nsystem\n(tRnothing more", "notes.txt")
 
 
 def polyglot(payload):

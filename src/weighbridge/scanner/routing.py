@@ -97,7 +97,9 @@ def acts_as_pickle(data: bytes, *, is_text: bool) -> bool:
     one = trace(data, max_opcodes=_PROBE_OPCODES, max_events=1000)
     for event in one.events:
         plausible = _NAME.fullmatch(event.module) and _NAME.fullmatch(event.name)
-        if plausible and (event.kind == "call" or not is_text or danger(event.module, event.name)):
+        if event.kind == "call" and (plausible or event.opcode != "INST"):
+            return True  # "(in brackets" alone is an INST of nonsense; other calls take more than chance
+        if plausible and (not is_text or danger(event.module, event.name)):
             return True
     if one.broken or one.spent:
         return False
