@@ -10,9 +10,9 @@ import threading
 from pathlib import Path
 
 import pytest
-from world import World, safetensors
 
 from weighbridge.cli.main import run
+from world import World, safetensors
 
 
 @pytest.fixture

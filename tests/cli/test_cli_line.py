@@ -6,10 +6,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from world import Hub, World, safetensors
-from world_checkpoints import Checkpoint, ordered, storage, tensor
 
 from weighbridge.cli.main import run
+from world import Hub, World, safetensors
+from world_checkpoints import Checkpoint, ordered, storage, tensor
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -63,7 +63,17 @@ def test_pull_from_a_hub_pins_converts_accepts_and_admits(world, call, hub, monk
     }
     commit = hub.add_repo("org/speech", files, lfs={"pytorch_model.bin"})
     code, output, error = from_hub(
-        call, hub, monkeypatch, "--accept", "needed for search", "--licence", "MIT", "--name", "speech", "--format", "json"
+        call,
+        hub,
+        monkeypatch,
+        "--accept",
+        "needed for search",
+        "--licence",
+        "MIT",
+        "--name",
+        "speech",
+        "--format",
+        "json",
     )
     assert code == 0, output + error
     item = json.loads(output)["decisions"][0]
@@ -78,7 +88,9 @@ def test_pull_from_a_hub_pins_converts_accepts_and_admits(world, call, hub, monk
 
 
 def test_pull_without_an_accepted_origin_is_blocked_and_says_so(world, call, hub, monkeypatch):
-    hub.add_repo("org/speech", {"model.safetensors": safetensors({"w": [1.0]}), "config.json": b"{}"}, lfs=set())
+    hub.add_repo(
+        "org/speech", {"model.safetensors": safetensors({"w": [1.0]}), "config.json": b"{}"}, lfs=set()
+    )
     code, output, _ = from_hub(call, hub, monkeypatch)
     assert code == 1
     assert "claims.origin" in output
@@ -96,7 +108,9 @@ def test_a_hub_that_serves_other_bytes_than_it_announced_gets_nothing_in(world, 
 
 
 def test_scan_of_a_hub_reference(world, call, hub, monkeypatch):
-    hub.add_repo("org/speech", {"model.safetensors": safetensors({"w": [1.0]}), "config.json": b"{}"}, lfs=set())
+    hub.add_repo(
+        "org/speech", {"model.safetensors": safetensors({"w": [1.0]}), "config.json": b"{}"}, lfs=set()
+    )
     monkeypatch.setenv("HF_ENDPOINT", hub.endpoint)
     code, output, error = call("scan", "hf://org/speech", "--format", "json")
     assert code == 0, error
@@ -196,7 +210,9 @@ def test_policy_use_pins_the_new_files(world, call, tmp_path):
     folder = world.ready()
     shutil.copytree(world.registry.layout.policy, tmp_path / "policy")
     text = (tmp_path / "policy" / "policy.toml").read_text()
-    (tmp_path / "policy" / "policy.toml").write_text(text.replace('formats = ["safetensors", ', 'formats = ['))
+    (tmp_path / "policy" / "policy.toml").write_text(
+        text.replace('formats = ["safetensors", ', "formats = [")
+    )
     assert call("policy", "check", tmp_path / "policy")[0] == 0
     assert call("promote", folder, "--dry-run", "--policy", tmp_path / "policy")[0] == 1
     assert call("promote", folder, "--dry-run")[0] == 0
@@ -262,7 +278,12 @@ def test_the_demo_plays_without_a_network(tmp_path):
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     table = done.stdout[done.stdout.index("What was refused") :]
-    for attack in ("runs a command", "signed by a stranger", "one byte flipped", "descendant of a revoked base"):
+    for attack in (
+        "runs a command",
+        "signed by a stranger",
+        "one byte flipped",
+        "descendant of a revoked base",
+    ):
         assert attack in table
     assert "is not the file that was admitted" in table
     assert "posix.system" in table

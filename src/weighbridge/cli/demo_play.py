@@ -35,7 +35,11 @@ class Play:
         self.refused: list[tuple[str, str, str]] = []
         self._begun = time.monotonic()
         self._environ = {
-            **{key: value for key, value in environ.items() if not key.startswith("WEIGHBRIDGE_") and key != "PYTHONDONTWRITEBYTECODE"},
+            **{
+                key: value
+                for key, value in environ.items()
+                if not key.startswith("WEIGHBRIDGE_") and key != "PYTHONDONTWRITEBYTECODE"
+            },
             "WEIGHBRIDGE_CONFIG_HOME": str(folder / "config"),
             "WEIGHBRIDGE_HOME": ".weighbridge",
             "WEIGHBRIDGE_ACTOR": "demo",

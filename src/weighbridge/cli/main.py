@@ -34,6 +34,8 @@ COMMANDS: dict[str, str] = {
     "log": "Show the transparency log, prove an entry, check its growth.",
     "key": "Make a signing key, or show whose a key is.",
     "rule": "Explain a rule of the scanner.",
+    "waive": "Excuse one finding of one model, signed, with an end.",
+    "doctor": "Check this machine and the registry.",
     "config": "Show every setting and where it came from.",
 }
 EVERYDAY = ("scan", "pull", "convert", "sign", "verify", "lineage", "promote")
@@ -114,6 +116,17 @@ def entry() -> None:
 
 def run(arguments: list[str]) -> int:
     """Run one command line; returns its exit code: 0 fine, 1 blocked, 2 usage, 3 could not tell, 4 our mistake."""
+    code = _run(arguments)
+    if "logging" in sys.modules:
+        import logging
+
+        logging.getLogger("weighbridge").info(
+            "finished", extra={"fields": {"verb": arguments[:1], "code": code}}
+        )
+    return code
+
+
+def _run(arguments: list[str]) -> int:
     try:
         result: Any = main.main(args=arguments, prog_name="weighbridge", standalone_mode=False)
     except click.exceptions.Exit as error:
@@ -140,13 +153,26 @@ def run(arguments: list[str]) -> int:
 
 
 def show_error(error: WeighbridgeError, arguments: list[str]) -> None:
-    """Show an error to people on standard error; with --format json also as data on standard output."""
+    """Show an error to people on standard error; with --format json also as data on standard output.
+
+    Secrets are struck out and control characters escaped: a cause may quote a server or a file.
+    """
+    import os
+
+    from weighbridge.cli.logs import Redactor
+
+    redact = Redactor(os.environ)
     if {"json", "--format=json"} & set(arguments):
         from weighbridge.cli.render import print_json
         from weighbridge.core.envelope import envelope
 
-        print_json(envelope("error", [error.to_json()]))
-    click.echo(f"{click.style('error', fg='red', bold=True)}: {error}", err=True)
+        print_json(envelope("error", [{key: redact(value) for key, value in error.to_json().items()}]))
+    text = "\n".join(_printable(line) for line in redact(str(error)).split("\n"))
+    click.echo(f"{click.style('error', fg='red', bold=True)}: {text}", err=True)
+
+
+def _printable(line: str) -> str:
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in line)
 
 
 def _unexpected(error: Exception) -> WeighbridgeError:
@@ -166,7 +192,7 @@ def _unexpected(error: Exception) -> WeighbridgeError:
             remedy="check disk, permissions and paths, then try again",
         )
     return InternalError(
-        "weighbridge made a mistake",
+        "Weighbridge made a mistake",
         cause=f"{type(error).__name__}: {error}",
         remedy="run the command again with -v and report what it prints",
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -17,6 +18,7 @@ from weighbridge.config import Config, read_config
 if TYPE_CHECKING:
     from weighbridge.registry.wiring import Registry
 
+_log = logging.getLogger("weighbridge.cli")
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -93,6 +95,10 @@ def opened(shared: Shared) -> Iterator[Registry]:
     from weighbridge.registry.wiring import SystemClock, SystemEntropy, open_registry
 
     registry = open_registry(shared.config, clock=SystemClock(), entropy=SystemEntropy())
+    _log.info(
+        "opened",
+        extra={"fields": {"registry": registry.id, "project": registry.project, "actor": registry.actor}},
+    )
     try:
         yield registry
     finally:

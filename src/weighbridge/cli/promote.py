@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -102,6 +103,8 @@ def deploy(shared: Shared, model: str | None, *, target: str | None, end: bool) 
 
 def show(shared: Shared, result: Result, *, explain: bool = False) -> None:
     """Print a result of the gate: the decision with its receipt beside it."""
+    facts = {"decision": str(result.id), "allow": result.decision.allow, "action": result.decision.action}
+    logging.getLogger("weighbridge.cli").info("decided", extra={"fields": facts})
     item = result.decision.to_json()
     item["id"] = str(result.id)
     item["receipt"] = result.receipt  # type: ignore[assignment]  # parsed JSON

@@ -68,15 +68,19 @@ def report_text(report: Report, seconds: float | None = None) -> str:
     errors = sum(f.severity is Severity.ERROR for f in report.findings)
     warnings = sum(f.severity is Severity.WARNING for f in report.findings)
     line = (
-        f"{safe(report.model)}: {len(report.formats) or 'no'} files, "
+        f"{safe(report.model)}: {_count(len(report.formats), 'file')}, "
         f"{size(coverage.bytes_read)} read of {size(coverage.bytes_present)} ({percent} %), "
-        f"{errors} errors, {warnings} warnings"
+        f"{_count(errors, 'error')}, {_count(warnings, 'warning')}"
     )
     if seconds is not None:
         line += f", {seconds:.1f} s"
     colour = "green" if report.verdict.passes else "yellow" if report.verdict is Verdict.UNREAD else "red"
     parts.append(f"{line}\n{click.style(SENTENCES[report.verdict], fg=colour, bold=True)}\n{report.manifest}")
     return "\n".join(parts)
+
+
+def _count(number: int, word: str) -> str:
+    return f"{number} {word}" if number == 1 else f"{number} {word}s"
 
 
 def finding_text(finding: Finding) -> str:

@@ -55,7 +55,9 @@ def _against_key(model: Path, bundle: Path, key: Path) -> tuple[JSON, str]:
     with open_folder(model) as tree:
         manifest = read_tree(tree).manifest
     models = [digest for digest in statement.identities if digest.algorithm == "wb1"]
-    covers = manifest.digest if models else manifest.weights  # a claim that names a model covers every file of it
+    covers = (
+        manifest.digest if models else manifest.weights
+    )  # a claim that names a model covers every file of it
     if covers is None or covers not in statement.identities:
         raise VerificationFailed(
             "the claim is about another model",
@@ -70,11 +72,9 @@ def _against_key(model: Path, bundle: Path, key: Path) -> tuple[JSON, str]:
         "claim": statement.predicate_type,
         "logged": None,
     }
-    return (
-        item,
-        f"verified: {covers} ({'every file' if models else 'the weight files only'})\n"
-        f"signed by {key_id_of_pem(pem)}\nclaim {statement.predicate_type}\nno log proof was asked for",
-    )
+    extent = "every file" if models else "the weight files only"
+    text = f"verified: {covers} ({extent})\nsigned by {key_id_of_pem(pem)}\nclaim {statement.predicate_type}"
+    return item, f"{text}\nno log proof was asked for"
 
 
 def _admitted(shared: Shared, model: Path) -> tuple[JSON, str]:
