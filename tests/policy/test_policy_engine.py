@@ -242,8 +242,9 @@ def test_a_worker_that_does_not_read_blocks(tmp_path, monkeypatch):
         assert "no answer within 0.7 seconds" in answer.problem
 
 
-def test_a_worker_that_cannot_be_started_blocks(monkeypatch):
-    monkeypatch.setattr(regorus.sys, "executable", "/nowhere/python")
+@pytest.mark.parametrize("program", ["/nowhere/python", "", None])
+def test_a_worker_that_cannot_be_started_blocks(monkeypatch, program):
+    monkeypatch.setattr(regorus.sys, "executable", program)
     with RegorusEngine() as engine:
         answer = ask(engine, YES)
         assert answer.outcome is Outcome.CANNOT_TELL

@@ -140,7 +140,14 @@ def test_an_engine_that_allows_everything_admits_nothing_unproven(claim, how):
 
 # Monotonicity: making any fact worse never turns block into allow.
 
-BASES = {"own": own(), "third party": third_party()}
+
+def waived():
+    item = g.finding(Verdict.UNLISTED)
+    evidence = g.scanned(own(), item)
+    return replace(evidence, waivers=(g.waiver(item, evidence),))
+
+
+BASES = {"own": own(), "third party": third_party(), "waived": waived()}
 OUTCOMES = (Outcome.FAIL, Outcome.CANNOT_TELL)
 
 
@@ -149,7 +156,18 @@ def worse(draw, evidence):
     """Make one fact of the evidence worse."""
     kind = draw(
         st.sampled_from(
-            ["claim", "gone", "bytes", "authority", "scan", "verdict", "revoked", "problem", "found"]
+            [
+                "claim",
+                "gone",
+                "bytes",
+                "authority",
+                "scan",
+                "verdict",
+                "revoked",
+                "problem",
+                "found",
+                "waiver",
+            ]
         )
     )
     outcome = draw(st.sampled_from(OUTCOMES))
@@ -158,6 +176,8 @@ def worse(draw, evidence):
         if kind == "gone":
             return g.without(evidence, claim)
         return g.swap(evidence, claim, g.refused(claim, outcome=outcome))
+    if kind == "waiver":
+        return replace(evidence, waivers=evidence.waivers[1:])
     if kind == "bytes":
         return replace(evidence, bytes=replace(evidence.bytes, outcome=outcome))
     if kind == "authority":

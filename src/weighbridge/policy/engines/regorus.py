@@ -114,7 +114,7 @@ class RegorusEngine:
                 self._worker = _Worker(self._memory)
             limit = self._timeout + (START_SECONDS if fresh else 0)
             return json.loads(self._worker.exchange(frame, limit))
-        except (OSError, ValueError, RecursionError) as error:
+        except Exception as error:  # whatever went wrong with the worker blocks, and is no error of the gate
             self._drop()
             raise CannotTell(f"the policy engine gave no answer: {printable(str(error))}") from error
         except BaseException:

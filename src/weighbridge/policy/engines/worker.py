@@ -20,7 +20,8 @@ MAX_ERROR = 2000
 
 def limit(memory: int) -> None:
     """Bound memory; forbid files, core dumps and further processes."""
-    resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
+    if sys.platform != "darwin":  # macOS refuses this limit; there only time and output are bounded
+        resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
     resource.setrlimit(resource.RLIMIT_NOFILE, (16, 16))
