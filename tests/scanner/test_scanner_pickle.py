@@ -228,7 +228,7 @@ def test_the_finding_teaches():
         "     0: c    GLOBAL       'posix system'",
         '    24: R    REDUCE       posix.system("true")',
     )
-    assert "weighbridge convert" in finding.help
+    assert "do not load it" in finding.help
     assert finding.why
 
 

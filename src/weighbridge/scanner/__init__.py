@@ -24,6 +24,7 @@ EXAMINERS: tuple[str, ...] = (
     "weighbridge.scanner.config_rules",
     "weighbridge.scanner.repository_rules",
     "weighbridge.scanner.text_rules",
+    "weighbridge.scanner.suffix_rules",
 )
 
 RULES: dict[str, str] = {
@@ -39,6 +40,7 @@ RULES: dict[str, str] = {
     "config-object": "weighbridge.scanner.config_rules",
     "config-path": "weighbridge.scanner.config_rules",
     "config-unread": "weighbridge.scanner.config_rules",
+    "file-suffix": "weighbridge.scanner.suffix_rules",
     "findings-cut": "weighbridge.scanner.engine",
     "numpy-broken": "weighbridge.scanner.numpy_rules",
     "numpy-objects": "weighbridge.scanner.numpy_rules",

@@ -31,7 +31,7 @@ Storages = dict[str, tuple[str, int]]
 
 _WHY_CALL = "pickle runs this while it reads the file, before any tensor is there"
 _WHY_IMPORT = "pickle imports the module while it reads the file, and hands the object to whatever follows"
-_HELP = "do not load it; if you need these weights: weighbridge convert {path}"
+_HELP = "do not load it; ask who published it for the weights as safetensors"
 
 
 @dataclass(slots=True)
@@ -134,7 +134,7 @@ def _judge_event(file: ScannedFile, event: Event) -> Finding | None:
             file.at(event.pos), "pickle-unlisted", Verdict.UNLISTED,
             f"loading this file would {doing} {shown} in a way that is not listed",
             why=f"{shown} is harmless only in the shapes a pickler writes; this is another one",
-            evidence=_evidence(event), subject=full, help=_help(file),
+            evidence=_evidence(event), subject=full, help=_HELP,
         )  # fmt: skip
     known = names.danger(event.module, event.name)
     if known:
@@ -143,19 +143,15 @@ def _judge_event(file: ScannedFile, event: Event) -> Finding | None:
             file.at(event.pos), "pickle-call" if called else "pickle-import", Verdict.DANGEROUS,
             f"loading this file would {'run' if called else 'fetch'} {shown}",
             why=f"it {known}; {_WHY_CALL if called else _WHY_IMPORT}",
-            evidence=_evidence(event), subject=full, help=_help(file),
+            evidence=_evidence(event), subject=full, help=_HELP,
         )  # fmt: skip
     if event.kind != "global":
         return None  # the name itself was reported, unlisted, where it was resolved
     return _finding(
         file.at(event.pos), "pickle-unlisted", Verdict.UNLISTED,
         f"loading this file would use {shown}, which nobody has listed as harmless",
-        why=_WHY_IMPORT, evidence=_evidence(event), subject=full, help=_help(file),
+        why=_WHY_IMPORT, evidence=_evidence(event), subject=full, help=_HELP,
     )  # fmt: skip
-
-
-def _help(file: ScannedFile) -> str:
-    return _HELP.format(path=printable(file.path))
 
 
 def _persistent(file: ScannedFile, event: Event, result: Judgement, *, torch: bool) -> None:

@@ -14,13 +14,13 @@ RULES = (
 EXPLAINS: frozenset[str] = frozenset()
 READERS: tuple[str, ...] = ("text-pointer 1",)
 
-_POINTER = "version https://git-lfs.github.com/spec/v1"
+POINTER = "version https://git-lfs.github.com/spec/v1"
 _LONGEST = 1024
 
 
 def examine(file: ScannedFile) -> Iterator[Finding]:
     """Report a Git LFS pointer in the place of a weight file."""
-    if file.text is None or file.size > _LONGEST or not file.text.startswith(_POINTER):
+    if file.text is None or file.size > _LONGEST or not file.text.startswith(POINTER):
         return
     if file.members or not is_weight_file(file.path):
         return
