@@ -98,68 +98,41 @@ class Play:
             "A model of our own: data, training, evaluation and packaging are claimed by four different keys."
         )
         shutil.copytree(models.encoder, self.work / "encoder")
-        self._dataset("pairs", "anchor,positive\nhello,hi\n")
-        for who in ("data", "train", "evaluate", "package"):
-            self.weighbridge("key", "new", f"{who}.pem", quiet=True)
-            self.weighbridge(
-                "trust", "add", f"{who}-team", "--key", f"{who}.pub.pem", "--role", who, quiet=True
-            )
-        self.weighbridge("key", "new", "stranger.pem", quiet=True)
-        self.weighbridge("trust", "show")
-        self.weighbridge(
-            "attest",
-            "./pairs",
-            "--stage",
-            "data",
-            "--key",
-            "data.pem",
-            "--source",
-            "collected in house",
-            "--licence",
-            "CC0-1.0",
-        )
+        self._people()
+        self._data("pairs", "anchor,positive\nhello,hi\n", source="collected in house")
         self.weighbridge("intake", "./encoder")
-        self.weighbridge(
-            "attest",
-            "./encoder",
-            "--stage",
-            "train",
-            "--data",
-            "./pairs",
-            "--key",
-            "stranger.pem",
-            "--run",
-            "job-1",
-        )
-        self.weighbridge(
-            "attest", "./encoder", "--stage", "evaluate", "--metric", "spearman=0.82", "--key", "evaluate.pem"
-        )
-        self.weighbridge("sign", "./encoder", "--key", "package.pem")
+        self._train("./encoder", "stranger.pem", "--data", "./pairs", run="job-1")
+        self._evaluate_and_sign("./encoder", "spearman=0.82")
         self.tell("The training claim was signed by a stranger: the gate refuses, and names the claim.")
-        self.weighbridge(
-            "promote",
-            "./encoder",
-            "--name",
-            "encoder",
-            expect=1,
-            refusal=("training signed by a stranger", "promote"),
-        )
+        refusal = ("training signed by a stranger", "promote")
+        self.weighbridge("promote", "./encoder", "--name", "encoder", expect=1, refusal=refusal)
         self.tell("Signed by the training team, it passes.")
-        self.weighbridge(
-            "attest",
-            "./encoder",
-            "--stage",
-            "train",
-            "--data",
-            "./pairs",
-            "--key",
-            "train.pem",
-            "--run",
-            "job-1",
-        )
+        self._train("./encoder", "train.pem", "--data", "./pairs", run="job-1")
         self.weighbridge("promote", "./encoder", "--name", "encoder")
         self.weighbridge("deploy", "encoder", "--target", "prod/search")
         self.weighbridge("verify", self.path_of("encoder"))
+
+    def _people(self) -> None:
+        for who in ("data", "train", "evaluate", "package"):
+            self.weighbridge("key", "new", f"{who}.pem", quiet=True)
+            key = f"{who}.pub.pem"
+            self.weighbridge("trust", "add", f"{who}-team", "--key", key, "--role", who, quiet=True)
+        self.weighbridge("key", "new", "stranger.pem", quiet=True)
+        self.weighbridge("trust", "show")
+
+    def _data(self, name: str, rows: str, *, source: str) -> None:
+        folder = self.work / name
+        folder.mkdir()
+        (folder / "rows.csv").write_text(rows, encoding="utf-8")
+        about = ("--source", source, "--licence", "CC0-1.0")
+        self.weighbridge("attest", f"./{name}", "--stage", "data", *about, "--key", "data.pem")
+
+    def _train(self, model: str, key: str, *parents: str, run: str) -> None:
+        self.weighbridge("attest", model, "--stage", "train", *parents, "--key", key, "--run", run)
+
+    def _evaluate_and_sign(self, model: str, metric: str) -> None:
+        self.weighbridge("attest", model, "--stage", "evaluate", "--metric", metric, "--key", "evaluate.pem")
+        self.weighbridge("sign", model, "--key", "package.pem")
 
     def _changed_byte(self, models: Models) -> None:
         self.tell("An insider flips one byte of the approved weights in the store.")
@@ -175,47 +148,10 @@ class Play:
         self.tell("A fine-tune of that base is registered, promoted and deployed.")
         shutil.copytree(models.encoder, self.work / "support-bot")
         nudge(self.work / "support-bot" / models.weights)
-        self._dataset("tickets", "question,answer\nwhere is it,there\n")
-        self.weighbridge(
-            "attest",
-            "./tickets",
-            "--stage",
-            "data",
-            "--key",
-            "data.pem",
-            "--source",
-            "support tickets",
-            "--licence",
-            "CC0-1.0",
-            quiet=True,
-        )
+        self._data("tickets", "question,answer\nwhere is it,there\n", source="support tickets")
         self.weighbridge("intake", "./support-bot", quiet=True)
-        self.weighbridge(
-            "attest",
-            "./support-bot",
-            "--stage",
-            "train",
-            "--base",
-            "encoder",
-            "--data",
-            "./tickets",
-            "--key",
-            "train.pem",
-            "--run",
-            "job-2",
-        )
-        self.weighbridge(
-            "attest",
-            "./support-bot",
-            "--stage",
-            "evaluate",
-            "--metric",
-            "accuracy=0.91",
-            "--key",
-            "evaluate.pem",
-            quiet=True,
-        )
-        self.weighbridge("sign", "./support-bot", "--key", "package.pem", quiet=True)
+        self._train("./support-bot", "train.pem", "--base", "encoder", "--data", "./tickets", run="job-2")
+        self._evaluate_and_sign("./support-bot", "accuracy=0.91")
         self.weighbridge("promote", "./support-bot", "--name", "support-bot")
         self.weighbridge("deploy", "support-bot", "--target", "prod/support")
         self.tell("The base is disclosed as poisoned and revoked. Which deployed models descend from it?")
@@ -296,11 +232,6 @@ class Play:
         if refusal is not None:
             self.refused.append((*refusal, because(output)))
         return output
-
-    def _dataset(self, name: str, rows: str) -> None:
-        folder = self.work / name
-        folder.mkdir()
-        (folder / "rows.csv").write_text(rows, encoding="utf-8")
 
 
 def because(output: str) -> str:

@@ -110,7 +110,10 @@ main.add_command(help_)
 def entry() -> None:
     """Run the command line and exit with its code."""
     if sys.platform == "win32":
-        sys.exit("weighbridge: Windows is not supported; use Linux, macOS or WSL 2 (docs/platforms.md)")
+        click.echo(
+            "weighbridge: Windows is not supported; use Linux, macOS or WSL 2 (docs/platforms.md)", err=True
+        )
+        sys.exit(2)
     sys.exit(run(sys.argv[1:]))
 
 
