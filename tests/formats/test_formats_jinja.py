@@ -186,6 +186,13 @@ def test_every_filter_and_test_of_the_library_was_decided():
     assert set(jinja2.tests.TESTS) - jinja.TESTS == {"filter", "test"}
 
 
+@pytest.mark.parametrize("order", [1, -1])
+def test_many_small_remarks_never_hide_a_grave_one(order):
+    parts = ["{{ x.__class__ }}", *(f"{{{{ f{i}() }}}}" for i in range(500))]
+    verdicts = {remark.verdict for remark in jinja.examine_template("".join(parts[::order]))}
+    assert verdicts == {Verdict.DANGEROUS, Verdict.UNLISTED}
+
+
 def test_remarks_name_line_and_subject():
     (remark,) = jinja.examine_template("a\nb\n{{ x.__class__ }}")
     assert (remark.line, remark.subject) == (3, "attribute __class__")

@@ -29,6 +29,9 @@ BAD_CONFIG = [
     ("config.json", '{"auto\\u005fmap": {"AutoModel": "modeling_x.X"}}', ("config-code", UNLISTED)),
     ("config.json", {"custom_pipelines": {"p": {"impl": "p.P"}}}, ("config-code", UNLISTED)),
     ("config.json", {"trust_remote_code": True}, ("config-code", UNLISTED)),
+    ("config.json", {"model_args": {"trust_remote_code": 1}}, ("config-code", UNLISTED)),
+    ("modules.json", [{"type": ["a"], "path": ""}], ("config-class", UNLISTED)),
+    ("model_index.json", {"unet": [["unet_custom"], "UNet"]}, ("config-class", UNLISTED)),
     ("config.json", {"attn_implementation": "someone/kernel"}, ("config-foreign-code", DANGEROUS)),
     ("adapter_config.json", {"auto_mapping": {"parent_library": "os"}}, ("config-class", UNLISTED)),
     (
@@ -117,6 +120,14 @@ def test_configuration_that_asks_for_code_is_found(path, value, expected):
 @pytest.mark.parametrize(("path", "value"), GOOD_CONFIG)
 def test_ordinary_configuration_says_nothing(path, value):
     assert judge(config_rules, path, value) == set()
+
+
+def test_many_small_findings_never_hide_a_grave_one():
+    value = {f"k{i}": {"_target_": f"a.b{i}"} for i in range(500)}
+    value["z"] = {"auto_map": {"AutoModel": "evil/repo--m.C"}}
+    assert ("config-foreign-code", DANGEROUS) in judge(config_rules, "config.json", value)
+    turned = dict(reversed(value.items()))
+    assert ("config-foreign-code", DANGEROUS) in judge(config_rules, "config.json", turned)
 
 
 def test_a_shard_that_is_missing_is_a_note_and_a_present_one_is_silent():

@@ -25,7 +25,6 @@ from weighbridge.formats.jinja_flow import Flow
 MAX_SOURCE = 1024 * 1024
 """Characters of one template; the largest published ones are below 64 KiB."""
 MAX_NODES = 100_000
-MAX_REMARKS = 50
 READER = f"jinja2 {jinja2.__version__}"
 """Counts into the ruleset digest: another parser may read a template differently."""
 
@@ -122,7 +121,7 @@ def read_template(source: str) -> nodes.Template:
 
 
 def examine_template(source: str) -> tuple[Remark, ...]:
-    """Return what a template would reach beyond the allowed names, in the order of its lines.
+    """Return what a template would reach beyond the allowed names, each once, in the order of its lines.
 
     Raises Refused(jinja.syntax) and OutOfBudget(jinja.budget) as `read_template` does.
     """
@@ -131,7 +130,10 @@ def examine_template(source: str) -> tuple[Remark, ...]:
         remarks = _Examination(Flow.of(tree)).run(tree)
     except RecursionError as error:
         raise _spent("the template is nested too deeply to be judged") from error
-    return tuple(sorted(dict.fromkeys(remarks), key=lambda remark: remark.line))
+    first: dict[tuple[Verdict, str], Remark] = {}
+    for remark in sorted(remarks, key=lambda remark: remark.line):
+        first.setdefault((remark.verdict, remark.subject), remark)
+    return tuple(first.values())
 
 
 class _Examination:
@@ -165,7 +167,7 @@ class _Examination:
                     _unlisted(node, f"statement {kind}", f"the template uses {kind}, which is not listed")
                 )
             rule = self.rules.get(type(node))
-            if rule and len(remarks) < MAX_REMARKS:
+            if rule:
                 remarks.extend(rule(node))
             work.extend(node.iter_child_nodes())
         return remarks

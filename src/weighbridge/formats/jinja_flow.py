@@ -49,10 +49,10 @@ class Sources:
 class Flow:
     """Every assignment of one template; made once by `Flow.of`, then asked with `sources`."""
 
-    names: dict[str, list[nodes.Expr]] = field(default_factory=lambda: defaultdict(list))
-    fields: dict[str, list[nodes.Expr]] = field(default_factory=lambda: defaultdict(list))
+    names: dict[str, list[nodes.Node]] = field(default_factory=lambda: defaultdict(list))
+    fields: dict[str, list[nodes.Node]] = field(default_factory=lambda: defaultdict(list))
     """By attribute name: what `{% set ns.name = … %}` and `namespace(name=…)` put there."""
-    added: list[nodes.Expr] = field(default_factory=list)
+    added: list[nodes.Node] = field(default_factory=list)
     """Arguments of every append, extend, update and the like."""
     macros: set[str] = field(default_factory=set)
     steps: int = 0
@@ -69,7 +69,7 @@ class Flow:
             flow._collect(node, calls)
         return flow
 
-    def sources(self, expr: nodes.Expr) -> Sources:
+    def sources(self, expr: nodes.Node) -> Sources:
         """Tell which constants may end up in `expr`, and whether it may be a string the template built."""
         constants: set[str] = set()
         seen: set[object] = set()
@@ -97,7 +97,7 @@ class Flow:
 
     def _parts(self, node: nodes.Node) -> list[nodes.Node] | None:
         """Return the expressions whose values `node` passes on; None when it may build a new string."""
-        if isinstance(node, _NUMERIC_NODES) or (isinstance(node, nodes.Expr) and self._numeric(node)):
+        if isinstance(node, _NUMERIC_NODES) or self._numeric(node):
             return []
         if isinstance(node, nodes.Getattr):
             stored = list(self.fields.get(node.attr, []))
@@ -137,7 +137,7 @@ class Flow:
             return [call.node.node]
         return self._piece_parts(call, call.node.node) if call.node.attr in PIECES else None
 
-    def _piece_parts(self, call: nodes.Call, whole: nodes.Expr) -> list[nodes.Node] | None:
+    def _piece_parts(self, call: nodes.Call, whole: nodes.Node) -> list[nodes.Node] | None:
         """Follow a part of a text: a part of the caller's data is data, a part of a constant could be any word."""
         if id(call) in self._open:
             return []
@@ -146,7 +146,7 @@ class Flow:
         self._open.discard(id(call))
         return None if inner.built or inner.constants - {""} else list(self.added)
 
-    def _numeric(self, expr: nodes.Expr, depth: int = 0) -> bool:
+    def _numeric(self, expr: nodes.Node, depth: int = 0) -> bool:
         """Whether `expr` can only be a number (or fail): then it cannot spell an attribute."""
         if isinstance(expr, nodes.Const):
             return isinstance(expr.value, (bool, int, float))
@@ -245,7 +245,7 @@ class Flow:
         for extra in ("varargs", "kwargs"):
             self.names[extra] += [value for call in calls for value in _given(call)]
 
-    def _bind(self, target: nodes.Expr, values: list[nodes.Expr]) -> None:
+    def _bind(self, target: nodes.Node, values: list[nodes.Node]) -> None:
         if isinstance(target, nodes.Name):
             self.names[target.name] += values
         elif isinstance(target, nodes.NSRef):
@@ -277,7 +277,7 @@ def _filter_parts(node: nodes.Filter) -> list[nodes.Node] | None:
     return None
 
 
-def _given(call: nodes.Call) -> list[nodes.Expr]:
+def _given(call: nodes.Call) -> list[nodes.Node]:
     """Return every argument of a call; a spread one counts as built."""
     given = [*call.args, *(keyword.value for keyword in call.kwargs)]
     return given + [_BUILT for spread in (call.dyn_args, call.dyn_kwargs) if spread is not None]
@@ -305,4 +305,4 @@ def _is_loop_counter(expr: nodes.Getattr) -> bool:
     return isinstance(expr.node, nodes.Name) and expr.node.name == "loop" and expr.attr in counters
 
 
-_BUILT: nodes.Expr = nodes.Concat([])
+_BUILT: nodes.Node = nodes.Concat([])

@@ -8,21 +8,35 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from weighbridge.core.errors import OutOfBudget, Refused
 
 MAX_VALUES = 20_000_000
 """Values of one file; the largest published tokenizers have below three million."""
+_TOLD = (str, dict, list, bool)
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
-    """One value of a JSON file: the keys and indices that lead to it, and the value."""
+class Place(NamedTuple):
+    """One value of a JSON file: the place that holds it, the key or index there, and the value.
 
-    steps: tuple[str | int, ...]
+    A named tuple that shares its way down, because a tokenizer holds a million of them.
+    """
+
+    parent: Place | None
+    step: str | int | None
     value: Any
+
+    @property
+    def steps(self) -> tuple[str | int, ...]:
+        """The keys and indices that lead to the value, outermost first."""
+        way: list[str | int] = []
+        place: Place | None = self
+        while place is not None:
+            if place.step is not None:
+                way.append(place.step)
+            place = place.parent
+        return tuple(reversed(way))
 
     @property
     def key(self) -> str:
@@ -55,8 +69,11 @@ def read_json(text: str) -> tuple[Any, ...]:
 
 
 def walk(values: tuple[Any, ...]) -> Iterator[Place]:
-    """Yield every value of the file, outermost first; OutOfBudget(json.budget) beyond MAX_VALUES."""
-    work: list[Place] = [Place((), value) for value in reversed(values)]
+    """Yield every object, list, text and truth value of the file, outermost first; numbers and nulls are passed over.
+
+    Raises OutOfBudget(json.budget) beyond MAX_VALUES.
+    """
+    work = [Place(None, None, value) for value in reversed(values)]
     count = 0
     while work:
         place = work.pop()
@@ -64,10 +81,13 @@ def walk(values: tuple[Any, ...]) -> Iterator[Place]:
         if count > MAX_VALUES:
             raise _spent(f"the file holds more than {MAX_VALUES} values")
         yield place
-        if isinstance(place.value, dict):
-            work.extend(Place((*place.steps, key), item) for key, item in place.value.items())
-        elif isinstance(place.value, list):
-            work.extend(Place((*place.steps, index), item) for index, item in enumerate(place.value))
+        value = place.value
+        if isinstance(value, dict):
+            work.extend([Place(place, key, item) for key, item in value.items() if isinstance(item, _TOLD)])
+        elif isinstance(value, list):
+            work.extend(
+                [Place(place, index, item) for index, item in enumerate(value) if isinstance(item, _TOLD)]
+            )
 
 
 def _line(text: str, number: int) -> Any:

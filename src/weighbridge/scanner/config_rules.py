@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
+from types import NoneType
 from typing import Any
 
 from weighbridge.core.errors import OutOfBudget, Refused
@@ -38,7 +39,6 @@ YAML_SUFFIXES = (".yaml", ".yml")
 YAML_NAMES = frozenset({"mlmodel"})
 MAX_YAML = 4 * 1024 * 1024
 """Characters of one YAML file: the reader takes about a second for a million."""
-MAX_FINDINGS = 50
 
 _FORM = ("config-broken", "config-unread")
 _CORE_TAGS = re.compile(
@@ -65,24 +65,23 @@ def examine(file: ScannedFile) -> Iterable[Finding]:
 
 def _examine_json(file: ScannedFile, text: str) -> Iterator[Finding]:
     try:
-        count = 0
         for place in walk(read_json(text)):
-            for found in _judge(file, place):
-                yield found
-                count += 1
-                if count >= MAX_FINDINGS:
-                    return
+            yield from _judge(file, place)
     except Refused as refusal:
         yield _finding(
-            file, "config-broken", Verdict.BROKEN, f"{refusal.problem}: {refusal.cause}", refusal.check
+            file,
+            "config-broken",
+            Verdict.BROKEN,
+            f"{refusal.problem}: {refusal.cause}",
+            subject=refusal.check,
         )
     except OutOfBudget as spent:
-        yield _finding(file, "config-unread", Verdict.UNREAD, spent.problem, spent.check)
+        yield _finding(file, "config-unread", Verdict.UNREAD, spent.problem, subject=spent.check)
 
 
 def _judge(file: ScannedFile, place: Place) -> Iterator[Finding]:
     """Judge one value by the key it stands under."""
-    key = place.steps[-1] if place.steps and isinstance(place.steps[-1], str) else ""
+    key = place.step if isinstance(place.step, str) else ""
     value = place.value
     if key == "auto_map":
         yield from _auto_map(file, place)
@@ -92,20 +91,20 @@ def _judge(file: ScannedFile, place: Place) -> Iterator[Finding]:
             "config-code",
             Verdict.UNLISTED,
             f"custom_pipelines names code: {value}",
-            place.pointer,
-            _REMOTE,
+            subject=place.pointer,
+            why=_REMOTE,
         )
-    elif key == "trust_remote_code" and value not in (False, None):
-        yield _finding(file, "config-code", Verdict.UNLISTED, "the configuration itself asks to trust remote code", place.pointer, _REMOTE)  # fmt: skip
-    elif key == "weight_map" and isinstance(value, dict):
+    elif isinstance(value, dict) and value.get("trust_remote_code"):
+        yield _finding(file, "config-code", Verdict.UNLISTED, "the configuration itself asks to trust remote code", subject=f"{place.pointer}/trust_remote_code", why=_REMOTE)  # fmt: skip
+    if key == "weight_map" and isinstance(value, dict):
         yield from _weight_map(file, place)
     elif key in ("_attn_implementation", "attn_implementation") and isinstance(value, str) and "/" in value:
-        yield _finding(file, "config-foreign-code", Verdict.DANGEROUS, f"{key} names the kernel repository {value!r}", place.pointer, _IMPORT)  # fmt: skip
+        yield _finding(file, "config-foreign-code", Verdict.DANGEROUS, f"{key} names the kernel repository {value!r}", subject=place.pointer, why=_IMPORT)  # fmt: skip
     elif isinstance(value, str):
         yield from _class_name(file, place, key, value)
-    if not place.steps and file.name == "modules.json":
+    if place.parent is None and file.name == "modules.json":
         yield from _modules(file, value)
-    if not place.steps and file.name == "model_index.json" and isinstance(value, dict):
+    if place.parent is None and file.name == "model_index.json" and isinstance(value, dict):
         yield from _pipeline(file, value)
 
 
@@ -119,13 +118,13 @@ def _auto_map(file: ScannedFile, place: Place) -> Iterator[Finding]:
             repository = inner.value.split("--", 1)[0]
             yield _finding(
                 file, "config-foreign-code", Verdict.DANGEROUS,
-                f"auto_map names {inner.value!r}, code of the repository {repository!r}", subject,
-                "the code is not part of this model: nothing here pins or hashes what would run",
+                f"auto_map names {inner.value!r}, code of the repository {repository!r}", subject=subject,
+                why="the code is not part of this model: nothing here pins or hashes what would run",
             )  # fmt: skip
         else:
             yield _finding(
                 file, "config-code", Verdict.UNLISTED,
-                f"auto_map names the class {inner.value!r} in the model's own code", subject, _REMOTE,
+                f"auto_map names the class {inner.value!r} in the model's own code", subject=subject, why=_REMOTE,
             )  # fmt: skip
 
 
@@ -135,13 +134,13 @@ def _weight_map(file: ScannedFile, place: Place) -> Iterator[Finding]:
     for name in sorted(named):
         if _leaves(name):
             yield _finding(
-                file, "config-path", Verdict.DANGEROUS, f"the shard index names {name!r}", f"{place.pointer} {name}",
-                "a loader that follows it reads a file that is not part of this model",
+                file, "config-path", Verdict.DANGEROUS, f"the shard index names {name!r}", subject=f"{place.pointer} {name}",
+                why="a loader that follows it reads a file that is not part of this model",
             )  # fmt: skip
         elif file.siblings and folder + name not in file.siblings:
             yield _finding(
                 file, "config-path", Verdict.NOTES, f"the shard index names {name!r}, which the model does not hold",
-                f"{place.pointer} {name}", "the model cannot be loaded completely",
+                subject=f"{place.pointer} {name}", why="the model cannot be loaded completely",
             )  # fmt: skip
 
 
@@ -171,7 +170,9 @@ def _class_name(file: ScannedFile, place: Place, key: str, value: str) -> Iterat
         rule, verdict = (
             ("config-object", Verdict.DANGEROUS) if key == "py/reduce" else ("config-class", Verdict.UNLISTED)
         )
-        yield _finding(file, rule, verdict, f"{key} names {value!r}", f"{place.pointer} {value}", _IMPORT)
+        yield _finding(
+            file, rule, verdict, f"{key} names {value!r}", subject=f"{place.pointer} {value}", why=_IMPORT
+        )
 
 
 def _modules(file: ScannedFile, value: Any) -> Iterator[Finding]:
@@ -180,17 +181,18 @@ def _modules(file: ScannedFile, value: Any) -> Iterator[Finding]:
     for index, row in enumerate(rows):
         kind = row.get("type") if isinstance(row, dict) else None
         path = row.get("path") if isinstance(row, dict) else None
-        if kind not in SENTENCE_MODULES:
-            yield _finding(file, "config-class", Verdict.UNLISTED, f"module {index} is of the class {kind!r}", f"/{index}/type {kind}", _IMPORT)  # fmt: skip
+        if not isinstance(kind, str) or kind not in SENTENCE_MODULES:
+            yield _finding(file, "config-class", Verdict.UNLISTED, f"module {index} is of the class {kind!r}", subject=f"/{index}/type {kind}", why=_IMPORT)  # fmt: skip
         if isinstance(path, str) and path and _leaves(path):
-            yield _finding(file, "config-path", Verdict.DANGEROUS, f"module {index} lies at {path!r}", f"/{index}/path {path}", _IMPORT)  # fmt: skip
+            yield _finding(file, "config-path", Verdict.DANGEROUS, f"module {index} lies at {path!r}", subject=f"/{index}/path {path}", why=_IMPORT)  # fmt: skip
 
 
 def _pipeline(file: ScannedFile, value: dict[str, Any]) -> Iterator[Finding]:
     """Judge a diffusers index: each part is [library, class], the library must be listed."""
     for name, row in value.items():
-        if isinstance(row, list) and row and row[0] not in DIFFUSERS_LIBRARIES:
-            yield _finding(file, "config-class", Verdict.UNLISTED, f"the part {name!r} comes from {row[0]!r}", f"/{name} {row[0]}", _IMPORT)  # fmt: skip
+        library = row[0] if isinstance(row, list) and row else None
+        if not isinstance(library, (str, NoneType)) or library not in DIFFUSERS_LIBRARIES:
+            yield _finding(file, "config-class", Verdict.UNLISTED, f"the part {name!r} comes from {library!r}", subject=f"/{name} {library}", why=_IMPORT)  # fmt: skip
 
 
 def _examine_yaml(file: ScannedFile, text: str) -> Iterator[Finding]:
@@ -198,7 +200,11 @@ def _examine_yaml(file: ScannedFile, text: str) -> Iterator[Finding]:
 
     if len(text) > MAX_YAML:
         yield _finding(
-            file, "config-unread", Verdict.UNREAD, f"more than {MAX_YAML} characters of YAML", "yaml.budget"
+            file,
+            "config-unread",
+            Verdict.UNREAD,
+            f"more than {MAX_YAML} characters of YAML",
+            subject="yaml.budget",
         )
         return
     try:
@@ -206,9 +212,13 @@ def _examine_yaml(file: ScannedFile, text: str) -> Iterator[Finding]:
         for document in yaml.compose_all(text, Loader=yaml.SafeLoader):
             yield from _examine_node(file, document)
     except yaml.YAMLError as error:
-        yield _finding(file, "config-broken", Verdict.BROKEN, f"this is not YAML: {error}", "yaml.syntax")
+        yield _finding(
+            file, "config-broken", Verdict.BROKEN, f"this is not YAML: {error}", subject="yaml.syntax"
+        )
     except RecursionError:
-        yield _finding(file, "config-unread", Verdict.UNREAD, "the YAML is nested too deeply", "yaml.budget")
+        yield _finding(
+            file, "config-unread", Verdict.UNREAD, "the YAML is nested too deeply", subject="yaml.budget"
+        )
 
 
 def _examine_node(file: ScannedFile, document: Any) -> Iterator[Finding]:
@@ -223,7 +233,7 @@ def _examine_node(file: ScannedFile, document: Any) -> Iterator[Finding]:
         if node.tag != "!" and not _CORE_TAGS.fullmatch(node.tag):
             yield _tag(file, node.tag)
         if isinstance(node.value, str):
-            yield from _class_name(file, Place((key,), node.value), key, node.value)
+            yield from _class_name(file, Place(None, key, node.value), key, node.value)
             continue
         for item in node.value:
             if isinstance(item, tuple):
@@ -240,13 +250,13 @@ def _tag(file: ScannedFile, tag: str) -> Finding:
         "config-object" if python else "config-class",
         Verdict.DANGEROUS if python else Verdict.UNLISTED,
         f"the YAML tag {tag!r}",
-        f"tag {tag}",
-        "a YAML reader that obeys tags builds Python objects from it",
+        subject=f"tag {tag}",
+        why="a YAML reader that obeys tags builds Python objects from it",
     )
 
 
 def _finding(
-    file: ScannedFile, rule: str, verdict: Verdict, message: str, subject: str, why: str = "two readers may disagree"
+    file: ScannedFile, rule: str, verdict: Verdict, message: str, *, subject: str, why: str = "two readers may disagree"
 ) -> Finding:  # fmt: skip
     return Finding(
         rule=rule,

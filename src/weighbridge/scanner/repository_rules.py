@@ -45,11 +45,10 @@ _SECRETS = (
     ("an OpenAI key", re.compile(r"\bsk-(?:proj-)?[A-Za-z0-9_-]{40,}\b")),
     ("a private key", re.compile(r"-----BEGIN (?:[A-Z]+ )?PRIVATE KEY-----")),
 )
-_SHELL_LINE = re.compile(r"^\s*(?:!|%%?(?:bash|sh|sx|system|script|cmd)\b)", re.MULTILINE)
+_SHELL_LINE = re.compile(r"^[ \t]*(?:!|%%?(?:bash|sh|sx|system|script|cmd)\b)", re.MULTILINE)
 _FOREIGN_REQUIREMENT = re.compile(
-    r"^\s*(?:-i\b|--index-url|--extra-index-url|-f\b|--find-links|--trusted-host|-e\b|--editable|[a-z+]+://|git\+)"
-    r"|^\s*[A-Za-z0-9._\[\]-]+\s*@\s*\S+",
-    re.MULTILINE,
+    r"(?:-i\b|--index-url|--extra-index-url|-f\b|--find-links|--trusted-host|-e\b|--editable|[a-z+]{1,20}://|git\+)"
+    r"|[A-Za-z0-9._\[\]-]{1,200}\s{0,9}@\s{0,9}\S"
 )
 
 
@@ -57,7 +56,9 @@ def examine(file: ScannedFile) -> Iterable[Finding]:
     """Judge a file by its first bytes, its name, and what its source would do."""
     program = _program(file)
     if program:
-        yield _finding(file, "repository-program", Verdict.UNLISTED, f"the file is {program}", program)
+        yield _finding(
+            file, "repository-program", Verdict.UNLISTED, f"the file is {program}", subject=program
+        )
     text = file.text
     if text is None or _is_torchscript(file):
         return
@@ -66,7 +67,7 @@ def examine(file: ScannedFile) -> Iterable[Finding]:
     elif file.name.endswith(".ipynb"):
         yield from _notebook(file, text)
     elif file.name.endswith(SCRIPT_SUFFIXES) or text.startswith("#!"):
-        yield _finding(file, "repository-script", Verdict.UNLISTED, "the file is a script", "script")
+        yield _finding(file, "repository-script", Verdict.UNLISTED, "the file is a script", subject="script")
     if re.fullmatch(r".*requirements.*\.(txt|in)", file.name):
         yield from _requirements(file, text)
     yield from _secrets(file, text)
@@ -100,11 +101,16 @@ def _source(file: ScannedFile, text: str, what: str) -> Iterator[Finding]:
     try:
         source = read_python(text)
     except (Refused, OutOfBudget) as error:
-        yield _finding(file, "repository-code", Verdict.UNLISTED, f"the file is {what} that cannot be read: {error.cause}", "source")  # fmt: skip
+        yield _finding(file, "repository-code", Verdict.UNLISTED, f"the file is {what} that cannot be read: {error.cause}", subject="source")  # fmt: skip
         return
     later = tuple(f"line {act.line}: {act.name}" for act in source.acts if not act.at_import)
     yield _finding(
-        file, "repository-code", Verdict.UNLISTED, f"the file is {what}", "source", later[:MAX_ACTS]
+        file,
+        "repository-code",
+        Verdict.UNLISTED,
+        f"the file is {what}",
+        subject="source",
+        evidence=later[:MAX_ACTS],
     )
     if source.at_import:
         names = ", ".join(dict.fromkeys(act.name.removeprefix("builtins.") for act in source.at_import))
@@ -114,8 +120,8 @@ def _source(file: ScannedFile, text: str, what: str) -> Iterator[Finding]:
             "repository-import",
             Verdict.DANGEROUS,
             f"importing this file would call {names}",
-            names,
-            evidence,
+            subject=names,
+            evidence=evidence,
         )
 
 
@@ -126,7 +132,9 @@ def _notebook(file: ScannedFile, text: str) -> Iterator[Finding]:
         sources = [cell["source"] for cell in cells if cell.get("cell_type") == "code"]
         code = "\n".join(source if isinstance(source, str) else "".join(source) for source in sources)
     except (ValueError, AttributeError, TypeError, KeyError, RecursionError):
-        yield _finding(file, "repository-script", Verdict.UNLISTED, "the notebook cannot be read", "notebook")
+        yield _finding(
+            file, "repository-script", Verdict.UNLISTED, "the notebook cannot be read", subject="notebook"
+        )
         return
     shell = tuple(
         printable(match.string[match.start() :].split("\n", 1)[0]) for match in _SHELL_LINE.finditer(code)
@@ -137,14 +145,26 @@ def _notebook(file: ScannedFile, text: str) -> Iterator[Finding]:
         acts = ("code that cannot be read",)
     verdict = Verdict.UNLISTED if shell or acts else Verdict.NOTES
     yield _finding(
-        file, "repository-script", verdict, "the file is a notebook", "notebook", (*shell, *acts)[:MAX_ACTS]
+        file,
+        "repository-script",
+        verdict,
+        "the file is a notebook",
+        subject="notebook",
+        evidence=(*shell, *acts)[:MAX_ACTS],
     )
 
 
 def _requirements(file: ScannedFile, text: str) -> Iterator[Finding]:
-    for match in _FOREIGN_REQUIREMENT.finditer(text):
-        line = printable(text[match.start() :].strip().split("\n", 1)[0])
-        yield _finding(file, "repository-requirements", Verdict.UNLISTED, f"requirements name {line!r}", line)
+    for number, line in enumerate(text.splitlines(), 1):
+        if _FOREIGN_REQUIREMENT.match(line.strip()):
+            shown = printable(line.strip())
+            yield _finding(
+                file,
+                "repository-requirements",
+                Verdict.UNLISTED,
+                f"line {number} installs {shown!r}",
+                subject=shown,
+            )
 
 
 def _secrets(file: ScannedFile, text: str) -> Iterator[Finding]:
@@ -167,7 +187,7 @@ def _secrets(file: ScannedFile, text: str) -> Iterator[Finding]:
 
 
 def _finding(
-    file: ScannedFile, rule: str, verdict: Verdict, message: str, subject: str, evidence: tuple[str, ...] = ()
+    file: ScannedFile, rule: str, verdict: Verdict, message: str, *, subject: str, evidence: tuple[str, ...] = ()
 ) -> Finding:  # fmt: skip
     return Finding(
         rule=rule,

@@ -83,7 +83,9 @@ def _judge(template: _Template) -> Iterator[Finding]:
         # A string that nobody declares a template and that is none cannot be rendered; say so, do not block.
         verdict = Verdict.BROKEN if template.declared else Verdict.NOTES
         if template.declared or _looks_meant(template.source):
-            yield _finding(template, "template-broken", verdict, printable(refusal.cause), refusal.check)
+            yield _finding(
+                template, "template-broken", verdict, printable(refusal.cause), subject=refusal.check
+            )
         return
     except OutOfBudget as spent:
         yield _unread(template, spent.problem)
@@ -91,7 +93,12 @@ def _judge(template: _Template) -> Iterator[Finding]:
     for remark in remarks:
         rule = "template-code" if remark.verdict is Verdict.DANGEROUS else "template-unlisted"
         yield _finding(
-            template, rule, remark.verdict, remark.message, remark.subject, _line(template, remark)
+            template,
+            rule,
+            remark.verdict,
+            remark.message,
+            subject=remark.subject,
+            line=_line(template, remark),
         )
 
 
@@ -108,11 +115,11 @@ def _line(template: _Template, remark: Remark) -> str:
 
 
 def _unread(template: _Template, problem: str) -> Finding:
-    return _finding(template, "template-unread", Verdict.UNREAD, problem, "budget")
+    return _finding(template, "template-unread", Verdict.UNREAD, problem, subject="budget")
 
 
 def _finding(
-    template: _Template, rule: str, verdict: Verdict, message: str, subject: str, line: str = ""
+    template: _Template, rule: str, verdict: Verdict, message: str, *, subject: str, line: str = ""
 ) -> Finding:
     place = f" at {template.pointer}" if template.pointer else ""
     return Finding(
