@@ -30,7 +30,7 @@ RULES = (
     RuleInfo("unread-file", "The file, or a part of it, could not be read", Verdict.UNREAD),
     RuleInfo("archive-polyglot", "The file is an archive as well as what it looks like", Verdict.BROKEN),
     RuleInfo("pickle-polyglot", "The file is a pickle as well as what it looks like", Verdict.BROKEN),
-    RuleInfo("findings-cut", "More was found than is reported", Verdict.NOTES),
+    RuleInfo("findings-cut", "More was found than is reported", Verdict.UNREAD),
 )
 _ACTING = frozenset({"pickle-call", "pickle-import", "pickle-unlisted"})
 _SELF_EXPLAINED = frozenset({"empty"})
@@ -214,8 +214,8 @@ def _cut(found: tuple[Finding, ...], path: str, limit: int) -> tuple[Finding, ..
     kept = sorted(found, key=lambda finding: -finding.verdict.rank)[:limit]
     note = Finding(
         rule="findings-cut",
-        verdict=Verdict.NOTES,
-        severity=severity_of(Verdict.NOTES),
+        verdict=Verdict.UNREAD,  # what is not shown cannot be waived, so it must not pass either
+        severity=severity_of(Verdict.UNREAD),
         location=kept[0].location,
         message=f"{len(found) - limit} more findings on {printable(path)} are not shown",
         subject="cut",
