@@ -39,55 +39,77 @@ def test_a_no_without_reasons_is_a_no():
     assert read_answer({"allow": False, "deny": []}).outcome is Outcome.FAIL
 
 
+NO_OBJECT = "it is undefined or no object"
+NO_ALLOW = "allow is undefined or not a boolean"
+NO_LIST = "deny is not a list of at most 1000"
+NO_ROW = "each deny is {rule, msg}, perhaps with severity"
+NO_NAME = "a rule of deny is not a name of lower-case letters, digits, '.', '_' and '-'"
+NO_MESSAGE = "scan.age gives no message"
+
+
+def deny(row):
+    return {"allow": False, "deny": [row]}
+
+
 @pytest.mark.parametrize(
-    "value",
+    ("value", "words"),
     [
-        None,
-        {},
-        [],
-        True,
-        "allow",
-        1,
-        [{"allow": True, "deny": []}],
-        {"allow": True},
-        {"deny": []},
-        {"allow": None, "deny": []},
-        {"allow": 1, "deny": []},
-        {"allow": "true", "deny": []},
-        {"allow": [True], "deny": []},
-        {"allow": True, "deny": None},
-        {"allow": True, "deny": {}},
-        {"allow": True, "deny": "no"},
-        {"allow": True, "deny": [ROW]},
-        {"allow": True, "deny": [], "warn": None},
-        {"allow": True, "deny": [], "warn": [1]},
-        {"allow": True, "deny": [], "obligations": {}},
-        {"allow": True, "deny": [], "helper": 3},
-        {"allow": True, "deny": [], 7: 3},
-        {"allow": False, "deny": ["a string"]},
-        {"allow": False, "deny": [{}]},
-        {"allow": False, "deny": [{"rule": "r"}]},
-        {"allow": False, "deny": [{"msg": "m"}]},
-        {"allow": False, "deny": [{**ROW, "more": 1}]},
-        {"allow": False, "deny": [{**ROW, "rule": 1}]},
-        {"allow": False, "deny": [{**ROW, "rule": ""}]},
-        {"allow": False, "deny": [{**ROW, "rule": "Has Spaces"}]},
-        {"allow": False, "deny": [{**ROW, "rule": "line\nbreak"}]},
-        {"allow": False, "deny": [{**ROW, "rule": "x" * 65}]},
-        {"allow": False, "deny": [{**ROW, "msg": ""}]},
-        {"allow": False, "deny": [{**ROW, "msg": None}]},
-        {"allow": False, "deny": [{**ROW, "severity": "fatal"}]},
-        {"allow": False, "deny": [{**ROW, "severity": []}]},
-        {"allow": False, "deny": [ROW] * 1001},
+        (None, NO_OBJECT),
+        ({}, NO_OBJECT),
+        ([], NO_OBJECT),
+        (True, NO_OBJECT),
+        ("allow", NO_OBJECT),
+        (1, NO_OBJECT),
+        ([{"allow": True, "deny": []}], NO_OBJECT),
+        ({"allow": True}, "deny is undefined"),
+        ({"deny": []}, NO_ALLOW),
+        ({"allow": None, "deny": []}, NO_ALLOW),
+        ({"allow": 1, "deny": []}, NO_ALLOW),
+        ({"allow": "true", "deny": []}, NO_ALLOW),
+        ({"allow": [True], "deny": []}, NO_ALLOW),
+        ({"allow": True, "deny": None}, NO_LIST),
+        ({"allow": True, "deny": {}}, NO_LIST),
+        ({"allow": True, "deny": "no"}, NO_LIST),
+        ({"allow": False, "deny": [ROW] * 1001}, NO_LIST),
+        ({"allow": True, "deny": [ROW]}, "it allows and denies at once"),
+        ({"allow": True, "deny": [], "warn": None}, "warn is not a list of at most 1000"),
+        ({"allow": True, "deny": [], "warn": [1]}, "each warn is {rule, msg}, perhaps with severity"),
+        ({"allow": True, "deny": [], "obligations": {}}, "obligations are a list"),
+        (
+            {"allow": True, "deny": [], "helper": 3},
+            "it has the unknown member helper; helpers belong in another package",
+        ),
+        ({"allow": True, "deny": [], 7: 3}, "it has the unknown member 7; helpers belong in another package"),
+        (deny("a string"), NO_ROW),
+        (deny(None), NO_ROW),
+        (deny(["rule", "msg"]), NO_ROW),
+        (deny({}), NO_ROW),
+        (deny({"rule": "r"}), NO_ROW),
+        (deny({"msg": "m"}), NO_ROW),
+        (deny({**ROW, "more": 1}), NO_ROW),
+        (deny({**ROW, "rule": 1}), NO_NAME),
+        (deny({**ROW, "rule": ""}), NO_NAME),
+        (deny({**ROW, "rule": "Has Spaces"}), NO_NAME),
+        (deny({**ROW, "rule": "line\nbreak"}), NO_NAME),
+        (deny({**ROW, "rule": "x" * 65}), NO_NAME),
+        (deny({**ROW, "msg": ""}), NO_MESSAGE),
+        (deny({**ROW, "msg": None}), NO_MESSAGE),
+        (deny({**ROW, "msg": 7}), NO_MESSAGE),
+        (deny({**ROW, "severity": "fatal"}), "the severity of scan.age is none of note, warning, error"),
+        (deny({**ROW, "severity": []}), "the severity of scan.age is none of note, warning, error"),
     ],
     ids=lambda value: json.dumps(value, skipkeys=True)[:60],
 )
-def test_anything_else_is_no_answer(value):
+def test_anything_else_is_no_answer(value, words):
     answer = read_answer(value, engine="e/1", policy="sha256:aa")
     assert answer.outcome is Outcome.CANNOT_TELL
-    assert answer.problem.startswith("the policy's answer has the wrong shape: ")
+    assert answer.problem == f"the policy's answer has the wrong shape: {words}"
     assert (answer.denials, answer.warnings) == ((), ())
     assert (answer.engine, answer.policy) == ("e/1", "sha256:aa")
+
+
+def test_a_thousand_denials_are_heard():
+    assert len(read_answer({"allow": False, "deny": [ROW] * 1000}).denials) == 1000
 
 
 JSON_VALUES = st.recursive(
@@ -111,6 +133,7 @@ def test_what_a_policy_says_cannot_move_the_cursor():
     answer = read_answer({"allow": False, "deny": [{"rule": "r", "msg": "a\x1b[2J\u202eb\n"}]})
     assert answer.denials == (("r", "a\\x1b[2J\\u202eb\\n"),)
     assert printable("x" * 3000) == "x" * 2000 + "…"
+    assert printable("x" * 2000) == "x" * 2000
     assert printable("größer 是") == "größer 是"
 
 

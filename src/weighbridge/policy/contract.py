@@ -63,7 +63,7 @@ def read_answer(value: Any, *, engine: str = "", policy: str = "") -> EngineAnsw
         allow, denials, warnings = _read(value)
     except (ValueError, TypeError, KeyError) as error:
         return no_answer(f"the policy's answer has the wrong shape: {error}", engine=engine, policy=policy)
-    outcome = Outcome.PASS if allow and not denials else Outcome.FAIL
+    outcome = Outcome.PASS if allow else Outcome.FAIL
     return EngineAnswer(outcome, denials, warnings, policy=policy, engine=engine)
 
 
