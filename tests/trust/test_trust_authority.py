@@ -342,6 +342,50 @@ def test_every_edit_is_the_next_version_and_leaves_the_last_as_it_was():
     assert edits[5].identity_for(key("trainer").key_id).valid_until == NOW
 
 
+def test_roles_are_given_and_taken_one_identity_and_one_project_at_a_time():
+    pem = key("second").public_pem
+    first = (
+        authority().with_identity("second", pem, [Role.TRAIN, Role.SCAN]).with_roles("trainer", [Role.SCAN])
+    )
+    assert {name for name in ("trainer", "second") if first.may(name, Role.TRAIN, "any")} == {
+        "trainer",
+        "second",
+    }
+    less = first.without_roles("second", [Role.TRAIN])
+    held = {(name, role) for name in ("trainer", "second") for role in Role if less.may(name, role, "any")}
+    assert held == {("trainer", Role.TRAIN), ("trainer", Role.SCAN), ("second", Role.SCAN)}
+
+    own = first.with_roles("trainer", [Role.BOM], project="speech")
+    own = own.with_roles("second", [Role.WAIVE], project="speech")
+    own = own.with_required(Origin.OWN, [Stage.DATA], project="speech").without_roles(
+        "second", [Role.SCAN], project="speech"
+    )
+    held = {(name, role) for name in ("trainer", "second") for role in Role if own.may(name, role, "speech")}
+    assert held == {
+        ("trainer", Role.TRAIN),
+        ("trainer", Role.SCAN),
+        ("trainer", Role.BOM),
+        ("second", Role.TRAIN),
+        ("second", Role.WAIVE),
+    }
+    assert own.required("speech", Origin.OWN) == (Stage.DATA,)
+    assert own.may("second", Role.SCAN, "vision")
+    assert not own.may("second", Role.WAIVE, "vision")
+
+
+def test_revoking_one_leaves_the_others():
+    edited = authority().revoked("trainer", NOW)
+    assert edited.identity_for(key("trainer").key_id).valid_until == NOW
+    assert edited.identity_for(key("reviewer").key_id).valid_until is None
+
+
+def test_limits_are_what_the_page_says():
+    pem = key("fresh").public_pem
+    assert authority().with_identity("a" * 128, pem)
+    instant = authority().with_identity("second", pem, valid_from=NOW, valid_until=NOW)
+    assert instant.identity_for(key("fresh").key_id).valid_until == NOW
+
+
 def test_edits_that_make_no_sense_are_refused():
     pem = key("fresh").public_pem
     for edit in [

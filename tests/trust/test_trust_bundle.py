@@ -182,6 +182,35 @@ def test_what_is_no_object_is_refused(data):
     assert caught.value.check == "bundle.form"
 
 
+def test_a_second_log_entry_is_refused_even_when_both_are_good(good):
+    (entry,) = json.loads(good.to_json())["verificationMaterial"]["tlogEntries"]
+    with pytest.raises(VerificationFailed, match="more than one log entry"):
+        Bundle.from_json(changed(("verificationMaterial", "tlogEntries"), [entry, entry]))
+
+
+def test_an_entry_without_promise_can_be_read_and_is_not_believed():
+    for path in [(*ENTRY, "inclusionPromise"), (*ENTRY, "inclusionPromise", "signedEntryTimestamp")]:
+        data = changed(path, ...)
+        assert Bundle.from_json(data).entry.promise == b""
+        with pytest.raises(VerificationFailed) as caught:
+            meaning(data)
+        assert caught.value.check == "log.timestamp"
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ((*ENTRY, "integratedTime"), 0),
+        ((*ENTRY, "integratedTime"), "253402300799"),
+        ((*PROOF, "treeSize"), "9007199254740991"),
+        ((*PROOF, "treeSize"), 0),
+        ((*PROOF, "hashes"), ["A" * 43 + "="] * 64),
+    ],
+)
+def test_numbers_and_proofs_up_to_the_limit_can_be_read(path, value):
+    assert Bundle.from_json(changed(path, value))
+
+
 def test_a_member_given_twice_is_refused(good):
     data = good.to_json().replace(
         b'{"dsseEnvelope"', b'{"mediaType":"%b","dsseEnvelope"' % MEDIA_TYPE.encode()
