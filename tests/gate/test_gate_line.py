@@ -1,6 +1,6 @@
 import pytest
 
-from weighbridge.core.errors import NotFound
+from weighbridge.core.errors import NotFound, VerificationFailed
 from weighbridge.gate.lineage import deployed, family
 from weighbridge.gate.promote import admit
 from weighbridge.gate.revoke import revoke
@@ -135,7 +135,9 @@ def test_a_deleted_revocation_row_does_not_bring_a_model_back(world):
     with world.registry.records.write() as connection:
         connection.exec_driver_sql("DELETE FROM revocation")
         connection.exec_driver_sql("UPDATE model SET status = 'active', tier = 'trusted'")
-    assert not world.admit(base).decision.allow
+    with pytest.raises(VerificationFailed) as caught:
+        world.admit(base)
+    assert caught.value.check == "records.tally"
 
 
 def test_an_expired_authority_blocks(world):

@@ -5,12 +5,18 @@ import signal
 import subprocess
 import sys
 import textwrap
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
+from weighbridge.claims.records import event
+from weighbridge.claims.summary import build_vsa
+from weighbridge.core.clock import rfc3339
+from weighbridge.core.digest import Digest
 from weighbridge.core.statement import Statement
-from weighbridge.registry import effects, outbox
+from weighbridge.core.tier import Tier
+from weighbridge.registry import effects, outbox, tally
 from world import World
 
 
@@ -63,8 +69,9 @@ def settled(world, folder):
         (outbox, "_log"),
         (outbox, "seal"),
         (effects, "apply"),
-        (effects, "_promote"),
+        (effects, "_admission"),
         (effects, "_decision"),
+        (tally, "close"),
     ],
 )
 def test_a_death_between_decision_and_effect_is_finished_by_the_next_writer(
@@ -82,9 +89,9 @@ def test_a_death_between_decision_and_effect_is_finished_by_the_next_writer(
 
     with monkeypatch.context() as patch:
         patch.setattr(where, what, sometimes)
-        if what in ("_promote", "_decision"):
-            table = {**effects.EFFECTS, what[1:]: sometimes}
-            patch.setattr(effects, "EFFECTS", table)
+        if what in ("_admission", "_decision"):
+            role, _ = effects.EFFECTS[what[1:]]
+            patch.setattr(effects, "EFFECTS", {**effects.EFFECTS, what[1:]: (role, sometimes)})
         try:
             world.promote(folder, name="encoder")
             died = False
@@ -120,17 +127,25 @@ def test_a_death_after_the_log_but_before_its_receipt_appends_nothing_twice(worl
     settled(world, folder)
 
 
-def test_a_model_revoked_between_decision_and_effect_is_not_promoted(world, monkeypatch):
+def test_a_model_revoked_before_the_gates_word_takes_effect_is_not_promoted(world):
     folder = world.ready()
-    with monkeypatch.context() as patch:
-        patch.setattr(outbox, "_log", die)
-        with pytest.raises(Died):
-            world.promote(folder)
-    with world.registry.records.write() as connection:
-        connection.exec_driver_sql("UPDATE model SET status = 'revoked'")
-    world.reopen()
+    model = world.kept(folder)
+    facts = world.registry.event_facts()
+    body = {"reason": "poisoned", "since": rfc3339(world.hand.now())}
+    withdrawal = outbox.sign(event("revocation", (model.digest,), body, **facts), world.secret("owner"))
+    digest = model.digest
+    summary = build_vsa(
+        world.registry.id,
+        Tier.TRUSTED,
+        model.manifest,
+        project="default",
+        policy_digest=Digest("sha256", digest.hex),
+        decision_digest=Digest("sha256", digest.hex),
+        now=world.hand.now(),
+        expires=world.hand.now() + timedelta(days=1),
+    )
     with world.registry.writing():
-        pass
+        outbox.submit(world.registry, withdrawal, outbox.sign(summary, world.registry.gate_key))
     assert tier(world, folder) == "intake"
 
 

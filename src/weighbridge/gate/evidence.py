@@ -18,6 +18,7 @@ from weighbridge.core.decision import Outcome
 from weighbridge.core.digest import Digest
 from weighbridge.core.errors import NotFound, VerificationFailed, WeighbridgeError
 from weighbridge.core.evidence import (
+    Ancestry,
     AuthorityFact,
     BytesFact,
     ClaimFact,
@@ -29,9 +30,10 @@ from weighbridge.core.evidence import (
 )
 from weighbridge.core.finding import Report
 from weighbridge.core.identity import Identity
+from weighbridge.core.lineage import Relation
 from weighbridge.core.manifest import FileEntry, Manifest
 from weighbridge.core.statement import Statement
-from weighbridge.core.tier import Role, Stage
+from weighbridge.core.tier import Origin, Role, Stage
 from weighbridge.registry import bundles, models
 from weighbridge.registry.outbox import sign, submit
 from weighbridge.registry.wiring import Registry
@@ -57,13 +59,14 @@ def gather(registry: Registry, model: models.Model, *, keep_scan: bool = True) -
     claims = facts.gather()
     scan = _scan(registry, model, claims, keep=keep_scan) if kept.outcome is Outcome.PASS else None
     ancestry = walk(manifest.digest, manifest.weights, claims)
+    origin = _origin(model, ancestry)
     visited = {manifest.digest, *ancestry.visited} | ({manifest.weights} if manifest.weights else set())
     return Evidence(
         manifest=manifest.digest,
         weights=manifest.weights,
         project=registry.project,
-        origin=model.origin,
-        authority=_authority(registry, model),
+        origin=origin,
+        authority=_authority(registry, origin),
         bytes=kept,
         scan=scan,
         claims=claims,
@@ -72,6 +75,17 @@ def gather(registry: Registry, model: models.Model, *, keep_scan: bool = True) -
         waivers=facts.waivers(),
         problems=tuple(facts.problems),
     )
+
+
+def _origin(model: models.Model, ancestry: Ancestry) -> Origin:
+    """Return the class of a model; whatever a record says, what somebody here trained is our own.
+
+    Only what lies between a model and its weights or a conversion's source may be between it and an accepted
+    origin: a fine-tune of a stranger's model needs every claim of its own.
+    """
+    carried = (Relation.PACKAGING.value, Relation.CONVERSION.value)
+    trained = any(relation not in carried for _, _, relation in ancestry.links)
+    return Origin.OWN if trained and model.origin is Origin.THIRD_PARTY else model.origin
 
 
 def weigh(registry: Registry, manifest: Manifest) -> BytesFact:
@@ -97,7 +111,9 @@ def revocations(registry: Registry, identities: Iterable[Digest]) -> tuple[Revoc
     with registry.records.read() as connection:
         for start in range(0, len(wanted), 500):
             part = [str(d) for d in wanted[start : start + 500]]
-            query = sa.select(schema.revocation).where(schema.revocation.c.target.in_(part))
+            query = sa.select(schema.revocation).where(
+                schema.revocation.c.target.in_(part), schema.revocation.c.project == registry.project
+            )
             for row in connection.execute(query).mappings():
                 target = Digest.parse(row["target"])
                 since = parse_rfc3339(row["since"])
@@ -209,7 +225,7 @@ class _Facts:
             proven = _verify(self.registry, bundle, Role.WAIVE)
         except VerificationFailed:
             return
-        if event is None or self.manifest.digest not in event.about:
+        if event is None or self.manifest.digest not in event.about or event.project != self.registry.project:
             return
         body = event.body
         self._waivers.append(
@@ -258,7 +274,7 @@ def scan(registry: Registry, model: models.Model) -> Report:
     return scan_files(model.label, model.manifest, open_file)
 
 
-def _authority(registry: Registry, model: models.Model) -> AuthorityFact:
+def _authority(registry: Registry, origin: Origin) -> AuthorityFact:
     authority, now = registry.authority, registry.clock.now()
     current = authority.issued <= now < authority.expires
     return AuthorityFact(
@@ -267,5 +283,5 @@ def _authority(registry: Registry, model: models.Model) -> AuthorityFact:
         expires=authority.expires,
         outcome=Outcome.PASS if current else Outcome.FAIL,
         found=f"version {authority.version}, {'current' if current else 'expired or not yet valid'}",
-        required=authority.required(registry.project, model.origin),
+        required=authority.required(registry.project, origin),
     )

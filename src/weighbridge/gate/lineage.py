@@ -87,25 +87,30 @@ class Lineage:
 
 def family(registry: Registry, digest: Digest) -> Lineage:
     """Return everything above and below `digest`, and where it or its descendants run."""
+    return _family(registry, digest, deployments.running(registry))
+
+
+def _family(registry: Registry, digest: Digest, running: Sequence[Deployment]) -> Lineage:
     roots = _both(registry, digest)
     with registry.records.read() as connection:
         above = edges.edges_above(connection, roots)
         below = edges.edges_below(connection, roots)
     every = tuple(sorted({*above, *below}))
     identities = {digest, *(edge.parent for edge in every), *(edge.child for edge in every)}
-    return Lineage(digest, _nodes(registry, identities), every, _hits(registry, roots, below))
+    return Lineage(digest, _nodes(registry, identities), every, _hits(running, roots, below))
 
 
 def deployed(registry: Registry, digest: Digest | None) -> tuple[Lineage, ...]:
     """Answer which deployed models descend from `digest`; None asks for everything that is revoked."""
     if digest is not None:
         return (family(registry, digest),)
+    running = deployments.running(registry)
+    roots = [d.manifest for d in running]
     with registry.records.read() as connection:
-        roots = [d.manifest for d in deployments.running(registry)]
         above = edges.edges_above(connection, roots)
     met = {*roots, *(edge.parent for edge in above)}
     targets = [revocation.target for revocation in revocations(registry, met)]
-    return tuple(family(registry, target) for target in targets)
+    return tuple(_family(registry, target, running) for target in targets)
 
 
 def _both(registry: Registry, digest: Digest) -> list[Digest]:
@@ -115,10 +120,12 @@ def _both(registry: Registry, digest: Digest) -> list[Digest]:
     return [digest, weights] if weights else [digest]
 
 
-def _hits(registry: Registry, roots: Sequence[Digest], below: Sequence[Parentage]) -> tuple[Hit, ...]:
+def _hits(
+    running: Sequence[Deployment], roots: Sequence[Digest], below: Sequence[Parentage]
+) -> tuple[Hit, ...]:
     came_from = _shortest(roots, below)
     hits = []
-    for deployment in deployments.running(registry):
+    for deployment in running:
         if deployment.manifest in came_from or deployment.manifest in roots:
             path = _path(deployment.manifest, came_from)
             origin = path[0].parent if path else deployment.manifest
@@ -150,17 +157,17 @@ def _path(digest: Digest, reached: dict[Digest, Parentage]) -> tuple[Parentage, 
 
 
 def _nodes(registry: Registry, identities: set[Digest]) -> tuple[Node, ...]:
-    known = {model.digest: model for model in models.every(registry)}
-    by_weights = {m.manifest.weights: m for m in known.values() if m.manifest.weights}
+    known = models.standings(registry, sorted(identities))
+    called = names.pointing(registry)
     revoked = {r.target: r.reason for r in revocations(registry, identities)}
     nodes = []
     for digest in sorted(identities):
-        model = known.get(digest) or by_weights.get(digest)
+        model = known.get(digest)
         nodes.append(
             Node(
                 digest,
                 model.label if model else "",
-                names.names_of(registry, digest),
+                called.get(digest, ()),
                 model.tier.value if model else "",
                 model.status.value if model else "",
                 revoked.get(digest, ""),

@@ -19,6 +19,7 @@ from weighbridge.policy.lint import refuse_open
 from weighbridge.policy.settings import PolicyBundle
 from weighbridge.registry.outbox import sign, submit
 from weighbridge.registry.wiring import Registry
+from weighbridge.trust.authority import EVERY_PROJECT
 
 
 def check_policy(bundle: PolicyBundle) -> None:
@@ -35,24 +36,23 @@ def use_policy(registry: Registry, folder: Path, signer: Signer) -> Digest:
     bundle = read_policy(folder)
     check_policy(bundle)
     named = registry.authority.identity_for(signer.key_id)
-    if named is None or not registry.authority.may(named.name, Role.POLICY, registry.project):
+    if named is None or not registry.authority.may(named.name, Role.POLICY, EVERY_PROJECT):
         raise Refused(
             f"key {signer.key_id.short} may not change the policy",
-            cause="the authority does not name it for that",
+            cause="the authority does not name it for that, in every project",
             remedy="sign with a key that has the role: weighbridge trust show",
             check="identity.role",
         )
     body: dict[str, JSON] = {
         "schema": "weighbridge.policy/1",
-        "project": "*",
+        "project": EVERY_PROJECT,
         "actor": registry.actor,
         "at": rfc3339(registry.clock.now()),
         "body": {"digest": str(bundle.digest), "previous": setting(registry, "policy")},
     }
     statement = Statement((Subject("policy", (("sha256", bundle.digest.hex),)),), record_type("policy"), body)
-    effect = {"kind": "setting", "project": "*", "key": "policy", "value": str(bundle.digest)}
     with registry.writing():
-        submit(registry, sign(statement, signer, effect))
+        submit(registry, sign(statement, signer))
         _put(registry.layout.policy, folder)
     return bundle.digest
 

@@ -15,7 +15,9 @@ from weighbridge.claims.summary import build_vsa
 from weighbridge.core.canonical import canonical, parse
 from weighbridge.core.decision import Check, Decision, Outcome
 from weighbridge.core.digest import Digest
-from weighbridge.core.tier import Status, Tier
+from weighbridge.core.errors import Refused
+from weighbridge.core.evidence import Evidence
+from weighbridge.core.tier import Stage, Status, Tier
 from weighbridge.gate.evidence import gather
 from weighbridge.gate.judging import Judgement, judge_model
 from weighbridge.registry import deployments, export, models, names
@@ -65,8 +67,7 @@ def promote(
             return Result(judgement.decision, judgement.id, None)
         drafts: list[Draft] = []
         if judgement.decision.allow and judgement.decision.enforced:
-            effect = {"kind": "promote", "manifest": str(digest)}
-            drafts.append(_summary(registry, model, judgement, effect))
+            drafts.append(_summary(registry, model, judgement))
             if name is not None and (move := names.move(registry, name, digest)):
                 drafts.append(move)
         return _settle(registry, model, judgement, drafts)
@@ -79,9 +80,9 @@ def admit(registry: Registry, digest: Digest, *, target: str | None = None) -> R
     """
     with registry.writing():
         model = models.get(registry, digest)
-        judgement = judge_model(
-            registry, gather(registry, model), action="admit", further=[_trusted(model), _active(model)]
-        )
+        evidence = gather(registry, model)
+        further = [_trusted(model, evidence), _active(model)]
+        judgement = judge_model(registry, evidence, action="admit", further=further)
         drafts: list[Draft] = []
         if judgement.decision.allow and judgement.decision.enforced:
             drafts.append(_summary(registry, model, judgement))
@@ -90,13 +91,26 @@ def admit(registry: Registry, digest: Digest, *, target: str | None = None) -> R
         return _settle(registry, model, judgement, drafts)
 
 
-def _trusted(model: models.Model) -> Check:
+def _trusted(model: models.Model, evidence: Evidence) -> Check:
+    """Check the tier; the record is believed only beside the gate's own, signed and logged word of it."""
+    said = {"tier": Tier.TRUSTED.value, "result": "PASSED", "project": evidence.project}
+    word = next(
+        (
+            fact
+            for fact in evidence.about_model(Stage.ADMIT)
+            if fact.verified and model.digest in fact.about and said.items() <= dict(fact.detail).items()
+        ),
+        None,
+    )
+    trusted = model.tier is Tier.TRUSTED and word is not None
+    found = f"{model.tier.value}, {model.status.value}"
     return Check(
         "tier.trusted",
-        Outcome.PASS if model.tier is Tier.TRUSTED else Outcome.FAIL,
-        "a model in the trusted tier",
-        f"{model.tier.value}, {model.status.value}",
-        remedy="" if model.tier is Tier.TRUSTED else "promote it first: weighbridge promote MODEL",
+        Outcome.PASS if trusted else Outcome.FAIL,
+        "a model in the trusted tier, by the gate's word",
+        found if word or model.tier is not Tier.TRUSTED else f"{found}, and the gate never said so",
+        proof=str(word.bundle) if word and trusted else "",
+        remedy="" if trusted else "promote it first: weighbridge promote MODEL",
     )
 
 
@@ -112,9 +126,7 @@ def _active(model: models.Model) -> Check:
     )
 
 
-def _summary(
-    registry: Registry, model: models.Model, judgement: Judgement, *effects: dict[str, str]
-) -> Draft:
+def _summary(registry: Registry, model: models.Model, judgement: Judgement) -> Draft:
     now = registry.clock.now()
     statement = build_vsa(
         registry.id,
@@ -126,14 +138,14 @@ def _summary(
         now=now,
         expires=now + timedelta(hours=int(registry.config["admission_hours"])),
     )
-    return sign(statement, registry.gate_key, *effects)
+    return sign(statement, registry.gate_key)
 
 
 def _settle(registry: Registry, model: models.Model, judgement: Judgement, drafts: Sequence[Draft]) -> Result:
     """Record the decision, put it and what follows from it into the outbox, log and apply; then lay out."""
     body = judgement.decision.to_json()
     statement = event("decision", (model.digest,), body, **registry.event_facts())
-    decided = sign(statement, registry.gate_key, {"kind": "decision", "id": str(judgement.id)})
+    drafts = [sign(statement, registry.gate_key), *drafts]
     row = {
         **registry.record(),
         "id": str(judgement.id),
@@ -145,12 +157,25 @@ def _settle(registry: Registry, model: models.Model, judgement: Judgement, draft
     }
     with registry.records.write() as connection:
         connection.execute(upsert(schema.decision).values(row).on_conflict_do_nothing())
-        enqueue(registry, connection, [decided, *drafts])
-    drain(registry)
+        enqueue(registry, connection, drafts)
+    drain(registry, drafts)
     path = None
-    if drafts:
-        path = export.lay_out(registry, models.get(registry, model.digest))
+    if judgement.decision.allow and judgement.decision.enforced:
+        path = export.lay_out(registry, _taken(registry, model.digest))
     return Result(judgement.decision, judgement.id, receipt(registry, judgement.id), path)
+
+
+def _taken(registry: Registry, digest: Digest) -> models.Model:
+    """Return the model as it stands after an allow; raises Refused when the allow brought nothing about."""
+    model = models.get(registry, digest)
+    if model.tier is not Tier.TRUSTED:
+        raise Refused(
+            "the gate's own word was not believed",
+            cause="the authority does not name its key for the role admit in this project",
+            remedy="give it back with the root key: weighbridge trust show",
+            check="identity.role",
+        )
+    return model
 
 
 def receipt(registry: Registry, decision: Digest) -> object | None:

@@ -46,15 +46,15 @@ def revoke(registry: Registry, digest: Digest, *, reason: str, signer: Signer) -
         )
         body = {"reason": reason, "since": rfc3339(registry.clock.now())}
         statement = event("revocation", targets, body, **registry.event_facts())
-        effect = {"kind": "revoke", "targets": [str(d) for d in targets], "reason": reason}
-        submit(registry, sign(statement, signer, effect))
+        submit(registry, sign(statement, signer))
     return _hit(registry, targets)
 
 
 def _hit(registry: Registry, targets: tuple[Digest, ...]) -> Withdrawal:
     with registry.records.read() as connection:
         below = edges.descendants(connection, targets)
-    known = {model.digest for model in models.every(registry)}
-    descendants = tuple(d for d in below if d in known and d not in targets)
+    known = models.standings(registry, below)
+    models_below = {standing.digest for standing in known.values()}
+    descendants = tuple(d for d in below if d in models_below and d not in targets)
     running = tuple(d for d in deployments.running(registry) if d.manifest in {*descendants, *targets})
     return Withdrawal(targets, descendants, running)

@@ -42,19 +42,34 @@ def take(envelope: dsse.Envelope, public_pem: str) -> Draft:
             remedy="make it with `weighbridge attest` or `weighbridge sign`",
             check="statement.subject",
         )
-    return Draft(envelope, public_pem, ({"kind": "bundle"},))
+    return Draft(envelope, public_pem)
 
 
 def about(registry: Registry, identities: Sequence[Digest]) -> list[Bundle]:
-    """Return every bundle about any of `identities`, in the order of the log."""
+    """Return every bundle about any of `identities`, in the order of the log.
+
+    Raises VerificationFailed(records.bundle) when one is not the bundle that was kept under its digest.
+    """
     subject, bundle = schema.bundle_subject, schema.bundle
-    found: list[str] = []
+    found: dict[str, str] = {}
     with registry.records.read() as connection:
         for start in range(0, len(identities), 500):
             part = [str(d) for d in identities[start : start + 500]]
-            query = sa.select(bundle.c.content, bundle.c.log_index).distinct()
+            query = sa.select(bundle.c.digest, bundle.c.content, bundle.c.log_index).distinct()
             query = query.join(subject, subject.c.bundle == bundle.c.digest).where(
                 subject.c.identity.in_(part)
             )
-            found += [row[0] for row in connection.execute(query.order_by(bundle.c.log_index))]
-    return [Bundle.from_json(text.encode()) for text in dict.fromkeys(found)]
+            found |= {row[0]: row[1] for row in connection.execute(query.order_by(bundle.c.log_index))}
+    return [_read(digest, content) for digest, content in found.items()]
+
+
+def _read(digest: str, content: str) -> Bundle:
+    bundle = Bundle.from_json(content.encode())
+    if str(bundle.digest) != digest:
+        raise VerificationFailed(
+            "a kept claim was exchanged",
+            cause=f"under {digest} lies {bundle.digest}",
+            remedy="find out who can write to the registry's folder, then restore it from a backup",
+            check="records.bundle",
+        )
+    return bundle

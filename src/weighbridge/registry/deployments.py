@@ -10,6 +10,7 @@ from weighbridge.claims.records import event
 from weighbridge.core.canonical import JSON
 from weighbridge.core.digest import Digest
 from weighbridge.core.errors import BadReference, NotFound
+from weighbridge.registry import tally
 from weighbridge.registry.outbox import Draft, sign
 from weighbridge.registry.wiring import Registry
 from weighbridge.store import schema
@@ -45,17 +46,17 @@ def deploy(registry: Registry, digest: Digest | None, target: str) -> Draft:
             remedy="name it like prod/chat",
         )
     body: dict[str, JSON] = {"target": target, "ended": digest is None}
-    effect = {"kind": "deploy", "target": target, "manifest": str(digest) if digest else ""}
     about = (digest,) if digest else tuple(d.manifest for d in running(registry) if d.target == target)
     if not about:
         raise NotFound(
             f"nothing is recorded as running at {target!r}", remedy="see `weighbridge deploy --list`"
         )
-    return sign(event("deployment", about, body, **registry.event_facts()), registry.gate_key, effect)
+    return sign(event("deployment", about, body, **registry.event_facts()), registry.gate_key)
 
 
 def running(registry: Registry, *, project: str | None = None) -> list[Deployment]:
-    """Return what runs now, by target."""
+    """Return what runs now, by target; the records are first held against their tally."""
+    tally.check(registry)
     table = schema.deployment
     with registry.records.read() as connection:
         query = sa.select(table).where(

@@ -19,9 +19,8 @@ from weighbridge.core.digest import Digest
 from weighbridge.core.errors import VerificationFailed
 from weighbridge.core.identity import Identity
 from weighbridge.core.lineage import Grade, Parentage, Relation
-from weighbridge.core.manifest import Manifest
 from weighbridge.core.statement import Statement
-from weighbridge.core.tier import Role
+from weighbridge.core.tier import Role, Stage
 from weighbridge.registry.wiring import Registry
 from weighbridge.store import schema
 from weighbridge.trust.bundle import Bundle
@@ -62,29 +61,27 @@ def signer_of(registry: Registry, bundle: Bundle) -> Identity:
 
 
 def draw(registry: Registry, connection: sa.Connection, bundle: Bundle, record: Mapping[str, Any]) -> None:
-    """Draw the edges that a claim states: attested when its signer may sign that stage, else declared."""
+    """Draw the edges that a claim states: attested when its signer may sign that stage, else declared.
+
+    Which weights a model carries is observed: intake computed it from the bytes, and signs it with the BOM.
+    """
     statement = Statement.decode(bundle.envelope.payload)
     try:
         claim = read_claim(statement)
     except VerificationFailed:
         return
-    if claim is None or not claim.parents:
+    if claim is None or not (claim.parents or claim.stage is Stage.BOM):
         return
     grade = _grade(registry, bundle, role_of(statement), str(record["project"]))
+    if claim.stage is Stage.BOM:
+        if grade is Grade.ATTESTED:
+            _draw_packaging(connection, statement.identities, record)
+        return
     for child in claim.about:
         for parent in claim.parents:
             if parent.digest != child:
                 edge = Parentage(parent.digest, child, parent.relation, grade, str(bundle.digest))
                 add(connection, edge, record)
-
-
-def draw_packaging(connection: sa.Connection, manifest: Manifest, record: Mapping[str, Any]) -> None:
-    """Draw weights → model for a manifest that was computed here."""
-    if manifest.weights is None:
-        _artifact(connection, manifest.digest, record)
-        return
-    edge = Parentage(manifest.weights, manifest.digest, Relation.PACKAGING, Grade.OBSERVED)
-    add(connection, edge, record)
 
 
 def add(connection: sa.Connection, edge: Parentage, record: Mapping[str, Any]) -> None:
@@ -143,6 +140,17 @@ def _artifact(connection: sa.Connection, digest: Digest, record: Mapping[str, An
         found = connection.execute(query).scalar()
     assert found is not None
     return int(found)
+
+
+def _draw_packaging(
+    connection: sa.Connection, identities: Sequence[Digest], record: Mapping[str, Any]
+) -> None:
+    weights = [digest for digest in identities if digest.algorithm == "wbw1"]
+    for model in identities:
+        if model.algorithm == "wb1":
+            _artifact(connection, model, record)
+            for parent in weights:
+                add(connection, Parentage(parent, model, Relation.PACKAGING, Grade.OBSERVED), record)
 
 
 def _grade(registry: Registry, bundle: Bundle, role: Role | None, project: str) -> Grade:

@@ -1,26 +1,39 @@
 """Effects: the state changes that a logged statement brings about, one small function per kind.
 
-Each is idempotent and runs inside the transaction that marks its outbox row done.
+What changes is read from the signed statement, never from the outbox: whoever can write the database can
+write a row, but not a signature. A statement takes effect once, when its bundle is first kept, and only when
+the authority names its signer for that, in the project it speaks of. Anything else is kept and changes
+nothing. All of it runs inside the transaction that marks the outbox row done.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.sqlite import insert as upsert
 
+from weighbridge.claims.records import Record, read_event
+from weighbridge.claims.summary import read_vsa
+from weighbridge.claims.words import VSA, record_type
 from weighbridge.core.canonical import canonical
+from weighbridge.core.clock import parse_rfc3339, rfc3339
 from weighbridge.core.decision import Receipt
 from weighbridge.core.digest import Digest
-from weighbridge.core.statement import Statement
-from weighbridge.core.tier import Assurance, Status, Tier
+from weighbridge.core.errors import VerificationFailed
+from weighbridge.core.statement import PAYLOAD_TYPE, Statement
+from weighbridge.core.tier import Assurance, Role, Status, Tier
 from weighbridge.registry import edges
-from weighbridge.registry.wiring import Registry
+from weighbridge.registry.wiring import Registry, read_authority
 from weighbridge.store import schema
+from weighbridge.trust.authority import EVERY_PROJECT
+from weighbridge.trust.authority_file import PAYLOAD_TYPE as AUTHORITY_TYPE
+from weighbridge.trust.authority_file import verify_next
 from weighbridge.trust.bundle import Bundle
+from weighbridge.trust.verify import verify_bundle
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,121 +49,183 @@ class Cause:
         """Return the record columns as they were when the draft was enqueued."""
         return {key: self.row[key] for key in ("schema_version", "project", "actor", "created_at")}
 
-    @property
-    def statement(self) -> Statement:
-        """Return the statement that was logged."""
-        return Statement.decode(self.bundle.envelope.payload)
+
+def apply(registry: Registry, connection: sa.Connection, cause: Cause) -> None:
+    """Keep what was logged, and let it take effect when its signer may say such a thing."""
+    kind = cause.bundle.envelope.payload_type
+    if kind == AUTHORITY_TYPE:
+        _authority(registry, connection, cause)
+    if kind != PAYLOAD_TYPE:
+        return
+    try:
+        statement = Statement.decode(cause.bundle.envelope.payload)
+    except VerificationFailed:
+        return  # the log holds it, and that is all that can be said of it
+    if not _keep(registry, connection, statement, cause):
+        return
+    record = _verified(registry, statement, cause.bundle)
+    if record is not None:
+        EFFECTS[record.kind][1](connection, record, cause)
 
 
-def apply(registry: Registry, connection: sa.Connection, effect: Mapping[str, Any], cause: Cause) -> None:
-    """Apply one effect; an unknown kind is our own mistake and raises KeyError."""
-    EFFECTS[effect["kind"]](registry, connection, effect, cause)
-
-
-def _bundle(registry: Registry, connection: sa.Connection, effect: Mapping[str, Any], cause: Cause) -> None:
-    """Keep the bundle, index the identities it is about, and draw the lineage edges it claims."""
-    del effect
-    statement = cause.statement
-    signer = edges.signer_of(registry, cause.bundle)
+def _keep(registry: Registry, connection: sa.Connection, statement: Statement, cause: Cause) -> bool:
+    """Keep the bundle, index its identities, draw the lineage it claims; False when it was kept before."""
     row = {
         "digest": str(cause.bundle.digest),
         **cause.record,
         "stage": edges.stage_name(statement),
-        "signer": str(signer.key),
+        "signer": str(edges.signer_of(registry, cause.bundle).key),
         "log_index": cause.log_index,
         "content": cause.bundle.to_json().decode(),
     }
-    connection.execute(upsert(schema.bundle).values(row).on_conflict_do_nothing())
+    if not connection.execute(upsert(schema.bundle).values(row).on_conflict_do_nothing()).rowcount:
+        return False
     for identity in statement.identities:
         subject = {"identity": str(identity), "bundle": row["digest"]}
         connection.execute(upsert(schema.bundle_subject).values(subject).on_conflict_do_nothing())
     edges.draw(registry, connection, cause.bundle, cause.record)
+    return True
 
 
-def _decision(registry: Registry, connection: sa.Connection, effect: Mapping[str, Any], cause: Cause) -> None:
+def _verified(registry: Registry, statement: Statement, bundle: Bundle) -> Record | None:
+    """Return what a statement says if it may take effect; None for claims, and for what is not believed.
+
+    Its signer must have been in force when the log took it in, whatever this machine's clock says now.
+    """
+    assert bundle.entry is not None  # it comes from the log
+    logged_at = datetime.fromtimestamp(bundle.entry.integrated_time, UTC)
+    try:
+        record = _read(registry, statement)
+        if record is None or record.kind not in EFFECTS:
+            return None
+        role = EFFECTS[record.kind][0]
+        verify_bundle(bundle, authority=registry.authority, project=record.project, role=role, now=logged_at)
+    except VerificationFailed:
+        return None
+    return record
+
+
+def _read(registry: Registry, statement: Statement) -> Record | None:
+    """Read an event, a change of policy, or the gate's own summary as the record of an admission."""
+    if statement.predicate_type == VSA:
+        said = read_vsa(statement)
+        if not said.passed or said.tier is not Tier.TRUSTED or said.registry != registry.id:
+            return None
+        return Record("admission", (said.manifest,), said.project, "gate", said.verified_at, {})
+    if statement.predicate_type == record_type("policy"):
+        return _read_policy(statement)
+    return read_event(statement)
+
+
+def _read_policy(statement: Statement) -> Record:
+    row: Any = statement.predicate
+    try:
+        body = {"digest": str(Digest.parse(row["body"]["digest"])), "previous": row["body"]["previous"]}
+        at, actor = parse_rfc3339(row["at"]), str(row["actor"])
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise VerificationFailed(
+            "this change of policy is not well-formed", cause=str(error), check="record.form"
+        ) from error
+    return Record("policy", (), EVERY_PROJECT, actor, at, body)
+
+
+def _row(record: Record) -> dict[str, Any]:
+    """Return the record columns as the signed statement has them."""
+    return {
+        "schema_version": schema.SCHEMA_VERSION,
+        "project": record.project,
+        "actor": record.actor[:128],
+        "created_at": rfc3339(record.at),
+    }
+
+
+def _decision(connection: sa.Connection, record: Record, cause: Cause) -> None:
     """Put the log's answer beside the decision."""
-    del registry
     entry = cause.bundle.entry
-    proof = entry.to_json() if entry else {}
-    receipt = Receipt(cause.log_index, proof, Assurance.SINGLE_OPERATOR)
-    change = sa.update(schema.decision).where(schema.decision.c.id == effect["id"])
+    receipt = Receipt(cause.log_index, entry.to_json() if entry else {}, Assurance.SINGLE_OPERATOR)
+    identity = str(Digest.of(canonical(dict(record.body))))
+    change = sa.update(schema.decision).where(schema.decision.c.id == identity)
     connection.execute(change.values(receipt=canonical(receipt.to_json()).decode()))
 
 
-def _promote(registry: Registry, connection: sa.Connection, effect: Mapping[str, Any], cause: Cause) -> None:
+def _admission(connection: sa.Connection, record: Record, cause: Cause) -> None:
     """Move a model to the trusted tier, unless it was revoked since the decision."""
-    del registry
+    del cause
     table = schema.model
     change = sa.update(table).where(
-        table.c.project == cause.record["project"],
-        table.c.digest == effect["manifest"],
+        table.c.project == record.project,
+        table.c.digest == str(record.about[0]),
         table.c.status == Status.ACTIVE.value,
     )
     connection.execute(change.values(tier=Tier.TRUSTED.value))
 
 
-def _revoke(registry: Registry, connection: sa.Connection, effect: Mapping[str, Any], cause: Cause) -> None:
+def _revocation(connection: sa.Connection, record: Record, cause: Cause) -> None:
     """Note the revocation; the model itself becomes revoked, everything that descends from it quarantined."""
-    del registry
-    for target in effect["targets"]:
+    for target in record.about:
         row = {
-            **cause.record,
-            "target": target,
-            "reason": effect["reason"],
-            "since": cause.record["created_at"],
+            **_row(record),
+            "target": str(target),
+            "reason": record.body["reason"],
+            "since": record.body["since"],
             "bundle": str(cause.bundle.digest),
         }
         connection.execute(upsert(schema.revocation).values(row).on_conflict_do_nothing())
-    targets = [Digest.parse(target) for target in effect["targets"]]
-    hit = edges.descendants(connection, targets)
-    _set_status(connection, cause, [str(d) for d in hit], Status.QUARANTINED)
-    _set_status(connection, cause, list(effect["targets"]), Status.REVOKED)
+    hit = edges.descendants(connection, record.about)
+    _set_status(connection, record.project, hit, Status.QUARANTINED)
+    _set_status(connection, record.project, record.about, Status.REVOKED)
 
 
-def _set_status(connection: sa.Connection, cause: Cause, digests: list[str], status: Status) -> None:
+def _set_status(
+    connection: sa.Connection, project: str, digests: list[Digest] | tuple[Digest, ...], status: Status
+) -> None:
     table = schema.model
     for start in range(0, len(digests), 500):
-        part = digests[start : start + 500]
+        part = [str(digest) for digest in digests[start : start + 500]]
         change = sa.update(table).where(
-            table.c.project == cause.record["project"],
+            table.c.project == project,
             sa.or_(table.c.digest.in_(part), table.c.weights.in_(part)),
             table.c.status != Status.REVOKED.value,
         )
         connection.execute(change.values(status=status.value))
 
 
-def _name(registry: Registry, connection: sa.Connection, effect: Mapping[str, Any], cause: Cause) -> None:
-    """Let a name point at another manifest; sequence numbers only grow."""
-    del registry
+def _name(connection: sa.Connection, record: Record, cause: Cause) -> None:
+    """Let a name point at another manifest; the next number and no other, so that no old move counts again."""
+    table, name = schema.name, record.body["name"]
+    here = sa.select(sa.func.max(table.c.sequence))
+    here = here.where(table.c.project == record.project, table.c.name == name)
+    if record.body.get("sequence") != (connection.execute(here).scalar() or 0) + 1:
+        return
     row = {
-        **cause.record,
-        "name": effect["name"],
-        "sequence": effect["sequence"],
-        "manifest": effect["manifest"],
+        **_row(record),
+        "name": name,
+        "sequence": record.body["sequence"],
+        "manifest": str(record.about[0]),
         "bundle": str(cause.bundle.digest),
     }
-    connection.execute(upsert(schema.name).values(row).on_conflict_do_nothing())
+    connection.execute(sa.insert(table).values(row))
 
 
-def _deploy(registry: Registry, connection: sa.Connection, effect: Mapping[str, Any], cause: Cause) -> None:
-    """Record what runs where from now on; what ran there before has ended."""
-    del registry
-    table, now = schema.deployment, cause.record["created_at"]
-    here = (
-        table.c.project == cause.record["project"],
-        table.c.target == effect["target"],
-        table.c.until.is_(None),
-    )
-    same = sa.select(table.c.manifest).where(*here, table.c.manifest == effect["manifest"])
-    if connection.execute(same).first():
+def _deployment(connection: sa.Connection, record: Record, cause: Cause) -> None:
+    """Record what runs where from now on; what ran there before has ended. An older word changes nothing."""
+    table, target, now = schema.deployment, record.body["target"], rfc3339(record.at)
+    at_target = (table.c.project == record.project, table.c.target == target)
+    newest = sa.select(sa.func.max(table.c.last_seen), sa.func.max(table.c.until)).where(*at_target)
+    if any(moment is not None and moment > now for moment in connection.execute(newest).one()):
+        return
+    here = (*at_target, table.c.until.is_(None))
+    ended, manifest = bool(record.body.get("ended")), str(record.about[0])
+    same = sa.select(table.c.manifest).where(*here, table.c.manifest == manifest)
+    if not ended and connection.execute(same).first():
         connection.execute(sa.update(table).where(*here).values(last_seen=now))
         return
     connection.execute(sa.update(table).where(*here).values(until=now))
-    if effect["manifest"]:
+    if not ended:
         row = {
-            **cause.record,
-            "target": effect["target"],
-            "manifest": effect["manifest"],
+            **_row(record),
+            "target": target,
+            "manifest": manifest,
             "since": now,
             "last_seen": now,
             "bundle": str(cause.bundle.digest),
@@ -158,37 +233,36 @@ def _deploy(registry: Registry, connection: sa.Connection, effect: Mapping[str, 
         connection.execute(sa.insert(table).values(row))
 
 
-def _authority(
-    registry: Registry, connection: sa.Connection, effect: Mapping[str, Any], cause: Cause
-) -> None:
-    """Keep a new version of the authority."""
-    del registry
-    row = {
-        **cause.record,
-        "version": effect["version"],
-        "digest": effect["digest"],
-        "content": effect["content"],
-    }
-    connection.execute(upsert(schema.authority).values(row).on_conflict_do_nothing())
+def _policy(connection: sa.Connection, record: Record, cause: Cause) -> None:
+    """Pin another policy; a change counts only from the policy that its signer meant to change."""
+    del cause
+    table = schema.setting
+    here = (table.c.project == EVERY_PROJECT, table.c.key == "policy")
+    before = connection.execute(sa.select(table.c.value, table.c.created_at).where(*here)).one()
+    if before.value != record.body["previous"] or before.created_at > rfc3339(record.at):
+        return
+    connection.execute(sa.update(table).where(*here).values(**_row(record), value=record.body["digest"]))
 
 
-def _setting(registry: Registry, connection: sa.Connection, effect: Mapping[str, Any], cause: Cause) -> None:
-    """Change a setting of a project (the digest of its active policy, its mode)."""
-    del registry
-    row = {**cause.record, "project": effect["project"], "key": effect["key"], "value": effect["value"]}
-    statement = upsert(schema.setting).values(row)
-    connection.execute(
-        statement.on_conflict_do_update(index_elements=["project", "key"], set_={"value": effect["value"]})
-    )
+def _authority(registry: Registry, connection: sa.Connection, cause: Cause) -> None:
+    """Keep the next version of the authority, if a root that the newest kept version names has signed it."""
+    content = canonical(cause.bundle.envelope.to_json())
+    try:
+        authority = verify_next(content, current=read_authority(connection, registry.pin), now=None)
+    except VerificationFailed:
+        return
+    row = {"version": authority.version, "digest": str(authority.digest), "content": content.decode()}
+    connection.execute(sa.insert(schema.authority).values(**cause.record, **row))
 
 
-EFFECTS: Mapping[str, Callable[[Registry, sa.Connection, Mapping[str, Any], Cause], None]] = {
-    "bundle": _bundle,
-    "decision": _decision,
-    "promote": _promote,
-    "revoke": _revoke,
-    "name": _name,
-    "deploy": _deploy,
-    "authority": _authority,
-    "setting": _setting,
+Effect = Callable[[sa.Connection, Record, Cause], None]
+
+EFFECTS: Mapping[str, tuple[Role, Effect]] = {
+    "decision": (Role.DECIDE, _decision),
+    "admission": (Role.ADMIT, _admission),
+    "revocation": (Role.REVOKE, _revocation),
+    "name": (Role.RECORD, _name),
+    "deployment": (Role.RECORD, _deployment),
+    "policy": (Role.POLICY, _policy),
 }
+"""Kind of record: the role its signer must hold, and what it brings about."""

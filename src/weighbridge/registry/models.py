@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -12,11 +12,11 @@ from sqlalchemy.dialects.sqlite import insert as upsert
 
 from weighbridge.core.canonical import JSON, canonical, parse
 from weighbridge.core.digest import Digest
-from weighbridge.core.errors import BadReference, NotFound
+from weighbridge.core.errors import BadReference, NotFound, VerificationFailed
 from weighbridge.core.manifest import ChunkTable, FileEntry, Manifest
 from weighbridge.core.reference import Reference, parse_reference
 from weighbridge.core.tier import Origin, Status, Tier
-from weighbridge.registry import edges
+from weighbridge.registry import names
 from weighbridge.registry.wiring import Registry
 from weighbridge.source.local import open_folder
 from weighbridge.source.read import read_tree
@@ -74,7 +74,6 @@ def keep(
         table = schema.model
         here = (table.c.project == registry.project, table.c.digest == row["digest"])
         connection.execute(sa.update(table).where(*here).values(bom=bom))
-    edges.draw_packaging(connection, manifest, registry.record())
 
 
 def set_origin(registry: Registry, connection: sa.Connection, digest: Digest, origin: Origin) -> None:
@@ -95,7 +94,17 @@ def find(registry: Registry, digest: Digest) -> Model | None:
             schema.model.c.project == registry.project, schema.model.c.digest == str(digest)
         )
         row = connection.execute(query).mappings().first()
-    return _model(row) if row else None
+    if row is None:
+        return None
+    model = _model(row)
+    if model.digest != digest:
+        raise VerificationFailed(
+            "a kept manifest was exchanged",
+            cause=f"under {digest} lies the manifest of {model.digest}",
+            remedy="find out who can write to the registry's folder, then restore it from a backup",
+            check="records.manifest",
+        )
+    return model
 
 
 def get(registry: Registry, digest: Digest) -> Model:
@@ -117,6 +126,37 @@ def every(registry: Registry) -> list[Model]:
             sa.select(table).where(table.c.project == registry.project).order_by(table.c.created_at.desc())
         )
         return [_model(row) for row in connection.execute(query).mappings()]
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What a list says of a model, without its manifest."""
+
+    digest: Digest
+    label: str
+    tier: Tier
+    status: Status
+
+
+def standings(registry: Registry, identities: Sequence[Digest]) -> dict[Digest, Standing]:
+    """Return what is kept under these identities: models, and for weights one model that carries them."""
+    table = schema.model
+    columns = (table.c.digest, table.c.weights, table.c.label, table.c.tier, table.c.status)
+    found: dict[Digest, Standing] = {}
+    with registry.records.read() as connection:
+        for start in range(0, len(identities), 400):
+            part = [str(digest) for digest in identities[start : start + 400]]
+            query = sa.select(*columns).where(
+                table.c.project == registry.project,
+                sa.or_(table.c.digest.in_(part), table.c.weights.in_(part)),
+            )
+            for row in connection.execute(query):
+                digest = Digest.parse(row.digest)
+                standing = Standing(digest, row.label, Tier(row.tier), Status(row.status))
+                found[digest] = standing
+                if row.weights:
+                    found.setdefault(Digest.parse(row.weights), standing)
+    return found
 
 
 def resolve(registry: Registry, text: str) -> Digest:
@@ -169,16 +209,13 @@ def _by_prefix(registry: Registry, prefix: str) -> Digest:
 
 
 def _by_name(registry: Registry, name: str) -> Digest:
-    table = schema.name
-    with registry.records.read() as connection:
-        query = sa.select(table.c.manifest).where(table.c.project == registry.project, table.c.name == name)
-        found = connection.execute(query.order_by(table.c.sequence.desc()).limit(1)).scalar()
+    found = names.resolve(registry, name)
     if found is None:
         raise NotFound(
             f"there is no model named {name!r} in project {registry.project!r}",
             remedy=f"for a folder of that name type ./{name}",
         )
-    return Digest.parse(found)
+    return found
 
 
 def _by_path(reference: Reference) -> Digest:
@@ -187,12 +224,16 @@ def _by_path(reference: Reference) -> Digest:
 
 
 def _by_source(registry: Registry, reference: Reference) -> Digest:
-    for model in every(registry):
-        facts = model.source
+    table = schema.model
+    query = sa.select(table.c.digest, table.c.source).where(table.c.project == registry.project)
+    with registry.records.read() as connection:
+        rows = connection.execute(query.order_by(table.c.created_at.desc())).all()
+    for row in rows:
+        facts: Any = parse(row.source)
         if facts.get("repository") == reference.target and (
             reference.revision in ("", facts.get("commit"), facts.get("requested"))
         ):
-            return model.digest
+            return Digest.parse(row.digest)
     raise NotFound(
         f"nothing was taken in from {reference}", remedy=f"take it in first: weighbridge pull {reference}"
     )

@@ -9,6 +9,7 @@ from weighbridge.core.canonical import JSON
 from weighbridge.core.digest import Digest
 from weighbridge.core.errors import BadReference
 from weighbridge.core.reference import is_name
+from weighbridge.registry import tally
 from weighbridge.registry.outbox import Draft, sign
 from weighbridge.registry.wiring import Registry
 from weighbridge.store import schema
@@ -34,14 +35,35 @@ def current(registry: Registry, name: str) -> tuple[int, Digest] | None:
     return (row[0], Digest.parse(row[1])) if row else None
 
 
+def resolve(registry: Registry, name: str) -> Digest | None:
+    """Return what a name points at, or None; the records are first held against their tally."""
+    tally.check(registry)
+    found = current(registry, name)
+    return found[1] if found else None
+
+
+def pointing(registry: Registry, digest: Digest | None = None) -> dict[Digest, tuple[str, ...]]:
+    """Return the names that point at each manifest now (or only those at `digest`)."""
+    table, newer = schema.name, schema.name.alias()
+    newest = sa.select(sa.func.max(newer.c.sequence)).where(
+        newer.c.project == table.c.project, newer.c.name == table.c.name
+    )
+    query = sa.select(table.c.manifest, table.c.name).where(
+        table.c.project == registry.project, table.c.sequence == newest.scalar_subquery()
+    )
+    if digest is not None:
+        query = query.where(table.c.manifest == str(digest))
+    found: dict[Digest, tuple[str, ...]] = {}
+    with registry.records.read() as connection:
+        for row in connection.execute(query.order_by(table.c.name)):
+            manifest = Digest.parse(row.manifest)
+            found[manifest] = (*found.get(manifest, ()), row.name)
+    return found
+
+
 def names_of(registry: Registry, digest: Digest) -> tuple[str, ...]:
     """Return the names that point at a manifest now."""
-    table = schema.name
-    with registry.records.read() as connection:
-        query = sa.select(table.c.name).distinct()
-        query = query.where(table.c.project == registry.project, table.c.manifest == str(digest))
-        names = connection.execute(query.order_by(table.c.name)).scalars().all()
-    return tuple(name for name in names if (now := current(registry, name)) and now[1] == digest)
+    return pointing(registry, digest).get(digest, ())
 
 
 def move(registry: Registry, name: str, digest: Digest) -> Draft | None:
@@ -56,5 +78,4 @@ def move(registry: Registry, name: str, digest: Digest) -> Draft | None:
         "sequence": sequence,
         "previous": str(before[1]) if before else None,
     }
-    effect = {"kind": "name", "name": name, "sequence": sequence, "manifest": str(digest)}
-    return sign(event("name", (digest,), body, **registry.event_facts()), registry.gate_key, effect)
+    return sign(event("name", (digest,), body, **registry.event_facts()), registry.gate_key)

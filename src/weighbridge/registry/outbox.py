@@ -2,18 +2,19 @@
 
 Three steps, each safe to be cut off at any instruction:
 
-1. `enqueue`, inside the transaction that records the decision: the signed envelope and its effects.
+1. `enqueue`, inside the transaction that records the decision: the signed envelope.
 2. `drain`: the envelope's body is appended to the transparency log, unless an earlier, killed drain
    already did so (it is looked for from the log size noted at enqueue).
-3. `drain`, one transaction per envelope: receipt stored, effects applied, row marked done.
+3. `drain`, one transaction: the records held against their tally, what each statement says takes effect,
+   rows marked done, the new tally signed (`effects`, `tally`).
 
 So no state changes without a log entry, no logged decision is lost, and every opening for writing
-finishes what a killed process left. Effects are applied in the order of enqueueing.
+finishes what a killed process left. Statements take effect in the order of enqueueing. What a statement
+brings about stands in the statement: the outbox only carries it, and is itself believed in nothing.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -22,30 +23,30 @@ import sqlalchemy as sa
 
 from weighbridge.core.canonical import canonical
 from weighbridge.core.clock import rfc3339
+from weighbridge.core.errors import VerificationFailed
 from weighbridge.core.statement import Statement
 from weighbridge.keys.ports import Signer
-from weighbridge.registry import effects
-from weighbridge.registry.wiring import Registry
+from weighbridge.registry import effects, tally
+from weighbridge.registry.wiring import Registry, read_authority
 from weighbridge.store import schema
 from weighbridge.trust import dsse
 from weighbridge.trust.bundle import Bundle, log_body
 from weighbridge.trust.seal import seal, sign_statement
 
-Effect = Mapping[str, Any]
-
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """A signed envelope that waits for the log, and what becomes true once it is there."""
+    """A signed envelope that waits for the log; what it says becomes true once it is there."""
 
     envelope: dsse.Envelope
     public_pem: str
-    effects: tuple[Effect, ...] = ()
+    effects: tuple[Mapping[str, Any], ...] = ()
+    """Not used: effects are read from the statement."""
 
 
-def sign(statement: Statement, signer: Signer, *effects_: Effect) -> Draft:
+def sign(statement: Statement, signer: Signer) -> Draft:
     """Sign a statement and make it a draft whose bundle will be kept."""
-    return Draft(sign_statement(statement, signer), signer.public_pem, ({"kind": "bundle"}, *effects_))
+    return Draft(sign_statement(statement, signer), signer.public_pem)
 
 
 def enqueue(registry: Registry, connection: sa.Connection, drafts: Sequence[Draft]) -> None:
@@ -57,7 +58,7 @@ def enqueue(registry: Registry, connection: sa.Connection, drafts: Sequence[Draf
                 envelope=canonical(draft.envelope.to_json()).decode(),
                 public_pem=draft.public_pem,
                 log_size=registry.log.size,
-                effects=canonical([dict(effect) for effect in draft.effects]).decode(),
+                effects="[]",
             )
         )
 
@@ -66,18 +67,32 @@ def submit(registry: Registry, *drafts: Draft) -> list[Bundle]:
     """Enqueue and drain: record, log and apply. Must be called while `registry.writing()`."""
     with registry.records.write() as connection:
         enqueue(registry, connection, drafts)
-    return drain(registry)
+    return drain(registry, drafts)
 
 
-def drain(registry: Registry) -> list[Bundle]:
-    """Log and apply everything that waits; returns the bundles in order. Must be called while writing."""
+def drain(registry: Registry, drafts: Sequence[Draft] = ()) -> list[Bundle]:
+    """Log and apply everything that waits; returns the bundles in order. Must be called while writing.
+
+    Raises VerificationFailed(records.tally) when the records were changed behind our back, or when one of
+    `drafts`, which the caller just put there, was no longer in the outbox.
+    """
     with registry.records.read() as connection:
         query = sa.select(schema.outbox).where(schema.outbox.c.done_at.is_(None)).order_by(schema.outbox.c.id)
         rows = connection.execute(query).mappings().all()
     if not rows:
-        return []
-    bundles = [_finish(registry, row, index) for row, index in zip(rows, _log(registry, rows), strict=True)]
-    registry.remember()
+        tally.check(registry)
+        bundles = []
+    else:
+        bundles = _finish(registry, rows, _log(registry, rows))
+        registry.remember()
+    logged = {bundle.digest for bundle in bundles}
+    if any(draft.envelope.digest not in logged for draft in drafts):
+        raise VerificationFailed(
+            "what was decided did not reach the log",
+            cause="its row in the outbox was removed or changed by something other than this program",
+            remedy="find out who can write to the registry's folder, then run the command again",
+            check="records.outbox",
+        )
     return bundles
 
 
@@ -95,14 +110,19 @@ def _log(registry: Registry, rows: Sequence[Mapping[Any, Any]]) -> list[int]:
     return [index for index in indices if index is not None]
 
 
-def _finish(registry: Registry, row: Mapping[Any, Any], index: int) -> Bundle:
-    bundle = seal(_envelope(row), row["public_pem"], registry.log, index)
+def _finish(registry: Registry, rows: Sequence[Mapping[Any, Any]], indices: Sequence[int]) -> list[Bundle]:
+    bundles = []
     with registry.records.write() as connection:
-        for effect in json.loads(row["effects"]):
-            effects.apply(registry, connection, effect, effects.Cause(row, bundle, index))
-        done = sa.update(schema.outbox).where(schema.outbox.c.id == row["id"])
-        connection.execute(done.values(done_at=rfc3339(registry.clock.now())))
-    return bundle
+        tally.check_in(registry, connection)
+        for row, index in zip(rows, indices, strict=True):
+            bundles.append(seal(_envelope(row), row["public_pem"], registry.log, index))
+            effects.apply(registry, connection, effects.Cause(row, bundles[-1], index))
+            done = sa.update(schema.outbox).where(schema.outbox.c.id == row["id"])
+            connection.execute(done.values(done_at=rfc3339(registry.clock.now())))
+        tally.close(connection, registry.id, registry.log, registry.log_key, registry.record())
+        authority = read_authority(connection, registry.pin)
+    registry.authority = authority
+    return bundles
 
 
 def _envelope(row: Mapping[Any, Any]) -> dsse.Envelope:

@@ -20,6 +20,7 @@ from weighbridge.keys.ports import Signer
 from weighbridge.ledger.checkpoint import origin_of
 from weighbridge.ledger.sequencer import Log
 from weighbridge.policy.settings import load_bundle, starter
+from weighbridge.registry import tally
 from weighbridge.registry.layout import FORMAT, Layout
 from weighbridge.registry.pins import Pin, write_pin
 from weighbridge.registry.wiring import Registry, open_registry
@@ -90,12 +91,32 @@ def _make(layout: Layout, config: Config, registry_id: str, clock: Clock) -> Pin
     )
     signed = sign_authority(authority, root_key)
     envelope = Envelope.decode(signed)
-    genesis = [
-        canonical({"kind": "weighbridge.genesis/1", "registry": registry_id, "time": rfc3339(clock.now())}),
-        log_body(envelope, root_key.public_pem),
-    ]
+    policy = load_bundle(starter()).digest
+    first = {
+        "kind": "weighbridge.genesis/1",
+        "registry": registry_id,
+        "time": rfc3339(clock.now()),
+        "policy": str(policy),
+    }
+    genesis = [canonical(first), log_body(envelope, root_key.public_pem)]
     log = Log.create(layout.log, origin, log_key, now=clock.now(), genesis=genesis)
-    _first_records(layout, config, clock, authority, signed)
+    for name, data in starter().items():
+        (layout.policy / name).write_bytes(data)
+    record = {
+        "schema_version": schema.SCHEMA_VERSION,
+        "project": EVERY_PROJECT,
+        "actor": str(config["actor"]) or os.environ.get("USER", "init"),
+        "created_at": rfc3339(clock.now()),
+    }
+    records = Records.open(layout.database, create=True)
+    try:
+        with records.write() as connection:
+            row = {"version": authority.version, "digest": str(authority.digest), "content": signed.decode()}
+            connection.execute(sa.insert(schema.authority).values(**record, **row))
+            connection.execute(sa.insert(schema.setting).values(**record, key="policy", value=str(policy)))
+            tally.close(connection, registry_id, log, log_key, record)
+    finally:
+        records.close()
     layout.card.write_bytes(canonical({"format": FORMAT, "id": registry_id}) + b"\n")
     return Pin(registry_id, (root_key.public_pem,), authority.version, log.checkpoint_text)
 
@@ -118,24 +139,3 @@ def _first_authority(
         logs=(log,),
         projects={EVERY_PROJECT: Project(roles=roles)},
     )
-
-
-def _first_records(layout: Layout, config: Config, clock: Clock, authority: Authority, signed: bytes) -> None:
-    files = starter()
-    for name, data in files.items():
-        (layout.policy / name).write_bytes(data)
-    record = {
-        "schema_version": schema.SCHEMA_VERSION,
-        "project": "*",
-        "actor": str(config["actor"]) or os.environ.get("USER", "init"),
-        "created_at": rfc3339(clock.now()),
-    }
-    records = Records.open(layout.database, create=True)
-    try:
-        with records.write() as connection:
-            row = {"version": authority.version, "digest": str(authority.digest), "content": signed.decode()}
-            connection.execute(sa.insert(schema.authority).values(**record, **row))
-            pinned = {"key": "policy", "value": str(load_bundle(files).digest)}
-            connection.execute(sa.insert(schema.setting).values(**record, **pinned))
-    finally:
-        records.close()

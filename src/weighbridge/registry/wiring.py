@@ -96,7 +96,11 @@ class Registry:
 
     @contextmanager
     def writing(self) -> Iterator[None]:
-        """Be the one writer; may be nested. What an earlier, killed writer left in the outbox is finished first."""
+        """Be the one writer; may be nested. What an earlier, killed writer left in the outbox is finished first.
+
+        What other processes wrote meanwhile is taken up: the log, and a newer authority. Raises
+        VerificationFailed(records.tally) when the records are not what this program wrote.
+        """
         if self._depth:
             yield
             return
@@ -104,6 +108,8 @@ class Registry:
             self._depth += 1
             try:
                 self.log.refresh()
+                with self.records.read() as connection:
+                    self.authority = read_authority(connection, self.pin)
                 finish_outbox(self)
                 yield
             finally:
@@ -159,7 +165,8 @@ def open_registry(config: Config, *, clock: Clock, entropy: Entropy, root: Path 
     pin = read_pin(config.home, registry_id)
     records = Records.open(layout.database)
     try:
-        authority = _read_authority(records, pin)
+        with records.read() as connection:
+            authority = read_authority(connection, pin)
         log = _open_log(layout, authority, pin)
         actor = str(config["actor"]) or _login()
         blobs = FileBlobs(layout.blobs)
@@ -197,14 +204,13 @@ def read_card(layout: Layout) -> str:
     return str(value["id"])
 
 
-def _read_authority(records: Records, pin: Pin) -> Authority:
+def read_authority(connection: sa.Connection, pin: Pin) -> Authority:
     """Read all versions of the authority; each must be signed by a root that the version before names.
 
     Expiry is left to the floor (`authority.current`), so that an expired registry can still be looked at.
     """
-    with records.read() as connection:
-        query = sa.select(schema.authority.c.content).order_by(schema.authority.c.version)
-        versions = connection.execute(query).scalars().all()
+    query = sa.select(schema.authority.c.content).order_by(schema.authority.c.version)
+    versions = connection.execute(query).scalars().all()
     authority: Authority | None = None
     for content in versions:
         roots = authority.roots if authority else pin.roots
