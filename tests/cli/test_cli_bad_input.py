@@ -6,40 +6,11 @@ import os
 import sqlite3
 import subprocess
 import sys
-import threading
 from pathlib import Path
 
 import pytest
 
-from weighbridge.cli.main import run
-from world import World, safetensors
-
-
-@pytest.fixture
-def world(tmp_path):
-    made = World(tmp_path)
-    yield made
-    made.registry.close()
-
-
-@pytest.fixture
-def call(world, monkeypatch, capsys):
-    """Run a command line in this process; returns (exit code, standard output, standard error)."""
-    for name in ("HOME", "USER", "WEIGHBRIDGE_CONFIG_HOME"):
-        monkeypatch.setenv(name, world.environ.get(name, ""))
-    monkeypatch.setenv("WEIGHBRIDGE_HOME", str(world.registry.layout.root))
-    monkeypatch.setenv("WEIGHBRIDGE_LOCK_SECONDS", "1")
-    monkeypatch.setenv("NO_COLOR", "1")
-    monkeypatch.chdir(world.folder)
-
-    def command(*arguments):
-        capsys.readouterr()
-        code = run([str(word) for word in arguments])
-        output = capsys.readouterr()
-        assert "Traceback" not in output.err
-        return code, output.out, output.err
-
-    return command
+from world import safetensors
 
 
 def intact(world):
@@ -185,10 +156,9 @@ def test_a_locked_database(world, call, monkeypatch):
     assert call("promote", folder)[0] == 0
 
 
-def test_a_held_writer_lock_names_its_holder(world, call):
+def test_a_held_writer_lock_names_its_holder(world, call, monkeypatch):
+    monkeypatch.setenv("WEIGHBRIDGE_LOCK_SECONDS", "1")
     folder = world.ready()
-    held, release = threading.Event(), threading.Event()
-
     script = (
         "import fcntl, os, sys\n"
         f"fd = os.open({str(world.registry.layout.lock)!r}, os.O_RDWR | os.O_CREAT)\n"
@@ -206,7 +176,6 @@ def test_a_held_writer_lock_names_its_holder(world, call):
     finally:
         holder.communicate(timeout=20)
     assert call("promote", folder)[0] == 0
-    del held, release
 
 
 def test_a_hostile_configuration_inside_a_model_is_ignored(world, call, monkeypatch):

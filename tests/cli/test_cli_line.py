@@ -7,35 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from weighbridge.cli.main import run
 from world import Hub, World, safetensors
 from world_checkpoints import Checkpoint, ordered, storage, tensor
 
 ROOT = Path(__file__).resolve().parents[2]
-
-
-@pytest.fixture
-def world(tmp_path):
-    made = World(tmp_path)
-    yield made
-    made.registry.close()
-
-
-@pytest.fixture
-def call(world, monkeypatch, capsys):
-    for name in ("HOME", "USER", "WEIGHBRIDGE_CONFIG_HOME"):
-        monkeypatch.setenv(name, world.environ.get(name, ""))
-    monkeypatch.setenv("WEIGHBRIDGE_HOME", str(world.registry.layout.root))
-    monkeypatch.setenv("NO_COLOR", "1")
-    monkeypatch.chdir(world.folder)
-
-    def command(*arguments):
-        capsys.readouterr()
-        code = run([str(word) for word in arguments])
-        output = capsys.readouterr()
-        return code, output.out, output.err
-
-    return command
 
 
 def checkpoint():

@@ -9,7 +9,6 @@ import pytest
 
 from weighbridge.cli.logs import Redactor
 from weighbridge.cli.main import COMMANDS, EVERYDAY, main, run
-from world import World
 
 ROOT = Path(__file__).resolve().parents[2]
 SCHEMAS = ROOT / "docs" / "reference" / "schemas"
@@ -19,30 +18,6 @@ PLANTED = {
     "MY_SERVICE_PASSWORD": "planted-password-of-some-service",
     "WEIGHBRIDGE_KEY_PASSWORD": "planted-key-password",
 }
-
-
-@pytest.fixture
-def world(tmp_path):
-    made = World(tmp_path)
-    yield made
-    made.registry.close()
-
-
-@pytest.fixture
-def call(world, monkeypatch, capsys):
-    for name in ("HOME", "USER", "WEIGHBRIDGE_CONFIG_HOME"):
-        monkeypatch.setenv(name, world.environ.get(name, ""))
-    monkeypatch.setenv("WEIGHBRIDGE_HOME", str(world.registry.layout.root))
-    monkeypatch.setenv("NO_COLOR", "1")
-    monkeypatch.chdir(world.folder)
-
-    def command(*arguments):
-        capsys.readouterr()
-        code = run([str(word) for word in arguments])
-        output = capsys.readouterr()
-        return code, output.out, output.err
-
-    return command
 
 
 def strings_of(path):
