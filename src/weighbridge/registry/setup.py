@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 
@@ -108,15 +109,11 @@ def _make(layout: Layout, config: Config, registry_id: str, clock: Clock) -> Pin
         "actor": str(config["actor"]) or os.environ.get("USER", "init"),
         "created_at": rfc3339(clock.now()),
     }
-    records = Records.open(layout.database, create=True)
-    try:
-        with records.write() as connection:
-            row = {"version": authority.version, "digest": str(authority.digest), "content": signed.decode()}
-            connection.execute(sa.insert(schema.authority).values(**record, **row))
-            connection.execute(sa.insert(schema.setting).values(**record, key="policy", value=str(policy)))
-            tally.close(connection, registry_id, log, log_key, record)
-    finally:
-        records.close()
+    row = {"version": authority.version, "digest": str(authority.digest), "content": signed.decode()}
+    with _first_records(layout) as connection:
+        connection.execute(sa.insert(schema.authority).values(**record, **row))
+        connection.execute(sa.insert(schema.setting).values(**record, key="policy", value=str(policy)))
+        tally.close(connection, registry_id, log, log_key, record)
     layout.card.write_bytes(canonical({"format": FORMAT, "id": registry_id}) + b"\n")
     return Pin(registry_id, (root_key.public_pem,), authority.version, log.checkpoint_text)
 
@@ -139,3 +136,14 @@ def _first_authority(
         logs=(log,),
         projects={EVERY_PROJECT: Project(roles=roles)},
     )
+
+
+@contextmanager
+def _first_records(layout: Layout) -> Iterator[sa.Connection]:
+    """Make the database, and give its first transaction."""
+    records = Records.open(layout.database, create=True)
+    try:
+        with records.write() as connection:
+            yield connection
+    finally:
+        records.close()
