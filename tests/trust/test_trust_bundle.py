@@ -224,7 +224,7 @@ def test_a_bundle_beyond_the_limit_is_not_parsed(good, monkeypatch):
     monkeypatch.setattr(bundle_module, "MAX_BUNDLE", size)
     assert Bundle.from_json(good.to_json()) == good
     monkeypatch.setattr(bundle_module, "MAX_BUNDLE", size - 1)
-    with pytest.raises(OutOfBudget):
+    with pytest.raises(OutOfBudget, match=r"bundle\.form"):
         Bundle.from_json(good.to_json())
 
 
