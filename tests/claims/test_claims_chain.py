@@ -118,7 +118,7 @@ def test_training_of_a_packaged_base_named_as_a_whole():
 def test_a_base_named_as_a_whole_needs_its_packaging():
     found = go(data("d"), train("base", D), train("m", ("merge", wb("base"))))
     assert (found.end, found.broken_at) == ("broken", wb("base"))
-    assert "no packaging claim names its weights" in found.reason
+    assert "no training claim about its weights" in found.reason
 
 
 def test_derived_data():
@@ -148,8 +148,8 @@ def test_a_tokenizer_may_be_data_or_a_model():
 def test_nothing_is_claimed():
     found = go()
     assert (found.end, found.broken_at) == ("broken", wb("m"))
-    assert (
-        found.reason == f"nobody claims how {wb('m').short} came to be: no training claim, no accepted origin"
+    assert found.reason == (
+        f"nobody claims how {wb('m').short} came to be: no accepted origin, no training claim about its weights"
     )
     assert found.visited == (wb("m"), wbw("m"))
 
@@ -291,6 +291,37 @@ def test_training_of_other_weights_that_names_this_model():
     assert go(data("d"), replace(claim, about=(wb("m"), wbw("m")))).end == "data"
 
 
+def test_training_that_leaves_the_weights_out():
+    claim = fact(Stage.TRAIN, wb("m"), parents=[(wb("d"), "dataset")])
+    assert go(data("d"), claim).end == "broken"
+
+
+def test_training_of_other_weights_that_names_a_base():
+    claim = fact(Stage.TRAIN, wb("base"), wbw("other"), parents=[(wb("d"), "dataset")])
+    facts = [data("d"), package("base"), train("m", ("merge", wb("base")))]
+    assert go(*facts, claim).end == "broken"
+    assert go(*facts, train("base", D)).end == "data"
+
+
+def test_the_refused_training_of_a_base_is_named_by_its_weights():
+    found = go(data("d"), package("base"), refused(train("base", D)), train("m", ("merge", wb("base"))))
+    assert found.broken_at == wb("base")
+    assert found.reason.startswith(f"the training claim about {wbw('base').short} is signed by a stranger")
+
+
+def test_conversion_and_data_have_one_relation_each():
+    """What these claims say of their parents follows from their stage, whatever their detail holds."""
+    plain = replace(convert("m", "raw"), detail={"equivalence": "proven"})
+    assert go(plain, origin("raw")).links == ((wb("raw"), wb("m"), "conversion"),)
+    made = replace(data("d", "raw"), detail={})
+    assert go(train("m", D), made, data("raw")).end == "data"
+
+
+def test_a_parent_met_before_its_child():
+    facts = [train("m", ("merge", wbw("p")), ("merge", wbw("x"))), train("x", ("merge", wbw("y")))]
+    assert go(*facts, train("y", ("merge", wbw("p"))), train("p", D), data("d")).end == "data"
+
+
 def test_a_training_claim_ties_nothing():
     """Only claims that carry their manifest say which weights a model holds."""
     tie = fact(Stage.TRAIN, wb("base"), wbw("good"), parents=[(wb("e"), "dataset")])
@@ -428,7 +459,8 @@ def line(length):
 
 
 def test_too_deep_an_ancestry():
-    assert go(*line(chain.MAX_DEPTH - 2)).end == "data"
+    assert go(*line(chain.MAX_DEPTH - 2)).end == "data"  # and two more: the model itself and the dataset
+    assert go(*line(chain.MAX_DEPTH - 1)).end == "broken"
     found = go(*line(chain.MAX_DEPTH + 10))
     assert found.end == "broken"
     assert found.reason == f"the ancestry is deeper than {chain.MAX_DEPTH} generations"
@@ -441,10 +473,26 @@ def test_too_large_an_ancestry(monkeypatch):
     wide += [train(f"p{n}", ("merge", wbw(f"q{n}"))) for n in range(30)]
     found = go(*wide)
     assert found.end == "broken"
-    assert "more than 20 members" in found.reason
+    assert "20 members" in found.reason
+    assert found.broken_at in found.visited
     monkeypatch.setattr(chain, "MAX_NODES", 10_000)
     monkeypatch.setattr(chain, "MAX_LINKS", 20)
     assert "20 links" in go(*wide).reason
+
+
+@pytest.mark.parametrize(("name", "needed"), [("MAX_NODES", 3), ("MAX_LINKS", 4)])
+def test_the_budget_is_exact(monkeypatch, name, needed):
+    """Counted before each generation: three members and four links are there before the last one."""
+    facts = [
+        train("m", ("merge", wbw("a")), ("merge", wbw("b"))),
+        train("a", ("merge", wbw("b"))),
+        train("b", D),
+        data("d"),
+    ]
+    monkeypatch.setattr(chain, name, needed + 1)
+    assert go(*facts).end == "data"
+    monkeypatch.setattr(chain, name, needed)
+    assert go(*facts).end == "broken"
 
 
 def test_a_thousand_claims_about_one_model():

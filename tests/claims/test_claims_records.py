@@ -54,6 +54,11 @@ def test_every_kind_has_its_body_here():
     assert set(words.RECORD_ROLES) == set(BODIES)
 
 
+def test_a_record_may_name_files_beside_models():
+    statement = record("decision", (MODEL.digest, Digest.of(b"a file")))
+    assert read_event(statement).about == (MODEL.digest,)
+
+
 def test_a_claim_is_no_record():
     statement = Statement((subject_of(MODEL.digest),), words.DATASET, {})
     assert read_event(statement) is None
@@ -166,6 +171,11 @@ def test_a_summary_comes_back():
     assert claim.detail["expires"] == "2026-11-29T12:00:00Z"
     assert claim.detail["result"] == "PASSED"
     assert (claim.detail["registry"], claim.detail["tier"]) == ("example", "trusted")
+
+
+def test_a_summary_that_ends_before_it_begins_is_not_written():
+    with pytest.raises(VerificationFailed):
+        vsa(expires=NOW)
 
 
 def test_a_summary_has_what_the_specification_asks_for():

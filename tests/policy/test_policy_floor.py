@@ -301,7 +301,7 @@ def test_a_base_from_nowhere():
     check = blocked_by(evidence, "ancestry.ends")
     assert (
         check.found
-        == f"nobody claims how {g.RECEIVED.short} came to be: no accepted origin, and no packaging claim names its weights"
+        == f"nobody claims how {g.RECEIVED.short} came to be: no accepted origin, no training claim about its weights"
     )
     assert check.proof == str(g.RECEIVED)
 

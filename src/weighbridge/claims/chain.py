@@ -39,6 +39,7 @@ MAX_DEPTH = 256
 DATA, ORIGIN, BROKEN = "data", "origin", "broken"
 
 _TYING = (Stage.PACKAGE, Stage.CONVERT, Stage.ORIGIN)
+_DESCENT = (Stage.TRAIN, Stage.ORIGIN, Stage.CONVERT, Stage.PACKAGE)
 _KIND_BY_RELATION = {Relation.DATASET.value: "dataset", Relation.TOKENIZER.value: "tokenizer"}
 _WORDS = {
     Stage.DATA: "data",
@@ -73,6 +74,8 @@ class _Graph:
     """What was discovered; nodes are in the order they were met, the model itself first."""
 
     ways: dict[_Node, list[_Way]] = field(default_factory=dict)
+    carried: dict[_Node, tuple[Digest, ...]] = field(default_factory=dict)
+    """The weights of each node that is named as a whole, as far as they are known."""
     links: dict[tuple[Digest, Digest, str], None] = field(default_factory=dict)
     visited: dict[Digest, None] = field(default_factory=dict)
     problem: str = ""
@@ -96,7 +99,7 @@ def walk(manifest: Digest, weights: Digest | None, facts: Sequence[ClaimFact]) -
         return _broken(graph, cycle, text)
     proven = _prove(graph)
     if proven[root] is None:
-        at, reason = _where(root, weights, graph, proven, index)
+        at, reason = _where(root, graph, proven, index)
         return _broken(graph, at, reason)
     origins = _origins(root, proven)
     return Ancestry(
@@ -142,40 +145,40 @@ def _discover(root: _Node, weights: Digest | None, index: _Index) -> _Graph:
     """Follow every verified claim from the root, breadth first, within the budget."""
     graph = _Graph()
     level, depth = [root], 0
+    graph.carried[root] = () if weights is None else (weights,)
     graph.visited.update(dict.fromkeys([root.digest] if weights is None else [root.digest, weights]))
     while level:
+        graph.visited.update(dict.fromkeys(node.digest for node in level))
+        graph.problem = _spent(graph, depth)
+        if graph.problem:
+            graph.problem_at = level[0].digest
+            return graph
         later: dict[_Node, None] = {}
         for node in level:
             if node in graph.ways:
                 continue
-            carried = _weights_of(node, index) if node is not root else ((weights,) if weights else ())
-            if node is not root:
-                graph.visited.update(dict.fromkeys((node.digest, *index.tied(node.digest))))
-            graph.ways[node] = _ways(node, carried, index)
+            if node != root:
+                graph.carried[node] = _weights_of(node, index)
+                graph.visited.update(dict.fromkeys(index.tied(node.digest)))
+            graph.ways[node] = _ways(node, graph.carried[node], index)
             for way in graph.ways[node]:
                 _link(graph, node, way)
                 later.update(dict.fromkeys(way.parents))
-        depth += 1
-        spent = _spent(graph, depth)
-        if spent and later:
-            graph.problem, graph.problem_at = spent, next(iter(later)).digest
-            return graph
-        level = list(later)
+        level, depth = list(later), depth + 1
     return graph
 
 
 def _spent(graph: _Graph, depth: int) -> str:
-    if depth > MAX_DEPTH:
+    if depth >= MAX_DEPTH:
         return f"the ancestry is deeper than {MAX_DEPTH} generations"
-    if len(graph.ways) > MAX_NODES or len(graph.links) > MAX_LINKS:
+    if len(graph.ways) >= MAX_NODES or len(graph.links) >= MAX_LINKS:
         return f"the ancestry has more than {MAX_NODES} members or {MAX_LINKS} links"
     return ""
 
 
 def _weights_of(node: _Node, index: _Index) -> tuple[Digest, ...]:
-    if node.digest.algorithm == "wbw1":
-        return (node.digest,)
-    return tuple(digest for digest in index.tied(node.digest) if digest.algorithm == "wbw1")
+    """Return the weights that verified claims give to an ancestor that is named as a whole."""
+    return index.tied(node.digest) if node.digest.algorithm == "wb1" else ()
 
 
 def _ways(node: _Node, carried: tuple[Digest, ...], index: _Index) -> list[_Way]:
@@ -192,9 +195,8 @@ def _ways(node: _Node, carried: tuple[Digest, ...], index: _Index) -> list[_Way]
         problem = "" if proven else "its conversion does not prove that both hold the same tensors"
         ways.append(_Way(fact, _parents(fact), problem=problem))
     for fact in _verified(index.about((*carried, node.digest), Stage.TRAIN)):
-        named = {digest for digest in fact.about if digest.algorithm == "wbw1"}
-        if named and carried and not named & set(carried):
-            continue  # it names this model together with weights that this model does not have
+        if carried and not set(carried) & set(fact.about):
+            continue  # it names this model, but not the weights that this model has
         parents = _parents(fact)
         ways.append(_Way(fact, parents, problem="" if parents else "its training claim names no parent"))
     return ways
@@ -250,7 +252,7 @@ def _on_cycle(waiting: dict[Digest, set[Digest]]) -> Digest:
     here = next(iter(waiting))
     while here not in seen:
         seen.add(here)
-        here = min(parent for parent in waiting[here] if parent in waiting)
+        here = min(waiting[here])
     return here
 
 
@@ -261,7 +263,7 @@ def _prove(graph: _Graph) -> dict[_Node, _Way | None]:
     while stack:
         node = stack[-1]
         missing = [p for way in graph.ways[node] for p in way.parents if p not in proven]
-        if node in proven or not missing:
+        if not missing:
             stack.pop()
             ways = graph.ways[node]
             good = (w for w in ways if not w.problem and all(proven[p] is not None for p in w.parents))
@@ -278,8 +280,7 @@ def _origins(root: _Node, proven: dict[_Node, _Way | None]) -> tuple[Digest, ...
     while stack:
         node = stack.pop()
         way = proven[node]
-        if way is None:
-            continue
+        assert way is not None  # what proves a proven node is proven
         if way.ends == ORIGIN:
             origins[node.digest] = None
         fresh = [parent for parent in way.parents if parent not in seen]
@@ -288,13 +289,7 @@ def _origins(root: _Node, proven: dict[_Node, _Way | None]) -> tuple[Digest, ...
     return tuple(origins)
 
 
-def _where(
-    root: _Node,
-    weights: Digest | None,
-    graph: _Graph,
-    proven: dict[_Node, _Way | None],
-    index: _Index,
-) -> tuple[Digest, str]:
+def _where(root: _Node, graph: _Graph, proven: dict[_Node, _Way | None], index: _Index) -> tuple[Digest, str]:
     """Descend from the root to the first node that has no proof although its parents would not help."""
     node = root
     while True:
@@ -304,28 +299,19 @@ def _where(
                 return node.digest, f"{node.digest.short}: {way.problem} (signed by {way.fact.signer})"
         unproven = next((p for way in ways for p in way.parents if proven[p] is None), None)
         if unproven is None:
-            asked = (node.digest, weights) if node is root and weights else (node.digest,)
-            return node.digest, _missing(node, asked, index)
+            return node.digest, _missing(node, (node.digest, *graph.carried[node]), index)
         node = unproven
 
 
 def _missing(node: _Node, asked: Sequence[Digest], index: _Index) -> str:
     """Say which claim is missing or was refused, and who signed the refused one."""
-    stages = (
-        (Stage.DATA,) if node.kind == "dataset" else (Stage.TRAIN, Stage.ORIGIN, Stage.CONVERT, Stage.PACKAGE)
-    )
-    about = [*asked, *(d for digest in asked for d in index.tied(digest))] if node.kind == "model" else asked
-    for stage in stages:
-        for fact in index.about(about, stage):
+    for stage in (Stage.DATA,) if node.kind == "dataset" else _DESCENT:
+        for fact in index.about(asked, stage):
             if not fact.verified:
-                return refusal(fact, next(d for d in about if d in fact.about))
-    if node.kind == "dataset":
-        return f"nobody claims where the dataset {node.digest.short} comes from"
-    if node.kind == "tokenizer":
-        return f"nobody claims where the tokenizer {node.digest.short} comes from"
-    if len(asked) == 1 and node.digest.algorithm == "wb1" and not index.tied(node.digest):
-        return f"nobody claims how {node.digest.short} came to be: no accepted origin, and no packaging claim names its weights"
-    return f"nobody claims how {node.digest.short} came to be: no training claim, no accepted origin"
+                return refusal(fact, next(digest for digest in asked if digest in fact.about))
+    if node.kind in ("dataset", "tokenizer"):
+        return f"nobody claims where the {node.kind} {node.digest.short} comes from"
+    return f"nobody claims how {node.digest.short} came to be: no accepted origin, no training claim about its weights"
 
 
 def refusal(fact: ClaimFact, about: Digest) -> str:

@@ -225,7 +225,7 @@ def read_claim(statement: Statement) -> Claim | None:
     except (ValueError, TypeError, KeyError, AttributeError, BadReference, BadManifest) as error:
         raise VerificationFailed(
             f"this {stage.value} claim is not well-formed",
-            cause=f"{type(error).__name__}: {error}" if isinstance(error, KeyError) else str(error),
+            cause=str(error),
             remedy="write it with `weighbridge attest`, or as docs/reference/claims.md describes",
             check="claim.form",
         ) from error

@@ -66,10 +66,10 @@ def read_event(statement: Statement) -> Record | None:
         return None
     try:
         return _read(kind, statement)
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+    except (ValueError, TypeError) as error:
         raise VerificationFailed(
             f"this {kind} is not well-formed",
-            cause=f"{type(error).__name__}: {error}" if isinstance(error, KeyError) else str(error),
+            cause=str(error),
             remedy="records are written by the gate; docs/reference/claims.md describes their form",
             check="record.form",
         ) from error
@@ -77,7 +77,7 @@ def read_event(statement: Statement) -> Record | None:
 
 def _read(kind: str, statement: Statement) -> Record:
     row: Mapping[str, Any] = statement.predicate
-    if row["schema"] != f"weighbridge.{kind}/1":
+    if readers.text(row, "schema") != f"weighbridge.{kind}/1":
         raise ValueError(f"schema is not weighbridge.{kind}/1")
     for subject in statement.subjects:
         if subject.name and subject.identity is None:

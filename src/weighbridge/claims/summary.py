@@ -87,9 +87,8 @@ def read_vsa(statement: Statement) -> Summary:
 def _read(statement: Statement) -> Summary:
     row: Any = statement.predicate
     extension = readers.mapping(row, ADMISSION)
-    manifest = next(d for d in (*statement.identities, None) if d is None or d.algorithm == "wb1")
-    if manifest is None:
-        raise ValueError("it names no model (wb1:)")
+    about = {digest.algorithm: digest for digest in statement.identities}
+    manifest: Digest = readers.member(about, "wb1")
     registry, tier = readers.text(extension, "registry"), Tier(readers.text(extension, "tier"))
     if row["resourceUri"] != _resource(registry, tier, manifest):
         raise ValueError("resourceUri, registry, tier and subject do not agree")
@@ -97,7 +96,6 @@ def _read(statement: Statement) -> Summary:
     if result not in ("PASSED", "FAILED"):
         raise ValueError("verificationResult is neither PASSED nor FAILED")
     policy = readers.mapping(readers.mapping(row, "policy"), "digest")
-    weights = next((d for d in statement.identities if d.algorithm == "wbw1"), None)
     decision = Digest.parse(readers.text(extension, "decision"))
     inputs = [readers.mapping(item, "digest").get("sha256") for item in row["inputAttestations"]]
     if inputs != [decision.hex]:
@@ -108,7 +106,7 @@ def _read(statement: Statement) -> Summary:
         raise ValueError("it ends before it begins")
     return Summary(
         manifest=manifest,
-        weights=weights,
+        weights=about.get("wbw1"),
         registry=registry,
         project=readers.text(extension, "project"),
         tier=tier,
