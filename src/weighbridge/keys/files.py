@@ -133,7 +133,11 @@ def _password(path: Path, *, given: bool) -> UsageError:
             remedy="leave the password (WEIGHBRIDGE_KEY_PASSWORD) out, or protect the key first",
             check="key.password",
         )
-    return UsageError(f"{path} is under a password", remedy="give its password (the command line reads WEIGHBRIDGE_KEY_PASSWORD)", check="key.password")
+    return UsageError(
+        f"{path} is under a password",
+        remedy="give its password (the command line reads WEIGHBRIDGE_KEY_PASSWORD)",
+        check="key.password",
+    )
 
 
 def _unknown_type(path: Path) -> Refused:
