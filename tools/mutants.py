@@ -32,10 +32,10 @@ CPU_SECONDS = 90
 
 # What decides, and the tests that answer for it.
 TARGETS: dict[str, tuple[str, ...]] = {
-    "weighbridge.policy.floor": ("tests/policy",),
-    "weighbridge.policy.judge": ("tests/policy",),
-    "weighbridge.policy.contract": ("tests/policy",),
-    "weighbridge.trust.verify": ("tests/trust",),
+    "weighbridge.policy.floor": ("tests/policy/test_policy_floor.py",),
+    "weighbridge.policy.judge": ("tests/policy/test_policy_judge.py",),
+    "weighbridge.policy.contract": ("tests/policy/test_policy_contract.py",),
+    "weighbridge.trust.verify": ("tests/trust/test_trust_verify.py", "tests/trust"),
     "weighbridge.ledger.merkle": (
         "tests/ledger/test_ledger_merkle.py",
         "tests/ledger/test_ledger_checkpoint.py",
