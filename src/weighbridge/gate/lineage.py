@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -10,7 +9,7 @@ from weighbridge.core.canonical import JSON
 from weighbridge.core.digest import Digest
 from weighbridge.core.lineage import Grade, Parentage, Relation
 from weighbridge.gate.evidence import revocations
-from weighbridge.registry import deployments, edges, models, names
+from weighbridge.registry import deployments, descent, models, names
 from weighbridge.registry.deployments import Deployment
 from weighbridge.registry.wiring import Registry
 
@@ -87,30 +86,33 @@ class Lineage:
 
 def family(registry: Registry, digest: Digest) -> Lineage:
     """Return everything above and below `digest`, and where it or its descendants run."""
-    return _family(registry, digest, deployments.running(registry))
-
-
-def _family(registry: Registry, digest: Digest, running: Sequence[Deployment]) -> Lineage:
     roots = _both(registry, digest)
     with registry.records.read() as connection:
-        above = edges.edges_above(connection, roots)
-        below = edges.edges_below(connection, roots)
+        above = descent.edges_above(connection, roots)
+        below = descent.edges_below(connection, roots)
     every = tuple(sorted({*above, *below}))
     identities = {digest, *(edge.parent for edge in every), *(edge.child for edge in every)}
-    return Lineage(digest, _nodes(registry, identities), every, _hits(running, roots, below))
+    return Lineage(digest, _nodes(registry, identities), every, _hits(registry, roots))
 
 
 def deployed(registry: Registry, digest: Digest | None) -> tuple[Lineage, ...]:
-    """Answer which deployed models descend from `digest`; None asks for everything that is revoked."""
+    """Answer which deployed models descend from `digest`; None asks for everything that is revoked.
+
+    Only the paths to what is deployed are returned, so that the answer is as small as the question.
+    """
     if digest is not None:
-        return (family(registry, digest),)
-    running = deployments.running(registry)
-    roots = [d.manifest for d in running]
+        return (_deployed(registry, digest),)
+    roots = [d.manifest for d in deployments.running(registry)]
     with registry.records.read() as connection:
-        above = edges.edges_above(connection, roots)
-    met = {*roots, *(edge.parent for edge in above)}
-    targets = [revocation.target for revocation in revocations(registry, met)]
-    return tuple(_family(registry, target, running) for target in targets)
+        met = {*roots, *descent.ancestors(connection, roots)}
+    return tuple(_deployed(registry, found.target) for found in revocations(registry, met))
+
+
+def _deployed(registry: Registry, digest: Digest) -> Lineage:
+    hits = _hits(registry, _both(registry, digest))
+    every = tuple(sorted({edge for hit in hits for edge in hit.path}))
+    identities = {digest, *(edge.parent for edge in every), *(edge.child for edge in every)}
+    return Lineage(digest, _nodes(registry, identities), every, hits)
 
 
 def _both(registry: Registry, digest: Digest) -> list[Digest]:
@@ -120,40 +122,19 @@ def _both(registry: Registry, digest: Digest) -> list[Digest]:
     return [digest, weights] if weights else [digest]
 
 
-def _hits(
-    running: Sequence[Deployment], roots: Sequence[Digest], below: Sequence[Parentage]
-) -> tuple[Hit, ...]:
-    came_from = _shortest(roots, below)
+def _hits(registry: Registry, roots: Sequence[Digest]) -> tuple[Hit, ...]:
+    running = deployments.running(registry)
+    wanted = sorted({deployment.manifest for deployment in running})
+    with registry.records.read() as connection:
+        paths = descent.shortest_paths(connection, roots, wanted)
     hits = []
     for deployment in running:
-        if deployment.manifest in came_from or deployment.manifest in roots:
-            path = _path(deployment.manifest, came_from)
-            origin = path[0].parent if path else deployment.manifest
-            hits.append(Hit(deployment, origin, path))
+        path = paths.get(deployment.manifest)
+        if path is not None or deployment.manifest in roots:
+            steps = path or ()
+            origin = steps[0].parent if steps else deployment.manifest
+            hits.append(Hit(deployment, origin, steps))
     return tuple(hits)
-
-
-def _shortest(roots: Sequence[Digest], below: Sequence[Parentage]) -> dict[Digest, Parentage]:
-    """Breadth first from the roots, surer edges first: for each identity the edge it was reached by."""
-    children: dict[Digest, list[Parentage]] = {}
-    for edge in sorted(below, key=lambda e: e.grade.rank):
-        children.setdefault(edge.parent, []).append(edge)
-    reached: dict[Digest, Parentage] = {}
-    queue = deque(roots)
-    while queue:
-        for edge in children.get(queue.popleft(), []):
-            if edge.child not in reached and edge.child not in roots:
-                reached[edge.child] = edge
-                queue.append(edge.child)
-    return reached
-
-
-def _path(digest: Digest, reached: dict[Digest, Parentage]) -> tuple[Parentage, ...]:
-    path: list[Parentage] = []
-    while digest in reached:
-        path.append(reached[digest])
-        digest = reached[digest].parent
-    return tuple(reversed(path))
 
 
 def _nodes(registry: Registry, identities: set[Digest]) -> tuple[Node, ...]:

@@ -10,7 +10,7 @@ from weighbridge.core.digest import Digest
 from weighbridge.core.errors import Refused, UsageError
 from weighbridge.core.tier import Role
 from weighbridge.keys.ports import Signer
-from weighbridge.registry import deployments, edges, models
+from weighbridge.registry import deployments, descent, models
 from weighbridge.registry.deployments import Deployment
 from weighbridge.registry.outbox import sign, submit
 from weighbridge.registry.wiring import Registry
@@ -52,7 +52,7 @@ def revoke(registry: Registry, digest: Digest, *, reason: str, signer: Signer) -
 
 def _hit(registry: Registry, targets: tuple[Digest, ...]) -> Withdrawal:
     with registry.records.read() as connection:
-        below = edges.descendants(connection, targets)
+        below = descent.descendants(connection, targets)
     known = models.standings(registry, below)
     models_below = {standing.digest for standing in known.values()}
     descendants = tuple(d for d in below if d in models_below and d not in targets)

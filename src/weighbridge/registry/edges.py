@@ -8,7 +8,7 @@ visit each node once and end on cycles.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -25,28 +25,6 @@ from weighbridge.registry.wiring import Registry
 from weighbridge.store import schema
 from weighbridge.trust.bundle import Bundle
 from weighbridge.trust.verify import verify_bundle, who_signed
-
-DOWN_SURE = sa.text(
-    "WITH RECURSIVE d(id) AS (SELECT id FROM artifact WHERE digest IN :roots "
-    "UNION SELECT e.child FROM edge e JOIN d ON e.parent = d.id WHERE e.grade <> 'declared') "
-    "SELECT a.digest FROM d JOIN artifact a ON a.id = d.id ORDER BY a.digest"
-).bindparams(sa.bindparam("roots", expanding=True))
-
-UP_EDGES = sa.text(
-    "WITH RECURSIVE u(id) AS (SELECT id FROM artifact WHERE digest IN :roots "
-    "UNION SELECT e.parent FROM edge e JOIN u ON e.child = u.id) "
-    "SELECT p.digest AS parent, c.digest AS child, e.relation, e.grade, e.bundle FROM edge e "
-    "JOIN u ON e.child = u.id JOIN artifact p ON p.id = e.parent JOIN artifact c ON c.id = e.child "
-    "ORDER BY p.digest, c.digest, e.relation"
-).bindparams(sa.bindparam("roots", expanding=True))
-
-DOWN_EDGES = sa.text(
-    "WITH RECURSIVE d(id) AS (SELECT id FROM artifact WHERE digest IN :roots "
-    "UNION SELECT e.child FROM edge e JOIN d ON e.parent = d.id) "
-    "SELECT p.digest AS parent, c.digest AS child, e.relation, e.grade, e.bundle FROM edge e "
-    "JOIN d ON e.parent = d.id JOIN artifact p ON p.id = e.parent JOIN artifact c ON c.id = e.child "
-    "ORDER BY p.digest, c.digest, e.relation"
-).bindparams(sa.bindparam("roots", expanding=True))
 
 
 def stage_name(statement: Statement) -> str:
@@ -95,38 +73,6 @@ def add(connection: sa.Connection, edge: Parentage, record: Mapping[str, Any]) -
         **record,
     }
     connection.execute(upsert(schema.edge).values(row).on_conflict_do_nothing())
-
-
-def descendants(connection: sa.Connection, roots: Sequence[Digest]) -> list[Digest]:
-    """Return every identity that surely descends from `roots`, the roots included where they are known.
-
-    Declared edges do not count: anybody may declare, and nobody may quarantine a stranger's model by it.
-    """
-    found = connection.execute(DOWN_SURE, {"roots": [str(d) for d in roots]}).scalars()
-    return [Digest.parse(text) for text in found]
-
-
-def edges_above(connection: sa.Connection, roots: Sequence[Digest]) -> list[Parentage]:
-    """Return every edge met when walking up from `roots`."""
-    return _edges(connection.execute(UP_EDGES, {"roots": [str(d) for d in roots]}).mappings())
-
-
-def edges_below(connection: sa.Connection, roots: Sequence[Digest]) -> list[Parentage]:
-    """Return every edge met when walking down from `roots`."""
-    return _edges(connection.execute(DOWN_EDGES, {"roots": [str(d) for d in roots]}).mappings())
-
-
-def _edges(rows: Iterable[Mapping[Any, Any]]) -> list[Parentage]:
-    return [
-        Parentage(
-            Digest.parse(row["parent"]),
-            Digest.parse(row["child"]),
-            Relation(row["relation"]),
-            Grade(row["grade"]),
-            row["bundle"],
-        )
-        for row in rows
-    ]
 
 
 def _artifact(connection: sa.Connection, digest: Digest, record: Mapping[str, Any]) -> int:

@@ -26,7 +26,7 @@ from weighbridge.core.digest import Digest
 from weighbridge.core.errors import VerificationFailed
 from weighbridge.core.statement import PAYLOAD_TYPE, Statement
 from weighbridge.core.tier import Assurance, Role, Status, Tier
-from weighbridge.registry import edges
+from weighbridge.registry import descent, edges
 from weighbridge.registry.wiring import Registry, read_authority
 from weighbridge.store import schema
 from weighbridge.trust.authority import EVERY_PROJECT
@@ -171,7 +171,7 @@ def _revocation(connection: sa.Connection, record: Record, cause: Cause) -> None
             "bundle": str(cause.bundle.digest),
         }
         connection.execute(upsert(schema.revocation).values(row).on_conflict_do_nothing())
-    hit = edges.descendants(connection, record.about)
+    hit = descent.descendants(connection, record.about)
     _set_status(connection, record.project, hit, Status.QUARANTINED)
     _set_status(connection, record.project, record.about, Status.REVOKED)
 
