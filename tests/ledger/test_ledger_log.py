@@ -405,6 +405,53 @@ def test_a_killed_appender_leaves_a_log_that_holds_all_it_announced(log, tmp_pat
     assert after.verify_all() == after.size
 
 
+# What is on disk when the power goes out
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="asks the kernel which folder a descriptor is")
+def test_all_that_a_checkpoint_needs_is_flushed_before_it(tmp_path, monkeypatch):
+    """A file survives when it was flushed, and so was each folder on the way to it since the name was made."""
+    folder = tmp_path / "log"
+    flushed, names = set(), set()
+    fsync, replace, unlink = os.fsync, Path.replace, Path.unlink
+    checked = []
+
+    def flush(descriptor):
+        fsync(descriptor)
+        status = os.fstat(descriptor)
+        flushed.add((status.st_dev, status.st_ino))
+        path = Path(f"/proc/self/fd/{descriptor}").readlink()
+        if path.is_dir():
+            names.update(path.iterdir())
+
+    def rename(path, target):
+        if target == folder / "checkpoint":
+            for file in folder.rglob("*"):
+                if file.is_file() and file.name != "lock" and file.suffix != ".tmp":
+                    status = file.stat()
+                    assert (status.st_dev, status.st_ino) in flushed, file
+                    road = [file, *(parent for parent in file.parents if folder in parent.parents)]
+                    assert set(road) <= names, set(road) - names
+                    checked.append(file)
+            assert (path.stat().st_dev, path.stat().st_ino) in flushed
+        names.discard(target)
+        return replace(path, target)
+
+    def remove(path, **named):
+        names.discard(path)
+        return unlink(path, **named)
+
+    monkeypatch.setattr(os, "fsync", flush)
+    monkeypatch.setattr(Path, "replace", rename)
+    monkeypatch.setattr(Path, "unlink", remove)
+    log = create(folder)
+    assert folder in names
+    for step in (1, 1, 250, 1, 1, 1, 300, 1):
+        add(log, *numbered(log.size, log.size + step))
+    assert folder / "checkpoint" in names
+    assert len(checked) > 30
+
+
 # A crash at every step
 
 

@@ -54,6 +54,7 @@ from weighbridge.ledger.tiles import (
     encode_promises,
     flush_folders,
     hashes_at,
+    level_of,
     perfect_root,
     tile_name,
     write_durably,
@@ -293,7 +294,7 @@ class Log:
         leaves = [leaf_hash(entry.body) for entry in entries]
         frontier = self._frontier.extend(leaves)
         written = self._write_tiles(entries, leaves)
-        flush_folders(self._directory, [self._directory / tile_name(*tile) for tile in written])
+        self._flush(written)
         head = Checkpoint(self.origin, frontier.size, frontier.root)
         note = sign_checkpoint(head, signer)
         write_durably(self._directory / CHECKPOINT, note.encode())  # from here on the entries exist
@@ -330,6 +331,17 @@ class Log:
                     fresh.append(perfect_root(hashes, 0, WIDTH))
             level += 1
         return written
+
+    def _flush(self, written: Sequence[tuple[str, int, int]]) -> None:
+        """Flush the folders of the tiles written: up to the top for tiles that no earlier commit had."""
+        known: list[Path] = []
+        fresh: list[Path] = []
+        for kind, number, width in written:
+            path = self._directory / tile_name(kind, number, width)
+            before = self._tiles().width(level_of(kind), number)
+            (known if before and width < WIDTH else fresh).append(path)
+        flush_folders(self._directory, fresh)
+        flush_folders(self._directory, known, deep=False)
 
     def _write(self, kind: str, number: int, width: int, data: bytes) -> tuple[str, int, int]:
         path = self._directory / tile_name(kind, number, width)

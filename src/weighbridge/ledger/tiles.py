@@ -35,6 +35,11 @@ def hashes_at(level: int) -> str:
     return f"tile/{level}"
 
 
+def level_of(kind: str) -> int:
+    """Return the level whose widths the tiles of a kind have: entries and promises go with the leaves."""
+    return 0 if kind in (ENTRIES, PROMISES) else int(kind.removeprefix("tile/"))
+
+
 def tile_name(kind: str, number: int, width: int = WIDTH) -> str:
     """Return a tile's path within the log (C2SP tlog-tiles, "Merkle tree tiles")."""
     groups = [f"{number % 1000:03d}"]
@@ -162,9 +167,16 @@ def write_durably(path: Path, data: bytes) -> None:
     temporary.replace(path)
 
 
-def flush_folders(top: Path, paths: Sequence[Path]) -> None:
-    """Flush to disk the directory entries of `paths`, and of their folders up to `top`."""
-    folders = {parent for path in paths for parent in path.parents if parent == top or top in parent.parents}
+def flush_folders(top: Path, paths: Sequence[Path], *, deep: bool = True) -> None:
+    """Flush the directory entries of `paths` to disk; with `deep` also those of their folders, up to `top`.
+
+    Only a folder that an earlier commit has flushed up to `top` may be flushed without `deep`.
+    """
+    folders = {path.parent for path in paths}
+    if deep:
+        folders = {
+            folder for path in paths for folder in path.parents if folder == top or top in folder.parents
+        }
     for folder in sorted(folders, key=lambda path: len(path.parts), reverse=True):
         descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
