@@ -53,6 +53,28 @@ def test_tests_count_into_the_digest_and_not_into_the_rules():
     assert bundle(**{"own_test.rego": test}).digest != bundle().digest
 
 
+def test_limits_are_exact():
+    assert load_bundle({f"a{n}.rego": OWN for n in range(100)}).modules
+    assert load_bundle({"own.rego": OWN + b" " * (1024 * 1024 - len(OWN))}).modules
+    assert read_settings("[scan]\nmax_age_days = 36500\n")["scan"]["max_age_days"] == 36500
+    assert read_settings("[scan]\nmax_age_days = 1\n")["scan"]["max_age_days"] == 1
+    largest = 2**53 - 1
+    assert read_settings(f"[own.minimum]\na = {largest}\n")["own"]["minimum"] == {"a": largest}
+    with pytest.raises(BadSetting):
+        read_settings(f"[own.minimum]\na = {largest + 1}\n")
+
+
+def test_the_refusal_names_what_was_found():
+    with pytest.raises(BadSetting, match=r"own\.rego uses rand\.…"):
+        bundle('x := rand.intn("a", 5)')
+    with pytest.raises(BadSetting, match=r"own\.rego uses time\.now_ns"):
+        bundle("x := time.now_ns()")
+    with pytest.raises(BadSetting, match=r"own\.rego is in the package of nobody"):
+        load_bundle({"own.rego": b"x := 1"})
+    with pytest.raises(BadSetting, match=r"own\.rego is in the package other\.one"):
+        load_bundle({"own.rego": b"package other.one"})
+
+
 def test_missing_settings_have_defaults():
     settings = read_settings("[scan]\nmax_age_days = 7\n")
     assert settings["scan"]["max_age_days"] == 7

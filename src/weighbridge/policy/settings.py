@@ -65,8 +65,9 @@ def load_bundle(files: Mapping[str, bytes]) -> PolicyBundle:
 def starter() -> dict[str, bytes]:
     """Return the files of the policy that `weighbridge init` writes."""
     folder = resources.files("weighbridge.policy").joinpath("starter")
-    names = sorted(entry.name for entry in folder.iterdir())
-    return {name: folder.joinpath(name).read_bytes() for name in names if name.endswith((".rego", ".toml"))}
+    return {
+        entry.name: entry.read_bytes() for entry in sorted(folder.iterdir(), key=lambda entry: entry.name)
+    }
 
 
 def read_settings(text: str) -> dict[str, JSON]:
