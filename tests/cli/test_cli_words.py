@@ -165,7 +165,7 @@ def test_doctor_finds_what_is_wrong(world, call):
     assert call("doctor")[0] == 0
     code, output, _ = call("doctor", "--deep")
     assert code == 1
-    assert "blobs.kept" in output
+    assert "✗ blobs.unchanged" in output
     policy = world.registry.layout.policy / "policy.toml"
     policy.write_text(policy.read_text() + "\n# changed\n")
     assert "✗ policy.pinned" in call("doctor")[1]

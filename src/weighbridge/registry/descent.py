@@ -99,7 +99,7 @@ def shortest_paths(
 ) -> dict[Digest, tuple[Parentage, ...]]:
     """Return, for each of `wanted` that descends from a root, the shortest way to it, surer edges first."""
     starts, ends = _ids(connection, roots), _ids(connection, wanted)
-    steps: list[Step] = [tuple(row) for row in connection.execute(DOWN, {"roots": [str(d) for d in roots]})]  # type: ignore[misc]  # the columns of DOWN
+    steps: list[Step] = [tuple(row) for row in connection.execute(DOWN, {"roots": [str(d) for d in roots]})]
     reached = _breadth_first(starts.values(), steps)
     ways = {digest: _way(node, reached) for digest, node in ends.items() if node in reached}
     used = {node for way in ways.values() for step in way for node in step[:2]}

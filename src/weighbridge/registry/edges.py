@@ -8,7 +8,8 @@ visit each node once and end on cycles.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import sqlalchemy as sa
@@ -41,25 +42,40 @@ def signer_of(registry: Registry, bundle: Bundle) -> Identity:
 def draw(registry: Registry, connection: sa.Connection, bundle: Bundle, record: Mapping[str, Any]) -> None:
     """Draw the edges that a claim states: attested when its signer may sign that stage, else declared.
 
-    Which weights a model carries is observed: intake computed it from the bytes, and signs it with the BOM.
+    Which weights a model carries is observed: intake computed it from the bytes, and signs it with the BOM. A bill
+    of materials by anybody else draws nothing.
     """
+    found = stated(bundle)
+    if not found:
+        return
     statement = Statement.decode(bundle.envelope.payload)
+    grade = _grade(registry, bundle, role_of(statement), str(record["project"]))
+    for edge in found:
+        if edge.relation is not Relation.PACKAGING:
+            add(connection, replace(edge, grade=grade), record)
+        elif grade is Grade.ATTESTED:
+            add(connection, edge, record)
+
+
+def stated(bundle: Bundle) -> list[Parentage]:
+    """Return the edges that a kept claim states, not yet graded; packaging edges carry no source."""
     try:
+        statement = Statement.decode(bundle.envelope.payload)
         claim = read_claim(statement)
     except VerificationFailed:
-        return
-    if claim is None or not (claim.parents or claim.stage is Stage.BOM):
-        return
-    grade = _grade(registry, bundle, role_of(statement), str(record["project"]))
+        return []
+    if claim is None:
+        return []
     if claim.stage is Stage.BOM:
-        if grade is Grade.ATTESTED:
-            _draw_packaging(connection, statement.identities, record)
-        return
-    for child in claim.about:
-        for parent in claim.parents:
-            if parent.digest != child:
-                edge = Parentage(parent.digest, child, parent.relation, grade, str(bundle.digest))
-                add(connection, edge, record)
+        models = [digest for digest in claim.about if digest.algorithm == "wb1"]
+        weights = [digest for digest in claim.about if digest.algorithm == "wbw1"]
+        return [Parentage(w, m, Relation.PACKAGING, Grade.OBSERVED) for m in models for w in weights]
+    return [
+        Parentage(parent.digest, child, parent.relation, Grade.DECLARED, str(bundle.digest))
+        for child in claim.about
+        for parent in claim.parents
+        if parent.digest != child
+    ]
 
 
 def add(connection: sa.Connection, edge: Parentage, record: Mapping[str, Any]) -> None:
@@ -86,17 +102,6 @@ def _artifact(connection: sa.Connection, digest: Digest, record: Mapping[str, An
         found = connection.execute(query).scalar()
     assert found is not None
     return int(found)
-
-
-def _draw_packaging(
-    connection: sa.Connection, identities: Sequence[Digest], record: Mapping[str, Any]
-) -> None:
-    weights = [digest for digest in identities if digest.algorithm == "wbw1"]
-    for model in identities:
-        if model.algorithm == "wb1":
-            _artifact(connection, model, record)
-            for parent in weights:
-                add(connection, Parentage(parent, model, Relation.PACKAGING, Grade.OBSERVED), record)
 
 
 def _grade(registry: Registry, bundle: Bundle, role: Role | None, project: str) -> Grade:
