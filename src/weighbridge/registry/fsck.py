@@ -81,7 +81,8 @@ def log(registry: Registry) -> list[str]:
     with registry.records.read() as connection:
         bundles = connection.execute(sa.select(schema.bundle.c.log_index)).scalars().all()
         versions = connection.execute(sa.select(schema.authority.c.content)).scalars().all()
-        waiting = connection.execute(sa.select(schema.outbox.c.envelope, schema.outbox.c.public_pem)).all()
+        drafts = sa.select(schema.outbox.c.envelope, schema.outbox.c.public_pem)
+        waiting = connection.execute(drafts.where(schema.outbox.c.done_at.is_(None))).all()
     known = {index for index in bundles if index is not None}
     bodies = {log_body(Envelope.decode(text.encode()), pem) for text, pem in waiting}
     signed = {Digest.of(Envelope.decode(text.encode()).payload).hex for text in versions}
