@@ -13,6 +13,7 @@ from weighbridge.core.canonical import canonical
 from weighbridge.core.clock import rfc3339
 from weighbridge.core.errors import NotFound, Refused, VerificationFailed, WeighbridgeError
 from weighbridge.core.statement import Statement, Subject
+from weighbridge.core.tier import Origin
 from weighbridge.gate.judging import setting
 from weighbridge.gate.lineage import deployed, family
 from weighbridge.gate.policies import use_policy
@@ -69,6 +70,9 @@ def in_use(world):
 
 CHANGES = {
     "a tier set to trusted": "UPDATE model SET tier = 'trusted' WHERE tier = 'intake'",
+    "an origin flipped": "UPDATE model SET origin = 'third-party'",
+    "a source that announced what it did not": "UPDATE model SET source = replace(source, 'false', 'true')",
+    "a model forgotten": "DELETE FROM model WHERE tier = 'intake'",
     "a revoked model made active": "UPDATE model SET status = 'active'",
     "a revocation deleted": "DELETE FROM revocation",
     "a revocation of something else": "UPDATE revocation SET target = replace(target, 'a', 'b')",
@@ -415,10 +419,8 @@ def test_a_fine_tune_called_third_party_still_needs_every_claim_of_its_own(world
     tuned = world.model("tuned", 5.0)
     world.say_train(tuned, world.people["train-team"], base=[base])
     world.take(tuned)
-    sql(
-        world,
-        ("UPDATE model SET origin = 'third-party' WHERE digest = ?", (str(world.manifest(tuned).digest),)),
-    )
+    with world.registry.writing(), tally.keeping(world.registry) as connection:
+        models.set_origin(world.registry, connection, world.manifest(tuned).digest, Origin.THIRD_PARTY)
     found = world.promote(tuned)
     assert not found.decision.allow
     assert "claims.evaluate" in outcomes(found.decision)

@@ -23,7 +23,7 @@ from weighbridge.core.manifest import FileEntry, Manifest
 from weighbridge.core.reference import Reference
 from weighbridge.core.statement import Statement, subjects_of
 from weighbridge.core.tier import Origin
-from weighbridge.registry import models
+from weighbridge.registry import models, tally
 from weighbridge.registry.outbox import drain, enqueue, sign
 from weighbridge.registry.wiring import Registry
 from weighbridge.source.hub import fetch_hub
@@ -107,7 +107,7 @@ def record(
     statements = [Statement(about, predicates.BOM, bom), *claims]
     with registry.writing():
         drafts = [sign(statement, registry.intake_key) for statement in statements]
-        with registry.records.write() as connection:
+        with tally.keeping(registry) as connection:
             models.keep(
                 registry,
                 connection,
@@ -153,20 +153,20 @@ def accept(registry: Registry, model: models.Model, acceptance: Acceptance) -> m
 
     Returns the model as it stands then: of the class third-party.
     """
-    facts = model.source
-    statement = predicates.origin(
-        model.manifest,
-        publisher=acceptance.publisher,
-        repository=str(facts.get("repository", "")),
-        commit=str(facts.get("commit", "")),
-        matches_announced=bool(facts.get("matches_announced")),
-        licence=acceptance.licence,
-        reviewer=acceptance.reviewer,
-        reason=acceptance.reason,
-        expires=acceptance.expires,
-    )
     with registry.writing():
-        with registry.records.write() as connection:
+        facts = models.get(registry, model.digest).source
+        statement = predicates.origin(
+            model.manifest,
+            publisher=acceptance.publisher,
+            repository=str(facts.get("repository", "")),
+            commit=str(facts.get("commit", "")),
+            matches_announced=bool(facts.get("matches_announced")),
+            licence=acceptance.licence,
+            reviewer=acceptance.reviewer,
+            reason=acceptance.reason,
+            expires=acceptance.expires,
+        )
+        with tally.keeping(registry) as connection:
             models.set_origin(registry, connection, model.digest, Origin.THIRD_PARTY)
             enqueue(registry, connection, [sign(statement, registry.intake_key)])
         drain(registry)

@@ -112,14 +112,12 @@ def _log(registry: Registry, rows: Sequence[Mapping[Any, Any]]) -> list[int]:
 
 def _finish(registry: Registry, rows: Sequence[Mapping[Any, Any]], indices: Sequence[int]) -> list[Bundle]:
     bundles = []
-    with registry.records.write() as connection:
-        tally.check_in(registry, connection)
+    with tally.keeping(registry) as connection:
         for row, index in zip(rows, indices, strict=True):
             bundles.append(seal(_envelope(row), row["public_pem"], registry.log, index))
             effects.apply(registry, connection, effects.Cause(row, bundles[-1], index))
             done = sa.update(schema.outbox).where(schema.outbox.c.id == row["id"])
             connection.execute(done.values(done_at=rfc3339(registry.clock.now())))
-        tally.close(connection, registry.id, registry.log, registry.log_key, registry.record())
         authority = read_authority(connection, registry.pin)
     registry.authority = authority
     return bundles

@@ -11,7 +11,8 @@ does not fit is refused until it is restored.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import sqlalchemy as sa
@@ -37,12 +38,7 @@ COUNTED = (
     ("revocation", "project, target, reason, since, bundle", "", "project, target"),
     ("name", "project, name, sequence, manifest, bundle", "", "project, name, sequence"),
     ("deployment", "project, target, manifest, since, last_seen, until, bundle", "", "rowid"),
-    (
-        "model",
-        "project, digest, tier, status",
-        "WHERE tier <> 'intake' OR status <> 'active'",
-        "project, digest",
-    ),
+    ("model", "project, digest, weights, tier, status, origin, source", "", "project, digest"),
     ("decision", "id, manifest, action, answer", "WHERE receipt IS NOT NULL", "id"),
     ("bundle", "digest, log_index", "", "digest"),
     ("bundle_subject", "identity, bundle", "", "identity, bundle"),
@@ -50,7 +46,7 @@ COUNTED = (
     ("edge", "parent, child, relation, bundle, grade", "", "parent, child, relation, bundle"),
 )
 """Table, columns, rows and order. Left out is what is verified on use, or decides nothing: a bundle's content
-(`bundles` holds it against its digest), models in intake, the outbox, decisions that are not logged yet."""
+and a manifest (`bundles` and `models` hold them against their digests), the outbox, decisions not logged yet."""
 
 
 def count(connection: sa.Connection) -> str:
@@ -64,6 +60,18 @@ def count(connection: sa.Connection) -> str:
         text = connection.exec_driver_sql(query).scalar() or ""
         total.update(f"{table} {len(text)}\n{text}\n".encode())
     return total.hexdigest()
+
+
+@contextmanager
+def keeping(registry: Registry) -> Iterator[sa.Connection]:
+    """Give a write transaction for rows that count: they are held against their tally, and a new one is signed.
+
+    Must be called while `registry.writing()`.
+    """
+    with registry.records.write() as connection:
+        check_in(registry, connection)
+        yield connection
+        close(connection, registry.id, registry.log, registry.log_key, registry.record())
 
 
 def close(
