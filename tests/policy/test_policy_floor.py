@@ -484,7 +484,8 @@ def test_a_missing_stage(stage):
     evidence = g.without(own(), OWN_STAGES[stage])
     found = refusals(evidence)
     assert found[f"claims.{stage.value}"].found == f"nobody has made a {stage.value} claim"
-    assert f"weighbridge attest --stage {stage.value}" in found[f"claims.{stage.value}"].remedy
+    command = "weighbridge sign" if stage is Stage.PACKAGE else f"--stage {stage.value}"
+    assert command in found[f"claims.{stage.value}"].remedy
 
 
 @pytest.mark.parametrize("stage", OWN_STAGES, ids=lambda stage: stage.value)

@@ -79,7 +79,7 @@ def _authority(evidence: Evidence, now: datetime) -> Found:
         return Found(authority.outcome, authority.found, proof, "weighbridge trust show")
     if now >= authority.expires:
         return Found(
-            FAIL, f"it expired {rfc3339(authority.expires)}", proof, "sign a new one: weighbridge trust add"
+            FAIL, f"it expired {rfc3339(authority.expires)}", proof, "sign a new one: weighbridge trust renew"
         )
     return Found(PASS, f"version {authority.version}, valid until {rfc3339(authority.expires)}", proof)
 
@@ -94,7 +94,9 @@ def _class(evidence: Evidence, _now: datetime) -> Found:
     if evidence.origin is Origin.LEGACY:
         found = "it was taken in as already running (legacy), and such a model is never promoted"
         return Found(
-            FAIL, found, remedy="take it in again as own or third-party: weighbridge intake --origin …"
+            FAIL,
+            found,
+            remedy="take it in again: weighbridge intake, or weighbridge pull --accept for a stranger's",
         )
     return Found(PASS, f"its origin is {evidence.origin.value}")
 
@@ -107,7 +109,7 @@ def _bytes(evidence: Evidence, _now: datetime) -> Found:
 
 # ---------------------------------------------------------------- the scan
 
-_RESCAN = "weighbridge scan"
+_RESCAN = "ask the gate again: weighbridge promote, which scans what is kept"
 
 
 def _scan_present(evidence: Evidence, _now: datetime) -> Found:
@@ -180,7 +182,7 @@ def _waived(finding: Finding, evidence: Evidence, now: datetime) -> bool:
 
 
 def _bom_signed(evidence: Evidence, _now: datetime) -> Found:
-    return _first_verified(evidence.about_model(Stage.BOM), "no bill of materials", "weighbridge bom")
+    return _first_verified(evidence.about_model(Stage.BOM), "no bill of materials", "weighbridge intake")
 
 
 def _bom_bound(evidence: Evidence, _now: datetime) -> Found:
@@ -189,7 +191,7 @@ def _bom_bound(evidence: Evidence, _now: datetime) -> Found:
         if evidence.manifest in fact.about and fact.detail.get("bound") is True:
             return Found(PASS, "it lists the files of this manifest", str(fact.bundle))
     found = "it does not list the files of this manifest" if boms else "no verified bill of materials"
-    return Found(FAIL, found, remedy="weighbridge bom")
+    return Found(FAIL, found, remedy="take the model in again: weighbridge intake")
 
 
 # ---------------------------------------------------------------- ancestry
@@ -216,12 +218,16 @@ def _origin_accepted(evidence: Evidence, now: datetime) -> Found:
     if not origins:
         if evidence.origin is Origin.THIRD_PARTY or evidence.ancestry.end == "origin":
             return Found(
-                FAIL, "nobody has accepted its origin", remedy="weighbridge intake --origin third-party"
+                FAIL,
+                "nobody has accepted its origin",
+                remedy="look at it, then: weighbridge pull MODEL --accept REASON",
             )
         return Found(PASS, "does not apply: it comes from attested data alone")
     refusals = [reason for reason in (_not_accepted(digest, evidence, now) for digest in origins) if reason]
     if refusals:
-        return Found(FAIL, "; ".join(refusals), remedy="review it again: weighbridge attest --stage origin")
+        return Found(
+            FAIL, "; ".join(refusals), remedy="look at it again, then: weighbridge pull MODEL --accept REASON"
+        )
     return Found(PASS, f"accepted: {', '.join(digest.short for digest in origins)}")
 
 
@@ -284,10 +290,18 @@ def _ancestry_unrevoked(evidence: Evidence, _now: datetime) -> Found:
 
 # ---------------------------------------------------------------- the stages
 
+_REMEDIES = {
+    Stage.DATA: "weighbridge attest DATASET --stage data",
+    Stage.TRAIN: "weighbridge attest MODEL --stage train",
+    Stage.EVALUATE: "weighbridge attest MODEL --stage evaluate",
+    Stage.PACKAGE: "weighbridge sign MODEL",
+    Stage.ORIGIN: "look at it, then: weighbridge pull MODEL --accept REASON",
+}
+
 
 def _stage(evidence: Evidence, stage: Stage) -> Found:
     """Look for a verified claim of a stage that binds to this very model."""
-    remedy = f"weighbridge attest --stage {stage.value}"
+    remedy = _REMEDIES.get(stage, "take the model in again: weighbridge intake")
     facts = [fact for fact in evidence.claims if fact.stage is stage and _binds(fact, evidence)]
     return _first_verified(facts, f"nobody has made a {stage.value} claim", remedy)
 
