@@ -253,7 +253,10 @@ def test_a_summary_about_something_else():
     spoil_summary(subjects=(subject_of(other), subject_of(MODEL.weights)))
     spoil_summary(subjects=(subject_of(MODEL.weights),))
     spoil_summary(subjects=(subject_of(MODEL.digest), subject_of(other)))
-    spoil_summary(subjects=(Subject(str(MODEL.digest), (("sha256", "0" * 64),)),))
+    spoil_summary(subjects=(subject_of(other), subject_of(MODEL.digest)))
+    forged = Subject(str(MODEL.digest), (("sha256", "0" * 64),))
+    spoil_summary(subjects=(forged,))
+    spoil_summary(subjects=(subject_of(MODEL.digest), forged))
     spoil_summary(kind=words.PROVENANCE)
 
 
