@@ -28,7 +28,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 ACCEPTED = ROOT / "tools" / "mutants.accepted"
-CPU_SECONDS = 90
+CPU_SECONDS = 45
 
 # What decides, and the tests that answer for it.
 TARGETS: dict[str, tuple[str, ...]] = {
