@@ -24,7 +24,8 @@ Standard output carries data only; everything else goes to standard error. `NO_C
 def render() -> str:
     """Return the whole page."""
     parts = [HEAD]
-    with click.Context(main, info_name="weighbridge", terminal_width=100, max_content_width=100) as root:
+    settings = main.context_settings | {"terminal_width": 100, "max_content_width": 100}
+    with click.Context(main, info_name="weighbridge", **settings) as root:
         for verb in sorted({*COMMANDS, "help"}):
             command = main.get_command(root, verb)
             if command is None:
@@ -46,5 +47,7 @@ def _sections(command: click.Command, name: str, parent: click.Context, *, depth
 
 
 if __name__ == "__main__":
+    if sys.argv[1:] == ["--check"]:
+        sys.exit(TARGET.read_text(encoding="utf-8") != render())
     TARGET.write_text(render(), encoding="utf-8")
     sys.stdout.write(f"{TARGET.name}\n")
