@@ -34,7 +34,7 @@ from weighbridge.core.lineage import Relation
 from weighbridge.core.manifest import FileEntry, Manifest
 from weighbridge.core.statement import Statement
 from weighbridge.core.tier import Origin, Role, Stage
-from weighbridge.registry import bundles, models
+from weighbridge.registry import bundles, models, tally
 from weighbridge.registry.outbox import sign, submit
 from weighbridge.registry.wiring import Registry
 from weighbridge.scanner.engine import scan_files
@@ -53,6 +53,7 @@ def gather(registry: Registry, model: models.Model, *, keep_scan: bool = True) -
     `keep_scan` signs and logs the gate's scan, so that it need not be repeated under the same ruleset;
     a dry run leaves it out.
     """
+    tally.check_subjects(registry)
     manifest = model.manifest
     kept = weigh(registry, manifest)
     facts = _Facts(registry, manifest)

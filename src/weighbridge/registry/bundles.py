@@ -55,20 +55,19 @@ def about(registry: Registry, identities: Sequence[Digest]) -> list[Bundle]:
     with registry.records.read() as connection:
         for start in range(0, len(identities), 500):
             part = [str(d) for d in identities[start : start + 500]]
-            query = sa.select(bundle.c.digest, bundle.c.content, bundle.c.log_index).distinct()
-            query = query.join(subject, subject.c.bundle == bundle.c.digest).where(
-                subject.c.identity.in_(part)
-            )
+            query = sa.select(subject.c.bundle, bundle.c.content, bundle.c.log_index).distinct()
+            query = query.select_from(subject.outerjoin(bundle, subject.c.bundle == bundle.c.digest))
+            query = query.where(subject.c.identity.in_(part))
             found |= {row[0]: row[1] for row in connection.execute(query.order_by(bundle.c.log_index))}
     return [_read(digest, content) for digest, content in found.items()]
 
 
-def _read(digest: str, content: str) -> Bundle:
-    bundle = Bundle.from_json(content.encode())
-    if str(bundle.digest) != digest:
+def _read(digest: str, content: str | None) -> Bundle:
+    bundle = Bundle.from_json(content.encode()) if content is not None else None
+    if bundle is None or str(bundle.digest) != digest:
         raise VerificationFailed(
-            "a kept claim was exchanged",
-            cause=f"under {digest} lies {bundle.digest}",
+            "a kept claim was exchanged or removed",
+            cause=f"under {digest} lies {bundle.digest if bundle else 'nothing'}",
             remedy="find out who can write to the registry's folder, then restore it from a backup",
             check="records.bundle",
         )

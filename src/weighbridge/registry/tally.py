@@ -18,7 +18,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.dialects.sqlite import insert as upsert
 
-from weighbridge.core.canonical import canonical, parse
+from weighbridge.core.canonical import JSON, canonical, parse
 from weighbridge.core.errors import VerificationFailed
 from weighbridge.keys.ports import Signer
 from weighbridge.ledger.sequencer import Log
@@ -32,33 +32,43 @@ from weighbridge.trust.verify import verify_envelope
 TYPE = "application/vnd.weighbridge.tally+json"
 KEY = "tally"
 
-COUNTED = (
+STATE = (
     ("authority", "version, digest, content", "", "version"),
     ("setting", "project, key, value", f"WHERE key <> '{KEY}'", "project, key"),
     ("revocation", "project, target, reason, since, bundle", "", "project, target"),
     ("name", "project, name, sequence, manifest, bundle", "", "project, name, sequence"),
-    ("deployment", "project, target, manifest, since, last_seen, until, bundle", "", "rowid"),
+    (
+        "deployment",
+        "project, target, manifest, since, last_seen, bundle",
+        "WHERE until IS NULL",
+        "project, target",
+    ),
     ("model", "project, digest, weights, tier, status, origin, source", "", "project, digest"),
-    ("decision", "id, manifest, action, answer", "WHERE receipt IS NOT NULL", "id"),
-    ("bundle", "digest, log_index", "", "digest"),
-    ("bundle_subject", "identity, bundle", "", "identity, bundle"),
-    ("artifact", "id, digest", "", "id"),
-    ("edge", "parent, child, relation, bundle, grade", "", "parent, child, relation, bundle"),
 )
-"""Table, columns, rows and order. Left out is what is verified on use, or decides nothing: a bundle's content
-and a manifest (`bundles` and `models` hold them against their digests), the outbox, decisions not logged yet."""
+"""Table, columns, rows and order: what decides, and what stays small however long a registry lives."""
+
+NUMBERED = ("bundle", "bundle_subject", "artifact", "edge", "decision WHERE receipt IS NOT NULL")
+"""Tables that grow without end: only the number of their rows is signed, so that every command costs the same.
+
+A deleted or added row shows at once; an exchanged one when it is used (a bundle is held against its digest and its
+signature) or in `fsck`, which draws the lineage again from the kept claims. Which claims are about whom is also chained,
+row by row: `check_subjects` reads that chain again before the gate judges, or a claim against a model could be hidden
+under another. Left out are a manifest (`models` holds it against its digest), the outbox, and decisions not logged yet."""
 
 
 def count(connection: sa.Connection) -> str:
-    """Return the digest over every row that decides anything."""
+    """Return the digest over the rows that decide anything, and over the numbers of the others."""
     total = hashlib.sha256()
-    for table, columns, where, order in COUNTED:
+    for table, columns, where, order in STATE:
         row = " || ',' || ".join(f"quote({column})" for column in columns.split(", "))
         query = (
             f"SELECT group_concat(r, char(10)) FROM (SELECT {row} AS r FROM {table} {where} ORDER BY {order})"  # noqa: S608 (our own words only)
         )
         text = connection.exec_driver_sql(query).scalar() or ""
         total.update(f"{table} {len(text)}\n{text}\n".encode())
+    for rows in NUMBERED:
+        number = connection.exec_driver_sql(f"SELECT count(*) FROM {rows}").scalar()  # noqa: S608 (our own words only)
+        total.update(f"{rows} {number}\n".encode())
     return total.hexdigest()
 
 
@@ -69,17 +79,31 @@ def keeping(registry: Registry) -> Iterator[sa.Connection]:
     Must be called while `registry.writing()`.
     """
     with registry.records.write() as connection:
-        check_in(registry, connection)
+        before = check_in(registry, connection)["subjects"]
         yield connection
-        close(connection, registry.id, registry.log, registry.log_key, registry.record())
+        close(connection, registry.id, registry.log, registry.log_key, registry.record(), before=before)
 
 
 def close(
-    connection: sa.Connection, registry: str, log: Log, signer: Signer, record: Mapping[str, Any]
+    connection: sa.Connection,
+    registry: str,
+    log: Log,
+    signer: Signer,
+    record: Mapping[str, Any],
+    *,
+    before: Mapping[str, Any] | None = None,
 ) -> None:
-    """Sign the records as they stand in this transaction, with the log's key; the log holds what they rest on."""
-    body = canonical({"registry": registry, "size": log.size, "records": count(connection)})
-    envelope = sign(TYPE, body, signer)
+    """Sign the records as they stand in this transaction, with the log's key; the log holds what they rest on.
+
+    `before` is the chain of subjects that the last tally signed; what was added since is chained to it.
+    """
+    body: dict[str, JSON] = {
+        "registry": registry,
+        "size": log.size,
+        "records": count(connection),
+        "subjects": _chain(connection, before or {"number": 0, "chain": ""}),
+    }
+    envelope = sign(TYPE, canonical(body), signer)
     row = {
         **record,
         "project": EVERY_PROJECT,
@@ -91,20 +115,39 @@ def close(
 
 
 def check(registry: Registry) -> None:
-    """Hold the records against their tally and the log; raises VerificationFailed(records.tally).
+    """Hold the records against their tally and the log.
 
     The log is read first and the records after it: an entry beyond the tally then waits in the outbox.
+    Raises VerificationFailed(records.tally).
     """
     registry.log.refresh()
     with registry.records.read() as connection:
         check_in(registry, connection)
 
 
-def check_in(registry: Registry, connection: sa.Connection) -> None:
-    """Do what `check` does, inside a transaction that began after the log was last read."""
-    size, records = _signed(registry, connection)
-    if records != count(connection):
+def check_subjects(registry: Registry) -> None:
+    """Read the whole index of who is spoken of, and hold it against its chain; raises as `check` does."""
+    with registry.records.read() as connection:
+        if _signed(registry, connection)["subjects"] != _chain(connection, {"number": 0, "chain": ""}):
+            raise _refuse("a claim was put under another model")
+
+
+def _chain(connection: sa.Connection, before: Mapping[str, Any]) -> dict[str, JSON]:
+    """Chain the rows after the first `number`, in the order they were written."""
+    number, chain = int(before["number"]), str(before["chain"])
+    query = "SELECT identity, bundle FROM bundle_subject ORDER BY rowid LIMIT -1 OFFSET ?"
+    for identity, bundle in connection.exec_driver_sql(query, (number,)):
+        chain = hashlib.sha256(f"{chain} {identity!r} {bundle!r}".encode()).hexdigest()
+        number += 1
+    return {"number": number, "chain": chain}
+
+
+def check_in(registry: Registry, connection: sa.Connection) -> Mapping[str, Any]:
+    """Do what `check` does, inside a transaction that began after the log was last read; returns what was signed."""
+    said = _signed(registry, connection)
+    if said["records"] != count(connection):
         raise _refuse("a row was changed, added or deleted by something other than this program")
+    size = int(said["size"])
     if size > registry.log.size:
         registry.log.refresh()  # another process went on since
     if size > registry.log.size:
@@ -113,22 +156,22 @@ def check_in(registry: Registry, connection: sa.Connection) -> None:
     for entry in registry.log.entries(size):
         if entry.body not in waiting:
             raise _refuse(f"log entry {entry.index} is in neither the records nor the outbox")
+    return said
 
 
-def _signed(registry: Registry, connection: sa.Connection) -> tuple[int, str]:
+def _signed(registry: Registry, connection: sa.Connection) -> Mapping[str, Any]:
     table = schema.setting
     query = sa.select(table.c.value).where(table.c.project == EVERY_PROJECT, table.c.key == KEY)
     text = connection.execute(query).scalar()
     if text is None:
         raise _refuse("their tally is missing")
     try:
-        envelope = Envelope.decode(text.encode())
-        said: Any = parse(verify_envelope(envelope, registry.log.public_pem, TYPE))
+        said: Any = parse(verify_envelope(Envelope.decode(text.encode()), registry.log.public_pem, TYPE))
     except VerificationFailed as error:
         raise _refuse(f"their tally is not signed by the log's key: {error.problem}") from error
     if said["registry"] != registry.id:
         raise _refuse("their tally is another registry's")
-    return int(said["size"]), str(said["records"])
+    return dict(said)
 
 
 def _waiting(connection: sa.Connection) -> set[bytes]:
