@@ -357,6 +357,15 @@ def test_training_needs_its_run():
         spoil(Stage.PACKAGE, change)
 
 
+@pytest.mark.parametrize("wrong", [3, None, "text", ["id"]])
+def test_an_object_is_an_object(wrong):
+    assert spoil(Stage.TRAIN, lambda row: row["runDetails"].update(builder=wrong)) == "id is missing"
+
+
+def test_byproducts_are_objects():
+    spoil(Stage.PACKAGE, lambda row: row["runDetails"]["byproducts"].append("text"))
+
+
 def test_training_binds_to_weights():
     cause = spoil(Stage.TRAIN, lambda _: None, (subject_of(MODEL.digest),))
     assert cause == "training binds to weights, and no wbw1: subject is there"
@@ -374,7 +383,11 @@ def test_subjects_that_contradict_themselves(stage):
 def test_a_claim_speaks_of_one_model(stage, algorithm):
     """Two models in one claim could lend each other their evidence."""
     more = (subject_of(wb("another", algorithm)), subject_of(wb("third", algorithm)))
-    spoil(stage, lambda _: None, (*WRITTEN[stage].subjects, *more))
+    cause = spoil(stage, lambda _: None, (*WRITTEN[stage].subjects, *more))
+    assert cause == f"it names more than one {algorithm}: identity" or stage not in (
+        Stage.TRAIN,
+        Stage.EVALUATE,
+    )
 
 
 @pytest.mark.parametrize("stage", WRITTEN, ids=lambda stage: stage.value)
@@ -501,6 +514,12 @@ def test_acceptances_that_cannot_be(changes):
     spoil(Stage.ORIGIN, lambda row: row.update(changes))
 
 
+@pytest.mark.parametrize("moment", ["0001-01-01T00:00:00+23:59", "9999-12-31T23:59:59-23:59"])
+def test_an_end_beyond_the_calendar(moment):
+    """Such a time parses and then cannot be told in UTC."""
+    spoil(Stage.ORIGIN, lambda row: row.update(expires=moment))
+
+
 def test_an_end_is_read_in_utc():
     statement = copy.deepcopy(WRITTEN[Stage.ORIGIN])
     statement.predicate["expires"] = "2026-11-22T02:00:00+02:00"
@@ -509,7 +528,17 @@ def test_an_end_is_read_in_utc():
 
 @pytest.mark.parametrize(
     "metrics",
-    [[], None, {"a": "1"}, {"a": True}, {"a": None}, {"a": float("nan")}, {"a": float("inf")}, {"a": 2**60}],
+    [
+        [],
+        None,
+        {"a": "1"},
+        {"a": True},
+        {"a": None},
+        {"a": float("nan")},
+        {"a": float("inf")},
+        {"a": 2**60},
+        {"a": 10**400},
+    ],
 )
 def test_metrics_are_numbers(metrics):
     spoil(Stage.EVALUATE, lambda row: row[words.METRICS].update(metrics=metrics))

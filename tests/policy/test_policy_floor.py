@@ -329,6 +329,7 @@ def test_a_stranger_trained_it():
         ({"matches_announced": "yes"}, "does not say that the bytes are what the hub announced"),
         ({"expires": "2026-11-22T12:00:00Z"}, "ended 2026-11-22T12:00:00Z"),
         ({"expires": "some day"}, "has no readable end"),
+        ({"expires": "9999-12-31T23:59:59-23:59"}, "has no readable end"),
         ({"expires": None}, "has no readable end"),
         ({"expires": "2027-01-01T00:00:00"}, "has no readable end"),
     ],

@@ -8,7 +8,6 @@ are not.
 from __future__ import annotations
 
 import base64
-import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -99,8 +98,8 @@ def read_evaluate(statement: Statement) -> Claim:
     extension = mapping(row, METRICS)
     metrics = mapping(extension, "metrics")
     for name, value in metrics.items():
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
-            raise ValueError(f"the metric {name!r} is not a number")
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            raise TypeError(f"the metric {name!r} is not a number")
     detail: dict[str, JSON] = {"result": result, "metrics": dict(metrics)}
     return _claim(Stage.EVALUATE, statement, (), text(extension, "invocation"), detail)
 
@@ -186,7 +185,7 @@ def text(row: object, name: str, *, empty: bool = False) -> str:
     """Return the string member `name`; not empty unless `empty` allows it."""
     value = member(row, name)
     if not isinstance(value, str) or not (value or empty):
-        raise ValueError(f"{name} is not a {'' if empty else 'non-empty '}string")
+        raise ValueError(f"{name} is no string, or an empty one")
     return value
 
 
@@ -278,7 +277,7 @@ def _parent(row: Any) -> Parent | None:
 def _content(statement: Statement, name: str) -> bytes:
     """Return the one byproduct called `name`, after comparing it with its digest."""
     rows: Iterable[Any] = member(mapping(statement.predicate, "runDetails"), "byproducts")
-    found = [row for row in rows if isinstance(row, Mapping) and row.get("name") == name]
+    found = [row for row in rows if row.get("name") == name]
     if len(found) != 1:
         raise ValueError(f"there must be exactly one byproduct {name}")
     content = base64.b64decode(text(found[0], "content"), validate=True)

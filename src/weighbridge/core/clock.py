@@ -34,4 +34,7 @@ def parse_rfc3339(text: str) -> datetime:
     moment = datetime.fromisoformat(text)
     if moment.tzinfo is None:
         raise ValueError(f"{text!r} has no time zone")
-    return moment.astimezone(UTC)
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError as error:  # the year 1 or 9999, pushed over the edge by its offset
+        raise ValueError(f"{text!r} is beyond the calendar") from error
