@@ -141,3 +141,11 @@ def test_a_proof_reads_two_subtrees_a_level_at_most(size):
     merkle.inclusion_proof(size // 3, size, node)
     assert len(read) <= 2 * size.bit_length()
     assert all((index + 1) << level <= size for level, index in read)
+
+
+def test_a_leaf_alone_proves_nothing_in_a_larger_tree():
+    """With an empty proof the leaf would be its own root: only the size says that something is missing."""
+    leaf = merkle.leaf_hash(b"a")
+    assert merkle.verify_inclusion(leaf, 0, 1, (), leaf)
+    assert not merkle.verify_inclusion(leaf, 0, 2, (), leaf)
+    assert not merkle.verify_inclusion(leaf, 1, 2, (), leaf)

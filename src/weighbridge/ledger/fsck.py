@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from weighbridge.core.canonical import MAX_SAFE_INTEGER
 from weighbridge.core.digest import Digest
 from weighbridge.keys.public import verify_signature
 from weighbridge.ledger.checkpoint import Checkpoint
@@ -33,7 +34,11 @@ def check_promise(
 ) -> None:
     """Hold one entry's kept time against the log's signature; raises RegistryUnusable."""
     seconds, signature = promise
-    if not verify_signature(public_pem, promise_message(body, seconds, log_id, index), signature):
+    # A damaged time may be beyond what JSON carries: nobody can have signed that.
+    signed = seconds <= MAX_SAFE_INTEGER and verify_signature(
+        public_pem, promise_message(body, seconds, log_id, index), signature
+    )
+    if not signed:
         raise damaged(f"the time of entry {index} is not the one that was signed")
 
 
