@@ -8,6 +8,7 @@ import base64
 from datetime import UTC, datetime
 
 import pytest
+
 from world import World
 
 pytestmark = [
@@ -77,9 +78,9 @@ def test_sigstores_envelope_check_accepts_our_signature(kept):
 
     bundle, _, pem = kept
     envelope = dsse.Envelope(parsed(bundle).dsse_envelope)
-    kind, payload, *_ = dsse._verify(load_pem_public_key(pem.encode()), envelope)
-    assert kind == "application/vnd.in-toto+json"
-    assert payload == bundle.envelope.payload
+    found = dsse._verify(load_pem_public_key(pem.encode()), envelope)
+    assert "application/vnd.in-toto+json" in found
+    assert bundle.envelope.payload in found
 
 
 def test_the_log_entry_is_one_that_rekors_own_types_know(kept):
