@@ -11,16 +11,17 @@ from weighbridge.claims.records import event
 from weighbridge.claims.words import record_type
 from weighbridge.core.canonical import canonical
 from weighbridge.core.clock import rfc3339
-from weighbridge.core.errors import NotFound, Refused, VerificationFailed, WeighbridgeError
+from weighbridge.core.errors import ConversionRefused, NotFound, Refused, VerificationFailed, WeighbridgeError
 from weighbridge.core.statement import Statement, Subject
 from weighbridge.core.tier import Origin
+from weighbridge.gate import evidence
 from weighbridge.gate.judging import setting
 from weighbridge.gate.lineage import deployed, family
 from weighbridge.gate.policies import use_policy
 from weighbridge.gate.revoke import revoke
 from weighbridge.keys.files import generate
 from weighbridge.policy.settings import starter
-from weighbridge.registry import bundles, deployments, models, names, outbox, tally
+from weighbridge.registry import bundles, deployments, models, names, outbox, rebuilding, tally
 from weighbridge.registry.outbox import Draft
 from weighbridge.trust.authority_file import sign_authority
 from weighbridge.trust.bundle import Bundle
@@ -505,3 +506,43 @@ def test_names_nobody_gave_are_not_found(world):
     assert names.resolve(world.registry, "nobody") is None
     with pytest.raises(NotFound):
         models.resolve(world.registry, "nobody")
+
+
+# The bytes.
+
+
+def swapped(blob, data):
+    """Put other bytes where a blob lies; returns what lay there."""
+    before = blob.read_bytes()
+    blob.chmod(0o600)
+    blob.write_bytes(data)
+    return before
+
+
+def test_bytes_swapped_for_the_scan_and_swapped_back_are_noticed(world, monkeypatch):
+    folder = world.ready()
+    blob = world.registry.blobs.path(world.manifest(folder).entry("config.json").sha256)
+    real = evidence.scan_files
+
+    def scan_other_bytes(*arguments):
+        before = swapped(blob, b"{}")
+        report = real(*arguments)
+        swapped(blob, before)
+        return report
+
+    size = world.registry.log.size
+    monkeypatch.setattr(evidence, "scan_files", scan_other_bytes)
+    against = outcomes(world.promote(folder).decision)
+    assert against["bytes.match"] == "fail"
+    assert against["scan.present"] == "cannot-tell"
+    assert world.registry.log.size == size + 1  # the decision, and no scan report that was a lie
+
+
+def test_a_checkpoint_changed_in_the_store_is_not_converted(world):
+    folder = world.files("pickled", model__bin=b"PK", config__json="{}")
+    kept = world.take(folder)
+    entry = kept.manifest.entry("model.bin")
+    swapped(world.registry.blobs.path(entry.sha256), b"KP")
+    with pytest.raises(ConversionRefused) as caught:
+        rebuilding._convert_one(world.registry, kept.manifest, "model.bin", "model.safetensors")
+    assert caught.value.check == "bytes.match"

@@ -55,10 +55,13 @@ def gather(registry: Registry, model: models.Model, *, keep_scan: bool = True) -
     """
     tally.check_subjects(registry)
     manifest = model.manifest
+    before = models.versions(registry, manifest.files)
     kept = weigh(registry, manifest)
     facts = _Facts(registry, manifest)
     claims = facts.gather()
-    scan = _scan(registry, model, claims, keep=keep_scan) if kept.outcome is Outcome.PASS else None
+    report = scan(registry, model) if kept.outcome is Outcome.PASS else None
+    if models.versions(registry, manifest.files) != before:
+        kept, report = BytesFact(Outcome.FAIL, "a kept file was changed while it was being read"), None
     ancestry = walk(manifest.digest, manifest.weights, claims)
     origin = _origin(model, ancestry)
     visited = {manifest.digest, *ancestry.visited} | ({manifest.weights} if manifest.weights else set())
@@ -69,7 +72,7 @@ def gather(registry: Registry, model: models.Model, *, keep_scan: bool = True) -
         origin=origin,
         authority=_authority(registry, origin),
         bytes=kept,
-        scan=scan,
+        scan=_scanned(registry, manifest, claims, report, keep=keep_scan) if report else None,
         claims=claims,
         ancestry=ancestry,
         revocations=revocations(registry, visited),
@@ -242,16 +245,17 @@ class _Facts:
         )
 
 
-def _scan(registry: Registry, model: models.Model, claims: tuple[ClaimFact, ...], *, keep: bool) -> ScanFact:
-    """Scan the kept bytes now, under the rules of now; sign and log the report once per ruleset."""
-    report = scan(registry, model)
+def _scanned(
+    registry: Registry, manifest: Manifest, claims: tuple[ClaimFact, ...], report: Report, *, keep: bool
+) -> ScanFact:
+    """Establish what the scan of the kept bytes found; sign and log the report once per ruleset."""
     rules = str(report.ruleset.digest)
     told = any(
         fact.stage is Stage.SCAN and fact.outcome is Outcome.PASS and fact.detail.get("ruleset") == rules
         for fact in claims
     )
     if keep and not told:
-        submit(registry, sign(scan_claim(model.manifest, report), registry.gate_key))
+        submit(registry, sign(scan_claim(manifest, report), registry.gate_key))
     named = registry.authority.identity_for(registry.gate_key.key_id)
     return ScanFact(
         scanner=Identity(registry.gate_key.key_id, named.name if named else ""),

@@ -176,6 +176,23 @@ def open_blob(registry: Registry, entry: FileEntry) -> BinaryIO:
     return registry.blobs.open(entry.sha256)
 
 
+def versions(registry: Registry, entries: Sequence[FileEntry]) -> list[tuple[int, int, int, int] | None]:
+    """Return inode, size and times of the kept files; None for what is not there.
+
+    The change time is the kernel's: whoever swaps bytes and swaps them back cannot put it back. So what
+    was read twice between two equal answers was the same twice.
+    """
+    found: list[tuple[int, int, int, int] | None] = []
+    for entry in entries:
+        try:
+            info = registry.blobs.path(entry.sha256).lstat()
+        except (NotFound, OSError):
+            found.append(None)
+        else:
+            found.append((info.st_ino, info.st_size, info.st_mtime_ns, info.st_ctime_ns))
+    return found
+
+
 def _model(row: Mapping[Any, Any]) -> Model:
     return Model(
         manifest=Manifest.from_json(row["manifest"].encode()),

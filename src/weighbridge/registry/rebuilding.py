@@ -83,6 +83,9 @@ def _convert_one(
 ) -> tuple[Conversion, FileEntry, FileChunks]:
     entry = manifest.entry(path)
     assert entry is not None  # the plan was made from this manifest
+    before = models.versions(registry, [entry])
+    if not registry.blobs.verify(entry.sha256):
+        raise _changed(path)
     registry.layout.scratch.mkdir(exist_ok=True)
     made = registry.layout.scratch / f"{registry.entropy.token(8).hex()}.safetensors"
     try:
@@ -93,6 +96,8 @@ def _convert_one(
     finally:
         with contextlib.suppress(FileNotFoundError):
             made.unlink()
+    if models.versions(registry, [entry]) != before:
+        raise _changed(path)
     if read.entry.sha256 != conversion.output_sha256:
         raise ConversionRefused(
             "the converted file changed between writing and keeping it",
@@ -100,6 +105,15 @@ def _convert_one(
             check="conversion.equivalence",
         )
     return conversion, read.entry, read.chunks
+
+
+def _changed(path: str) -> ConversionRefused:
+    return ConversionRefused(
+        f"{path!r} is not the file that was taken in",
+        cause="its kept bytes no longer have their digest, or were changed while they were read",
+        remedy="take the model in again, and find out who can write to the registry's folder",
+        check="bytes.match",
+    )
 
 
 def _open(path: Path) -> BinaryIO:
