@@ -65,12 +65,12 @@ def pull(shared: Shared, model: str, expect: tuple[str, ...], **answers: str | N
     from weighbridge.gate.promote import promote
     from weighbridge.registry.intake import accept
 
-    name = answers.pop("name")
+    name, until = answers.pop("name"), _day(answers.pop("until"))
     with opened(shared) as registry:
         received = take(shared, registry, model, expect)
         say(shared, f"received   {received.digest}  {size(received.manifest.size)}")
         if answers["accept"]:
-            acceptance = _acceptance(registry, received, answers)
+            acceptance = _acceptance(registry, received, answers, until)
             received = accept(registry, received, acceptance)
             say(
                 shared,
@@ -134,7 +134,9 @@ def _usable(shared: Shared, registry: Registry, received: Model) -> Model:
     return converted
 
 
-def _acceptance(registry: Registry, received: Model, answers: dict[str, str | None]) -> Acceptance:
+def _acceptance(
+    registry: Registry, received: Model, answers: dict[str, str | None], until: datetime | None
+) -> Acceptance:
     from weighbridge.registry.intake import Acceptance
 
     publisher = answers["publisher"] or str(received.source.get("repository", "")).partition("/")[0]
@@ -142,17 +144,19 @@ def _acceptance(registry: Registry, received: Model, answers: dict[str, str | No
     for word, value in (("publisher", publisher), ("licence", licence)):
         if not value:
             raise UsageError(f"an accepted origin needs a {word}", remedy=f"add --{word}")
-    expires = registry.clock.now() + timedelta(days=ACCEPT_DAYS)
-    if answers["until"]:
-        try:
-            expires = datetime.strptime(answers["until"], "%Y-%m-%d").replace(tzinfo=UTC) + timedelta(days=1)
-        except ValueError as error:
-            raise UsageError(
-                f"--until {answers['until']!r} is no day", remedy="write it as YYYY-MM-DD"
-            ) from error
-    return Acceptance(
-        publisher, licence, answers["reviewer"] or registry.actor, str(answers["accept"]), expires
-    )
+    expires = until or registry.clock.now() + timedelta(days=ACCEPT_DAYS)
+    reviewer = answers["reviewer"] or registry.actor
+    return Acceptance(publisher, licence, reviewer, str(answers["accept"]), expires)
+
+
+def _day(text: str | None) -> datetime | None:
+    """Return the end of a day written as YYYY-MM-DD; None when none was given."""
+    if not text:
+        return None
+    try:
+        return datetime.strptime(text, "%Y-%m-%d").replace(tzinfo=UTC) + timedelta(days=1)
+    except ValueError as error:
+        raise UsageError(f"--until {text!r} is no day", remedy="write it as YYYY-MM-DD") from error
 
 
 def _expectation(text: str) -> tuple[str, Digest]:

@@ -49,7 +49,7 @@ def deploy(registry: Registry, digest: Digest | None, target: str) -> Draft:
     about = (digest,) if digest else tuple(d.manifest for d in running(registry) if d.target == target)
     if not about:
         raise NotFound(
-            f"nothing is recorded as running at {target!r}", remedy="see `weighbridge deploy --list`"
+            f"nothing is recorded as running at {target!r}", remedy="see what runs: weighbridge deploy"
         )
     return sign(event("deployment", about, body, **registry.event_facts()), registry.gate_key)
 

@@ -219,9 +219,7 @@ def _by_prefix(registry: Registry, prefix: str) -> Digest:
     if len(found) > 1:
         raise BadReference(f"{prefix!r} means more than one model", remedy="give more digits")
     if not found:
-        raise NotFound(
-            f"no model here starts with {prefix}", remedy="see `weighbridge lineage` for what is known"
-        )
+        raise NotFound(f"no model here starts with {prefix}", remedy="see what is kept: weighbridge list")
     return Digest.parse(found[0])
 
 
