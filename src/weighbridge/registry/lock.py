@@ -6,10 +6,10 @@ import fcntl
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from weighbridge.core.errors import Locked
+from weighbridge.core.errors import Locked, Unreadable
 
 POLL_SECONDS = 0.05
 
@@ -17,14 +17,23 @@ POLL_SECONDS = 0.05
 @contextmanager
 def writer(path: Path, *, seconds: float) -> Iterator[None]:
     """Hold the writer lock; waits up to `seconds`, then raises Locked with the holder's process id.
+    Raises Unreadable where nothing can be written.
 
     The lock is the kernel's (flock), so it ends with its process: a killed writer leaves nothing to clean up.
     """
-    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    try:
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    except OSError as error:
+        raise Unreadable(
+            "this registry cannot be written to",
+            cause=f"{path}: {error.strerror or error}",
+            remedy="check the disk, and that this user may write to the registry's folder",
+        ) from error
     try:
         _acquire(fd, path, seconds)
-        os.ftruncate(fd, 0)
-        os.pwrite(fd, str(os.getpid()).encode(), 0)
+        with suppress(OSError):  # the note of who holds it is for people; a full disk shows soon enough
+            os.ftruncate(fd, 0)
+            os.pwrite(fd, str(os.getpid()).encode(), 0)
         yield
     finally:
         os.close(fd)

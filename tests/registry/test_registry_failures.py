@@ -1,0 +1,143 @@
+"""Full disks, readers beside writers, two writers at once: what was begun is finished or was never there."""
+
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from weighbridge.registry import deployments, models
+from world import World
+
+SCRIPT = """
+    import resource, signal, sys
+    sys.path.insert(0, {tests!r})
+    from pathlib import Path
+    from world_house import Hand
+    from weighbridge.config import read_config
+    from weighbridge.core.digest import Digest
+    from weighbridge.core.errors import WeighbridgeError
+    from weighbridge.gate.promote import admit, promote
+    from weighbridge.gate.revoke import revoke
+    from weighbridge.keys.files import load
+    from weighbridge.registry import bundles, deployments, intake, models
+    from weighbridge.registry.wiring import open_registry
+
+    environ = {{"WEIGHBRIDGE_CONFIG_HOME": {home!r}, "HOME": {home!r}, "USER": "tester"}}
+    config = read_config(environ, {{"registry": {root!r}, "lock_seconds": 60}})
+    hand = Hand(drawn={drawn})
+    registry = open_registry(config, clock=hand, entropy=hand)
+    digest = Digest.parse({digest!r})
+    try:
+        {body}
+    except WeighbridgeError as error:
+        print(f"refused: {{error.problem}}", flush=True)
+"""
+
+
+@pytest.fixture
+def world(tmp_path):
+    made = World(tmp_path)
+    yield made
+    made.registry.close()
+
+
+def beside(world, folder, body, drawn=5000):
+    """Run a few lines in another process, on the same registry."""
+    script = textwrap.dedent(SCRIPT).format(
+        tests=str(Path(__file__).resolve().parents[1]),
+        home=str(world.home),
+        root=str(world.registry.layout.root),
+        digest=str(world.manifest(folder).digest),
+        body=textwrap.indent(textwrap.dedent(body).strip(), " " * 4).strip(),
+        drawn=drawn,
+    )
+    return subprocess.Popen(
+        [sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+def ended(process):
+    output, errors = process.communicate(timeout=100)
+    assert process.returncode == 0, errors
+    return output
+
+
+@pytest.mark.parametrize("limit", [0, 100, 1_000, 8_000, 20_000, 60_000, 150_000, 300_000, 600_000])
+def test_a_disk_that_fills_up_leaves_a_registry_that_goes_on(world, limit):
+    folder = world.ready()
+    world.registry.close()  # so that the write-ahead log is written anew, from its first byte
+    world.reopen()
+    output = ended(
+        beside(
+            world,
+            folder,
+            f"""
+            signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+            resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, {limit}))
+            print(promote(registry, digest, name="encoder").decision.allow)
+            """,
+        )
+    )
+    assert "refused: " in output or "True" in output
+    world.reopen()
+    with world.registry.writing():
+        pass
+    world.registry.log.verify_all()
+    assert world.promote(folder, name="encoder").decision.allow
+    assert world.admit(folder, target="prod/chat").decision.allow
+    assert models.resolve(world.registry, "encoder") == world.manifest(folder).digest
+
+
+def test_a_reader_beside_a_writer_sees_before_or_after_and_never_a_contradiction(world):
+    folder = world.ready()
+    assert world.promote(folder).decision.allow
+    writer = beside(
+        world,
+        folder,
+        """
+        for number in range(12):
+            hand.pass_(seconds=1)
+            admit(registry, digest, target=f"prod/{number}")
+        """,
+    )
+    seen = [0]
+    while writer.poll() is None:
+        seen.append(len(deployments.running(world.registry)))
+    assert ended(writer) == ""
+    assert seen == sorted(seen)
+    assert len(deployments.running(world.registry)) == 12
+
+
+def test_promoting_and_revoking_at_once_end_in_revoked(world):
+    folder = world.ready()
+    owner = str(world.home / "roots" / world.registry.id / "owner.pem")
+    promoting = beside(world, folder, "for _ in range(3): promote(registry, digest)", drawn=6000)
+    revoking = beside(
+        world,
+        folder,
+        f"revoke(registry, digest, reason='poisoned', signer=load(Path({owner!r})))",
+        drawn=7000,
+    )
+    ended(promoting), ended(revoking)
+    world.reopen()
+    assert world.kept(folder).status.value == "revoked"
+    assert not world.admit(folder).decision.allow
+    world.registry.log.verify_all()
+
+
+def test_a_model_of_hundreds_of_files_goes_the_whole_way(world):
+    world.team()
+    folder, dataset = world.model("many"), world.dataset()
+    for number in range(500):
+        (folder / f"part-{number:05}.json").write_text(f'{{"number": {number}}}')
+    people = world.people
+    world.say_data(dataset, people["data-team"])
+    world.say_train(folder, people["train-team"], data=[dataset])
+    world.say_evaluate(folder, people["evaluate-team"])
+    world.say_package(folder, people["package-team"])
+    world.take(folder)
+    result = world.promote(folder)
+    assert result.decision.allow
+    assert len(list(result.path.iterdir())) == 503
