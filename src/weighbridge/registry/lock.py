@@ -17,9 +17,8 @@ POLL_SECONDS = 0.05
 @contextmanager
 def writer(path: Path, *, seconds: float) -> Iterator[None]:
     """Hold the writer lock; waits up to `seconds`, then raises Locked with the holder's process id.
-    Raises Unreadable where nothing can be written.
 
-    The lock is the kernel's (flock), so it ends with its process: a killed writer leaves nothing to clean up.
+    Raises Unreadable where nothing can be written. The lock is the kernel's (flock), so it ends with its process: a killed writer leaves nothing to clean up.
     """
     try:
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
