@@ -1,5 +1,6 @@
 """Full disks, readers beside writers, two writers at once: what was begun is finished or was never there."""
 
+import os
 import subprocess
 import sys
 import textwrap
@@ -7,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from weighbridge.core.errors import RegistryUnusable, Unreadable
 from weighbridge.registry import deployments, models
 from world import World
 
@@ -141,3 +143,27 @@ def test_a_model_of_hundreds_of_files_goes_the_whole_way(world):
     result = world.promote(folder)
     assert result.decision.allow
     assert len(list(result.path.iterdir())) == 503
+
+
+def test_a_folder_that_cannot_be_written_can_be_read(world, monkeypatch):
+    folder = world.ready()
+    assert world.promote(folder, name="encoder").decision.allow
+    assert world.admit(folder, target="prod/chat").decision.allow
+    world.registry.close()
+    before = sorted(path.name for path in world.registry.layout.root.iterdir())
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "access", lambda *_: False)
+        world.reopen()
+    assert [d.target for d in deployments.running(world.registry)] == ["prod/chat"]
+    assert models.resolve(world.registry, "encoder") == world.manifest(folder).digest
+    assert sorted(path.name for path in world.registry.layout.root.iterdir()) == before
+    with pytest.raises(RegistryUnusable, match="cannot be used"):
+        world.admit(folder)
+
+
+def test_a_lock_that_cannot_be_taken_says_so(world):
+    folder = world.ready()
+    world.registry.layout.lock.unlink()
+    world.registry.layout.lock.mkdir()
+    with pytest.raises(Unreadable, match="cannot be written"):
+        world.promote(folder)

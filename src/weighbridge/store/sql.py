@@ -6,10 +6,12 @@ middle of their work. Durability: WAL with synchronous=FULL; a committed transac
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import sqlalchemy as sa
 from sqlalchemy import event
@@ -20,6 +22,8 @@ from weighbridge.core.errors import Locked, RegistryUnusable, WeighbridgeError
 HEAD = "0001"
 KNOWN = ("0001",)
 BUSY_MS = 5000
+READING: tuple[str, ...] = ("foreign_keys=ON", "trusted_schema=OFF")
+PRAGMAS: tuple[str, ...] = ("journal_mode=WAL", "synchronous=FULL", *READING)
 
 
 class Records:
@@ -37,7 +41,7 @@ class Records:
                 f"there is no registry database at {path}",
                 remedy="run `weighbridge init`, or point --registry at a registry",
             )
-        records = cls(_engine(f"sqlite:///{path}"), str(path))
+        records = cls(_engine(path), str(path))
         records._migrate()
         return records
 
@@ -107,12 +111,19 @@ class Records:
             _upgrade(connection)
 
 
-def _engine(url: str) -> sa.Engine:
+def _engine(path: Path) -> sa.Engine:
+    """Make the engine; where nothing can be written (an auditor's copy, a read-only disk) it only reads."""
+    writable = os.access(path.parent, os.W_OK)
+    url, pragmas = f"sqlite:///{path}", PRAGMAS
+    if not writable:
+        # SQLite wants to write beside a database in WAL mode, unless it is told that nobody else does.
+        still = "" if path.with_name(f"{path.name}-wal").exists() else "&immutable=1"
+        url, pragmas = f"sqlite:///file:{quote(str(path))}?mode=ro{still}&uri=true", READING
     engine = sa.create_engine(url, connect_args={"timeout": BUSY_MS / 1000, "isolation_level": None})
 
     @event.listens_for(engine, "connect")
     def _pragmas(connection: Any, _record: object) -> None:
-        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "trusted_schema=OFF"):
+        for pragma in pragmas:
             connection.execute(f"PRAGMA {pragma}")
 
     return engine
