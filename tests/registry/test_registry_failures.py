@@ -10,6 +10,7 @@ import pytest
 
 from weighbridge.core.errors import RegistryUnusable, Unreadable
 from weighbridge.registry import deployments, models
+from weighbridge.registry.pins import advance, read_pin
 from world import World
 
 SCRIPT = """
@@ -167,3 +168,11 @@ def test_a_lock_that_cannot_be_taken_says_so(world):
     world.registry.layout.lock.mkdir()
     with pytest.raises(Unreadable, match="cannot be written"):
         world.promote(folder)
+
+
+def test_a_pin_never_goes_back_to_a_shorter_log(world):
+    older = read_pin(world.home, world.registry.id)
+    world.ready()
+    newer = read_pin(world.home, world.registry.id)
+    assert advance(newer, authority_version=9, checkpoint=older.checkpoint).checkpoint == newer.checkpoint
+    assert advance(older, authority_version=9, checkpoint=newer.checkpoint).checkpoint == newer.checkpoint

@@ -15,6 +15,7 @@ from typing import Any
 
 from weighbridge.core.canonical import JSON, canonical, parse
 from weighbridge.core.errors import RegistryUnusable, VerificationFailed
+from weighbridge.ledger.checkpoint import parse_checkpoint
 
 SCHEMA = "weighbridge.pin/1"
 
@@ -88,4 +89,11 @@ def advance(pin: Pin, *, authority_version: int, checkpoint: str) -> Pin:
             remedy="the registry was rolled back or restored from an old backup: ask its owner",
             check="authority.rollback",
         )
-    return replace(pin, authority_version=authority_version, checkpoint=checkpoint or pin.checkpoint)
+    return replace(pin, authority_version=authority_version, checkpoint=_later(pin.checkpoint, checkpoint))
+
+
+def _later(known: str, seen: str) -> str:
+    """Return the checkpoint of more entries: another process may have pinned one since this one looked."""
+    if not known or not seen:
+        return seen or known
+    return seen if parse_checkpoint(seen)[0].size >= parse_checkpoint(known)[0].size else known
