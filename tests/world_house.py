@@ -107,14 +107,8 @@ class World:
     def publish(self, authority):
         signed = sign_authority(authority, self.secret("root"))
         content = Envelope.decode(signed)
-        effect = {
-            "kind": "authority",
-            "version": authority.version,
-            "digest": str(authority.digest),
-            "content": signed.decode(),
-        }
         with self.registry.writing():
-            submit(self.registry, Draft(content, self.secret("root").public_pem, (effect,)))
+            submit(self.registry, Draft(content, self.secret("root").public_pem))
             self.registry.adopt_authority(authority)
 
     def secret(self, name):

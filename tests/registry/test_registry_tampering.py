@@ -1,6 +1,5 @@
 """An insider who can write everything in the registry's folder, and holds no key, changes no answer."""
 
-import json
 import shutil
 import sqlite3
 from contextlib import closing
@@ -159,12 +158,12 @@ def test_a_tally_of_another_key_is_refused(world):
 # The outbox: a row can be written by anybody, what a key signed cannot.
 
 
-def push(world, envelope, pem, effects="[]"):
+def push(world, envelope, pem):
     """Put a row into the outbox by SQL and let the next writer find it."""
-    values = (canonical(envelope.to_json()).decode(), pem, world.registry.log.size, effects)
+    values = (canonical(envelope.to_json()).decode(), pem, world.registry.log.size)
     insert = (
-        "INSERT INTO outbox (schema_version, project, actor, created_at, envelope, public_pem, log_size, effects)"
-        " VALUES (1, 'default', 'insider', '2026-11-22T12:00:00Z', ?, ?, ?, ?)"
+        "INSERT INTO outbox (schema_version, project, actor, created_at, envelope, public_pem, log_size)"
+        " VALUES (1, 'default', 'insider', '2026-11-22T12:00:00Z', ?, ?, ?)"
     )
     sql(world, (insert, values))
     with world.registry.writing():
@@ -183,22 +182,16 @@ def state(world):
     return {table: rows(world, f"SELECT * FROM {table}") for table in tables} | {"policy": policy}
 
 
-def test_an_effect_in_the_outbox_without_a_signature_that_says_so_does_nothing(world):
+def test_a_row_in_the_outbox_without_a_signature_that_says_so_does_nothing(world):
     first, _, third = in_use(world)
-    fresh = world.manifest(world.ready("fresh", seed=7.0)).digest
+    world.ready("fresh", seed=7.0)
     stranger, before = generate(), state(world)
     junk = Envelope(
         "application/junk",
         b"{}",
         sign_statement(Statement((Subject("x", (("sha256", "0" * 64),)),), "x", {}), stranger).signatures,
     )
-    for effect in (
-        {"kind": "promote", "manifest": str(fresh)},
-        {"kind": "name", "name": "encoder", "sequence": 9, "manifest": str(fresh)},
-        {"kind": "setting", "project": "*", "key": "mode", "value": "observe"},
-        {"kind": "authority", "version": 99, "digest": "x", "content": "{}"},
-    ):
-        push(world, junk, stranger.public_pem, json.dumps([effect]))
+    push(world, junk, stranger.public_pem)
     assert state(world) == before
     assert not world.admit(world.folder / "fresh").decision.allow
     assert world.kept(third).status.value == "revoked"

@@ -10,7 +10,6 @@ import click
 
 from weighbridge.cli.options import Shared, common, key_password, opened
 from weighbridge.cli.render import emit, table
-from weighbridge.core.canonical import canonical
 from weighbridge.core.clock import rfc3339
 from weighbridge.core.errors import UsageError
 from weighbridge.core.tier import Role
@@ -185,13 +184,7 @@ def _publish(registry: Registry, authority: Authority, root_key: Path | None) ->
         signed, root_keys=registry.authority.roots, now=None, minimum_version=registry.authority.version + 1
     )
     envelope = Envelope.decode(signed)
-    effect = {
-        "kind": "authority",
-        "version": authority.version,
-        "digest": str(authority.digest),
-        "content": canonical(envelope.to_json()).decode(),
-    }
-    submit(registry, Draft(envelope, signer.public_pem, (effect,)))
+    submit(registry, Draft(envelope, signer.public_pem))
     registry.adopt_authority(authority)
 
 

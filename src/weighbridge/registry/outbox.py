@@ -40,8 +40,6 @@ class Draft:
 
     envelope: dsse.Envelope
     public_pem: str
-    effects: tuple[Mapping[str, Any], ...] = ()
-    """Not used: effects are read from the statement."""
 
 
 def sign(statement: Statement, signer: Signer) -> Draft:
@@ -58,7 +56,6 @@ def enqueue(registry: Registry, connection: sa.Connection, drafts: Sequence[Draf
                 envelope=canonical(draft.envelope.to_json()).decode(),
                 public_pem=draft.public_pem,
                 log_size=registry.log.size,
-                effects="[]",
             )
         )
 

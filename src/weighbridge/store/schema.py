@@ -126,7 +126,6 @@ outbox = Table(
     Column("envelope", Text, nullable=False),
     Column("public_pem", Text, nullable=False),
     Column("log_size", Integer, nullable=False),
-    Column("effects", Text, nullable=False),
     Column("done_at", String(20)),
 )
 

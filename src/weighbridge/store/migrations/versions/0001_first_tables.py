@@ -116,7 +116,6 @@ def _decisions() -> None:
         sa.Column("envelope", sa.Text, nullable=False),
         sa.Column("public_pem", sa.Text, nullable=False),
         sa.Column("log_size", sa.Integer, nullable=False),
-        sa.Column("effects", sa.Text, nullable=False),
         sa.Column("done_at", sa.String(20)),
     )
     op.create_table(
