@@ -16,15 +16,13 @@ from weighbridge.core.manifest import Manifest
 from weighbridge.core.tier import Role
 from weighbridge.gate.promote import admit, promote
 from weighbridge.keys.files import generate, load
-from weighbridge.registry import bundles, intake, models
+from weighbridge.registry import authorities, bundles, intake, models
 from weighbridge.registry.intake import Acceptance
-from weighbridge.registry.outbox import Draft, submit
+from weighbridge.registry.outbox import submit
 from weighbridge.registry.setup import init_registry, root_folder
 from weighbridge.registry.wiring import open_registry
 from weighbridge.source.local import open_folder
 from weighbridge.source.read import read_tree
-from weighbridge.trust.authority_file import sign_authority
-from weighbridge.trust.dsse import Envelope
 from weighbridge.trust.seal import sign_statement
 
 START = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
@@ -105,11 +103,7 @@ class World:
         return key
 
     def publish(self, authority):
-        signed = sign_authority(authority, self.secret("root"))
-        content = Envelope.decode(signed)
-        with self.registry.writing():
-            submit(self.registry, Draft(content, self.secret("root").public_pem))
-            self.registry.adopt_authority(authority)
+        authorities.publish(self.registry, authority, self.secret("root"))
 
     def secret(self, name):
         return load(root_folder(self.home, self.registry.id) / f"{name}.pem")

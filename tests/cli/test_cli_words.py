@@ -204,3 +204,22 @@ def test_rule_lists_and_explains(call):
     assert code == 0
     assert output.startswith("# pickle-call")
     assert call("rule", "no-such-rule")[0] == 2
+
+
+def test_a_key_without_the_role_waives_nothing_and_is_told_so(world, call):
+    folder = world.ready()
+    (folder / "modeling_custom.py").write_text("x = 1\n")
+    assert call("intake", folder)[0] == 0
+    report = json.loads(call("scan", folder, "--format", "json")[1])["reports"][0]
+    fingerprint = next(f["fingerprint"] for f in report["findings"] if f["verdict"] == "unlisted")
+    assert call("key", "new", "stranger.pem")[0] == 0
+    size = world.registry.log.size
+    options = ("--finding", fingerprint, "--reason", "x", "--until", "2099-01-01")
+    code, _, error = call("waive", folder, *options, "--key", "stranger.pem")
+    assert code == 1
+    assert "identity.role" in error
+    code, _, error = call("waive", folder, "--finding", fingerprint, "--reason", "x", "--until", "2020-01-01")
+    assert code == 2
+    assert "future" in error
+    world.reopen()
+    assert world.registry.log.size <= size + 1  # intake's bill of materials, and no waiver

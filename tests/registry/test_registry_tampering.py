@@ -379,7 +379,7 @@ def test_a_policy_change_by_somebody_without_the_role_changes_nothing(world):
 
 def test_the_policy_of_every_project_is_not_for_whoever_may_change_one(world):
     key = world.person("local", "policy", project="default")
-    with pytest.raises(Refused, match="may not change the policy"):
+    with pytest.raises(Refused, match="does not hold the role 'policy'"):
         use_policy(world.registry, open_policy(world), key)
 
 
@@ -521,7 +521,7 @@ def swapped(blob, data):
 def test_bytes_swapped_for_the_scan_and_swapped_back_are_noticed(world, monkeypatch):
     folder = world.ready()
     blob = world.registry.blobs.path(world.manifest(folder).entry("config.json").sha256)
-    real = evidence.scan_files
+    real = evidence.scan_kept
 
     def scan_other_bytes(*arguments):
         before = swapped(blob, b"{}")
@@ -530,7 +530,7 @@ def test_bytes_swapped_for_the_scan_and_swapped_back_are_noticed(world, monkeypa
         return report
 
     size = world.registry.log.size
-    monkeypatch.setattr(evidence, "scan_files", scan_other_bytes)
+    monkeypatch.setattr(evidence, "scan_kept", scan_other_bytes)
     against = outcomes(world.promote(folder).decision)
     assert against["bytes.match"] == "fail"
     assert against["scan.present"] == "cannot-tell"

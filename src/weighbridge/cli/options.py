@@ -8,12 +8,14 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from weighbridge.config import Config, read_config
+from weighbridge.core.errors import UsageError
 
 if TYPE_CHECKING:
     from weighbridge.registry.wiring import Registry
@@ -103,6 +105,14 @@ def opened(shared: Shared) -> Iterator[Registry]:
         yield registry
     finally:
         registry.close()
+
+
+def end_of_day(text: str) -> datetime:
+    """Return the end of a day written as YYYY-MM-DD (UTC); raises UsageError."""
+    try:
+        return datetime.strptime(text, "%Y-%m-%d").replace(tzinfo=UTC) + timedelta(days=1)
+    except (ValueError, OverflowError) as error:
+        raise UsageError(f"--until {text!r} is no day", remedy="write it as YYYY-MM-DD") from error
 
 
 def key_password() -> str | None:

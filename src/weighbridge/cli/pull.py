@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from weighbridge.cli.options import Shared, common, opened, progress
+from weighbridge.cli.options import Shared, common, end_of_day, opened, progress
 from weighbridge.cli.promote import show
 from weighbridge.cli.render import emit, finding_text, say, size
 from weighbridge.core.canonical import JSON
@@ -65,7 +65,8 @@ def pull(shared: Shared, model: str, expect: tuple[str, ...], **answers: str | N
     from weighbridge.gate.promote import promote
     from weighbridge.registry.intake import accept
 
-    name, until = answers.pop("name"), _day(answers.pop("until"))
+    name, day = answers.pop("name"), answers.pop("until")
+    until = end_of_day(day) if day else None
     with opened(shared) as registry:
         received = take(shared, registry, model, expect)
         say(shared, f"received   {received.digest}  {size(received.manifest.size)}")
@@ -147,16 +148,6 @@ def _acceptance(
     expires = until or registry.clock.now() + timedelta(days=ACCEPT_DAYS)
     reviewer = answers["reviewer"] or registry.actor
     return Acceptance(publisher, licence, reviewer, str(answers["accept"]), expires)
-
-
-def _day(text: str | None) -> datetime | None:
-    """Return the end of a day written as YYYY-MM-DD; None when none was given."""
-    if not text:
-        return None
-    try:
-        return datetime.strptime(text, "%Y-%m-%d").replace(tzinfo=UTC) + timedelta(days=1)
-    except ValueError as error:
-        raise UsageError(f"--until {text!r} is no day", remedy="write it as YYYY-MM-DD") from error
 
 
 def _expectation(text: str) -> tuple[str, Digest]:

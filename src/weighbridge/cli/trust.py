@@ -171,21 +171,12 @@ def pin(shared: Shared, *, root: Path) -> int:
 
 
 def _publish(registry: Registry, authority: Authority, root_key: Path | None) -> None:
-    """Sign, log and take over the next version of the authority."""
     from weighbridge.keys.files import load
-    from weighbridge.registry.outbox import Draft, submit
+    from weighbridge.registry.authorities import publish
     from weighbridge.registry.setup import root_folder
-    from weighbridge.trust.authority_file import sign_authority, verify_authority
-    from weighbridge.trust.dsse import Envelope
 
-    signer = load(root_key or root_folder(registry.config.home, registry.id) / "root.pem", key_password())
-    signed = sign_authority(authority, signer)
-    verify_authority(
-        signed, root_keys=registry.authority.roots, now=None, minimum_version=registry.authority.version + 1
-    )
-    envelope = Envelope.decode(signed)
-    submit(registry, Draft(envelope, signer.public_pem))
-    registry.adopt_authority(authority)
+    root = load(root_key or root_folder(registry.config.home, registry.id) / "root.pem", key_password())
+    publish(registry, authority, root)
 
 
 def _roles(authority: Authority, name: str, project: str) -> list[str]:

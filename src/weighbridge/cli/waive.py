@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import click
 
-from weighbridge.cli.options import Shared, common, key_password, opened
+from weighbridge.cli.options import Shared, common, end_of_day, key_password, opened
 from weighbridge.cli.render import emit
+from weighbridge.core.canonical import JSON
 from weighbridge.core.clock import rfc3339
-from weighbridge.core.errors import NotFound, UsageError
 
 
 @click.command()
@@ -28,45 +27,16 @@ from weighbridge.core.errors import NotFound, UsageError
 @common
 def waive(shared: Shared, model: str, *, finding: str, reason: str, until: str, key: Path | None) -> int:
     """Excuse one `unlisted` finding of one model until a day; nothing dangerous or broken can be excused."""
-    from weighbridge.claims.records import event
-    from weighbridge.gate.evidence import scan
+    from weighbridge.gate.waivers import waive as excuse
     from weighbridge.keys.files import load
-    from weighbridge.registry import models
-    from weighbridge.registry.outbox import sign, submit
+    from weighbridge.registry.models import resolve
     from weighbridge.registry.setup import root_folder
 
-    try:
-        expires = datetime.strptime(until, "%Y-%m-%d").replace(tzinfo=UTC) + timedelta(days=1)
-    except ValueError as error:
-        raise UsageError(f"--until {until!r} is no day", remedy="write it as YYYY-MM-DD") from error
+    expires = end_of_day(until)
     with opened(shared) as registry:
-        kept = models.get(registry, models.resolve(registry, model))
-        found = {row.fingerprint: row for row in scan(registry, kept).findings}
-        if finding not in found:
-            raise NotFound(
-                f"{kept.digest.short} has no finding {finding!r}",
-                remedy="see its findings: weighbridge scan MODEL --format json",
-            )
-        if found[finding].verdict.value != "unlisted":
-            raise UsageError(
-                f"a finding that is {found[finding].verdict.value} cannot be excused",
-                cause="only names that nobody has vouched for can be",
-                remedy="do without this model, or convert it: weighbridge convert",
-            )
+        digest = resolve(registry, model)
         signer = load(key or root_folder(registry.config.home, registry.id) / "owner.pem", key_password())
-        body = {
-            "rule": found[finding].rule,
-            "fingerprint": finding,
-            "reason": reason,
-            "expires": rfc3339(expires),
-        }
-        statement = event("waiver", (kept.digest,), body, **registry.event_facts())
-        with registry.writing():
-            submit(registry, sign(statement, signer))
-    emit(
-        shared,
-        "waiver",
-        [{"manifest": str(kept.digest), **body}],
-        f"{finding} of {kept.digest.short} is excused until {rfc3339(expires)}",
-    )
+        body = excuse(registry, digest, finding, reason=reason, expires=expires, signer=signer)
+    item: dict[str, JSON] = {"manifest": str(digest), **body}
+    emit(shared, "waiver", [item], f"{finding} of {digest.short} is excused until {rfc3339(expires)}")
     return 0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, BinaryIO
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -31,13 +31,13 @@ from weighbridge.core.evidence import (
 from weighbridge.core.finding import Report
 from weighbridge.core.identity import Identity
 from weighbridge.core.lineage import Relation
-from weighbridge.core.manifest import FileEntry, Manifest
+from weighbridge.core.manifest import Manifest
 from weighbridge.core.statement import Statement
 from weighbridge.core.tier import Origin, Role, Stage
 from weighbridge.registry import bundles, models, tally
 from weighbridge.registry.outbox import sign, submit
+from weighbridge.registry.rebuilding import scan_kept
 from weighbridge.registry.wiring import Registry
-from weighbridge.scanner.engine import scan_files
 from weighbridge.store import schema
 from weighbridge.trust.bundle import Bundle
 from weighbridge.trust.verify import verify_bundle, who_signed
@@ -59,7 +59,7 @@ def gather(registry: Registry, model: models.Model, *, keep_scan: bool = True) -
     kept = weigh(registry, manifest)
     facts = _Facts(registry, manifest)
     claims = facts.gather()
-    report = scan(registry, model) if kept.outcome is Outcome.PASS else None
+    report = scan_kept(registry, model) if kept.outcome is Outcome.PASS else None
     if models.versions(registry, manifest.files) != before:
         kept, report = BytesFact(Outcome.FAIL, "a kept file was changed while it was being read"), None
     ancestry = walk(manifest.digest, manifest.weights, claims)
@@ -268,15 +268,6 @@ def _scanned(
         findings=report.findings,
         formats=report.formats,
     )
-
-
-def scan(registry: Registry, model: models.Model) -> Report:
-    """Scan the kept bytes of a model."""
-
-    def open_file(entry: FileEntry) -> BinaryIO:
-        return models.open_blob(registry, entry)
-
-    return scan_files(model.label, model.manifest, open_file)
 
 
 def _authority(registry: Registry, origin: Origin) -> AuthorityFact:

@@ -9,7 +9,6 @@ from weighbridge.claims.words import record_type
 from weighbridge.core.canonical import JSON
 from weighbridge.core.clock import rfc3339
 from weighbridge.core.digest import Digest
-from weighbridge.core.errors import Refused
 from weighbridge.core.statement import Statement, Subject
 from weighbridge.core.tier import Role
 from weighbridge.gate.judging import read_policy, setting
@@ -17,6 +16,7 @@ from weighbridge.keys.ports import Signer
 from weighbridge.policy.engines.regorus import RegorusEngine
 from weighbridge.policy.lint import refuse_open
 from weighbridge.policy.settings import PolicyBundle
+from weighbridge.registry import authorities
 from weighbridge.registry.outbox import sign, submit
 from weighbridge.registry.wiring import Registry
 from weighbridge.trust.authority import EVERY_PROJECT
@@ -35,14 +35,7 @@ def use_policy(registry: Registry, folder: Path, signer: Signer) -> Digest:
     """
     bundle = read_policy(folder)
     check_policy(bundle)
-    named = registry.authority.identity_for(signer.key_id)
-    if named is None or not registry.authority.may(named.name, Role.POLICY, EVERY_PROJECT):
-        raise Refused(
-            f"key {signer.key_id.short} may not change the policy",
-            cause="the authority does not name it for that, in every project",
-            remedy="sign with a key that has the role: weighbridge trust show",
-            check="identity.role",
-        )
+    authorities.require(registry, signer, Role.POLICY, project=EVERY_PROJECT)
     body: dict[str, JSON] = {
         "schema": "weighbridge.policy/1",
         "project": EVERY_PROJECT,

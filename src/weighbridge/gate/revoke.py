@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from weighbridge.claims.records import event
 from weighbridge.core.clock import rfc3339
 from weighbridge.core.digest import Digest
-from weighbridge.core.errors import Refused, UsageError
+from weighbridge.core.errors import UsageError
 from weighbridge.core.tier import Role
 from weighbridge.keys.ports import Signer
-from weighbridge.registry import deployments, descent, models
+from weighbridge.registry import authorities, deployments, descent, models
 from weighbridge.registry.deployments import Deployment
 from weighbridge.registry.outbox import sign, submit
 from weighbridge.registry.wiring import Registry
@@ -29,16 +29,7 @@ def revoke(registry: Registry, digest: Digest, *, reason: str, signer: Signer) -
     """Withdraw `digest` and, for a model, its weights; signed by an identity with the role `revoke`."""
     if not reason.strip():
         raise UsageError("a revocation needs a reason", remedy='say why with --reason "…"')
-    named = registry.authority.identity_for(signer.key_id)
-    if named is None or not registry.authority.may(named.name, Role.REVOKE, registry.project):
-        raise Refused(
-            f"key {signer.key_id.short} may not revoke in project {registry.project!r}",
-            cause=f"the authority names it {named.name!r} without that role"
-            if named
-            else "the authority does not know it",
-            remedy="sign with a key that has the role: weighbridge trust show",
-            check="identity.role",
-        )
+    authorities.require(registry, signer, Role.REVOKE)
     with registry.writing():
         model = models.find(registry, digest)
         targets = (

@@ -128,11 +128,6 @@ class Registry:
         """Return project, actor and time as the statement of a record wants them."""
         return {"project": self.project, "actor": self.actor, "at": self.clock.now()}
 
-    def adopt_authority(self, authority: Authority) -> None:
-        """Take over a newer, verified authority and remember its version in the pin."""
-        self.authority = authority
-        self.remember()
-
     def remember(self) -> None:
         """Move the user's pin to the authority and the checkpoint just verified."""
         known = read_pin(self.config.home, self.id)
