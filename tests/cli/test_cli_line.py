@@ -262,3 +262,29 @@ def test_the_demo_plays_without_a_network(tmp_path):
         assert attack in table
     assert "is not the file that was admitted" in table
     assert "posix.system" in table
+
+
+def test_digests_that_are_announced_later_still_count(world, call):
+    import hashlib
+
+    folder = world.files("crepe", full__pth=checkpoint())
+    digest = hashlib.sha256(checkpoint()).hexdigest()
+    accept = ("--publisher", "them", "--licence", "MIT", "--accept", "because")
+    assert call("intake", folder)[0] == 0
+    assert call("pull", folder, *accept)[0] == 1
+    code, output, error = call("pull", folder, "--expect", f"full.pth=sha256:{digest}", *accept)
+    assert code == 0, output + error
+
+
+def test_what_a_hub_announced_counts_for_bytes_that_were_here_before(world, call, hub, monkeypatch):
+    files = {"model.safetensors": safetensors({"w": [1.0]}), "config.json": b"{}"}
+    commit = hub.add_repo("org/speech", files, lfs={"model.safetensors"})
+    folder = world.folder / "copy"
+    folder.mkdir()
+    for name, data in files.items():
+        (folder / name).write_bytes(data)
+    assert call("intake", folder)[0] == 0
+    code, output, error = from_hub(call, hub, monkeypatch, "--accept", "because", "--licence", "MIT")
+    assert code == 0, output + error
+    listed = json.loads(call("list", "--format", "json")[1])["models"]
+    assert [row["source"].get("commit") for row in listed] == [commit]

@@ -22,7 +22,7 @@ from weighbridge.core.errors import Refused
 from weighbridge.core.manifest import FileEntry, Manifest
 from weighbridge.core.reference import Reference
 from weighbridge.core.statement import Statement, subjects_of
-from weighbridge.core.tier import Origin
+from weighbridge.core.tier import Origin, Tier
 from weighbridge.registry import models, tally
 from weighbridge.registry.outbox import drain, enqueue, sign
 from weighbridge.registry.wiring import Registry
@@ -100,8 +100,11 @@ def record(
 ) -> models.Model:
     """Describe and record bytes that are already kept: BOM signed by intake, further `claims` signed with it."""
     known = models.find(registry, snapshot.manifest.digest)
+    knows_more = bool(source.get("matches_announced"))
     if known is not None and known.bom is not None and not claims:
-        return known
+        settled = known.source.get("matches_announced") or known.tier is not Tier.INTAKE
+        if settled or not knows_more:
+            return known
     bom = make_bom(registry, snapshot.manifest, label=label, source=source, parents=parents)
     about = subjects_of(snapshot.manifest)
     statements = [Statement(about, predicates.BOM, bom), *claims]
@@ -118,6 +121,8 @@ def record(
                 source=source,
                 bom=canonical(bom).decode(),
             )
+            if knows_more:
+                models.learn_source(registry, connection, snapshot.manifest.digest, origin, source)
             enqueue(registry, connection, drafts)
         drain(registry)
     return models.get(registry, snapshot.manifest.digest)

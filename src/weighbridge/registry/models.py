@@ -55,7 +55,10 @@ def keep(
     source: Mapping[str, JSON],
     bom: str | None,
 ) -> None:
-    """Record a model in the intake tier; a model already known keeps its tier, status and first source."""
+    """Record a model in the intake tier; a model already known keeps its tier, status and first source.
+
+    `learn_source` is the one way to a better one.
+    """
     row = {
         **registry.record(),
         "digest": str(manifest.digest),
@@ -74,6 +77,27 @@ def keep(
         table = schema.model
         here = (table.c.project == registry.project, table.c.digest == row["digest"])
         connection.execute(sa.update(table).where(*here).values(bom=bom))
+
+
+def learn_source(
+    registry: Registry, connection: sa.Connection, digest: Digest, origin: Origin, source: Mapping[str, JSON]
+) -> None:
+    """Take over what a later reading of the same bytes established: that they are what somebody announced.
+
+    A model in intake whose announcement was compared already, or that was promoted, keeps what is recorded.
+    """
+    table = schema.model
+    here = (
+        table.c.project == registry.project,
+        table.c.digest == str(digest),
+        table.c.tier == Tier.INTAKE.value,
+    )
+    old: Any = parse(
+        connection.execute(sa.select(table.c.source).where(*here)).scalar() or '{"matches_announced":true}'
+    )
+    if not old.get("matches_announced"):
+        change = sa.update(table).where(*here)
+        connection.execute(change.values(source=canonical(source).decode(), origin=origin.value))
 
 
 def set_origin(registry: Registry, connection: sa.Connection, digest: Digest, origin: Origin) -> None:
