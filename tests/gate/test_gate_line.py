@@ -219,3 +219,42 @@ def test_projects_do_not_see_each_others_models(world):
     world.reopen(project="other")
     with pytest.raises(NotFound):
         world.admit(folder)
+
+
+def test_a_summary_by_a_stranger_is_never_laid_out(world):
+    from weighbridge.core.statement import Statement
+    from weighbridge.loader.load import load
+    from weighbridge.trust.bundle import Bundle
+
+    folder = world.ready()
+    path = world.promote(folder).path
+    kept = Bundle.from_json((path.parent / "evidence" / "admission.sigstore.json").read_bytes())
+    statement = Statement.decode(kept.envelope.payload)
+    world.hand.pass_(hours=1)
+    world.say(statement, generate())
+    again = world.admit(folder)
+    assert again.decision.allow
+    assert load(again.path, clock=world.hand, environ=world.environ).proven.signer.name == "gate"
+
+
+@pytest.mark.parametrize("damage", ["changed", "more", "linked", "less"])
+def test_admit_lays_a_damaged_copy_out_again(world, damage):
+    from weighbridge.loader.load import load
+
+    folder = world.ready()
+    path = world.promote(folder).path
+    weights = path / "model.safetensors"
+    data = weights.read_bytes()
+    if damage == "more":
+        (path / "extra.py").write_text("x = 1\n")
+    else:
+        weights.unlink()
+    if damage == "changed":
+        weights.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+    if damage == "linked":
+        (world.folder / "elsewhere").write_bytes(data)
+        weights.symlink_to(world.folder / "elsewhere")
+    again = world.admit(folder)
+    assert again.decision.allow
+    loaded = load(again.path, clock=world.hand, environ=world.environ)
+    assert [loaded.read(entry.path) for entry in loaded.manifest.files]

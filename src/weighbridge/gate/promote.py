@@ -158,10 +158,11 @@ def _settle(registry: Registry, model: models.Model, judgement: Judgement, draft
     with registry.records.write() as connection:
         connection.execute(upsert(schema.decision).values(row).on_conflict_do_nothing())
         enqueue(registry, connection, drafts)
-    drain(registry, drafts)
+    logged = {bundle.digest: bundle for bundle in drain(registry, drafts)}
     path = None
     if judgement.decision.allow and judgement.decision.enforced:
-        path = export.lay_out(registry, _taken(registry, model.digest))
+        admission = logged[drafts[1].envelope.digest]  # what follows from an allow begins with the summary
+        path = export.lay_out(registry, _taken(registry, model.digest), admission)
     return Result(judgement.decision, judgement.id, receipt(registry, judgement.id), path)
 
 

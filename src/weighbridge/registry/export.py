@@ -8,18 +8,20 @@ never lies inside the model's own tree.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
-from weighbridge.claims.predicates import kind_of, stage_of
+import sqlalchemy as sa
+
 from weighbridge.core.canonical import canonical
-from weighbridge.core.errors import InternalError, Unreadable
-from weighbridge.core.statement import Statement
-from weighbridge.core.tier import Stage
+from weighbridge.core.digest import Digest
+from weighbridge.core.errors import Unreadable
 from weighbridge.registry import bundles, models
 from weighbridge.registry.wiring import Registry
+from weighbridge.store import schema
 from weighbridge.trust.bundle import Bundle
 
 EVIDENCE_SCHEMA = "weighbridge.evidence-folder/1"
@@ -30,11 +32,14 @@ def place(registry: Registry, model: models.Model) -> Path:
     return registry.layout.models / model.digest.hex / "model"
 
 
-def lay_out(registry: Registry, model: models.Model) -> Path:
-    """Lay out files and evidence; returns the folder of the files. Safe to repeat and to be cut off."""
+def lay_out(registry: Registry, model: models.Model, admission: Bundle) -> Path:
+    """Lay out files and evidence; returns the folder of the files. Safe to repeat and to be cut off.
+
+    `admission` is the gate's summary that was just logged: the one the loader is to find, whatever else is kept.
+    """
     folder = place(registry, model).parent
     files = folder / "model"
-    if not _complete(files, model):
+    if not _intact(registry, files, model):
         making = folder / f"model.{registry.entropy.token(6).hex()}.making"
         try:
             for entry in model.manifest.files:
@@ -52,56 +57,50 @@ def lay_out(registry: Registry, model: models.Model) -> Path:
             ) from error
         finally:
             shutil.rmtree(making, ignore_errors=True)
-    _write_evidence(folder / "evidence", evidence_of(registry, model))
+    _write_evidence(folder / "evidence", _evidence(registry, model, admission))
     return files
 
 
-def evidence_of(registry: Registry, model: models.Model) -> Mapping[str, bytes]:
-    """Return the evidence files of a model: name to content."""
+def _evidence(registry: Registry, model: models.Model, admission: Bundle) -> Mapping[str, bytes]:
     about = [model.digest] + ([model.manifest.weights] if model.manifest.weights else [])
-    kept = bundles.about(registry, about)
-    summaries = [b for b in kept if _stage(b) is Stage.ADMIT and _names(b, model)]
-    if not summaries:
-        raise InternalError("an admitted model has no summary by the gate")
+    query = sa.select(schema.authority.c.content).order_by(schema.authority.c.version.desc()).limit(1)
     with registry.records.read() as connection:
-        authority = current_authority(connection)
+        authority = str(connection.execute(query).scalar_one())
     return {
-        "admission.sigstore.json": summaries[-1].to_json(),
-        "authority.json": authority,
+        "admission.sigstore.json": admission.to_json(),
+        "authority.json": authority.encode(),
         "manifest.json": model.manifest.canonical_bytes,
         "chunks.json": canonical(model.chunks.to_json()),
         "bom.cdx.json": (model.bom or "{}").encode(),
-        "claims.jsonl": b"".join(bundle.to_json() + b"\n" for bundle in kept),
+        "claims.jsonl": b"".join(bundle.to_json() + b"\n" for bundle in bundles.about(registry, about)),
         "registry.json": canonical({"schema": EVIDENCE_SCHEMA, "registry": registry.id}),
     }
 
 
-def current_authority(connection: object) -> bytes:
-    """Return the newest signed authority as it is kept."""
-    import sqlalchemy as sa
-
-    from weighbridge.store import schema
-
-    assert isinstance(connection, sa.Connection)
-    query = sa.select(schema.authority.c.content).order_by(schema.authority.c.version.desc()).limit(1)
-    return str(connection.execute(query).scalar_one()).encode()
-
-
-def _stage(bundle: Bundle) -> Stage | None:
-    statement = Statement.decode(bundle.envelope.payload)
-    return None if kind_of(statement) else stage_of(statement)
-
-
-def _names(bundle: Bundle, model: models.Model) -> bool:
-    return Statement.decode(bundle.envelope.payload).is_about(model.digest)
+def _intact(registry: Registry, folder: Path, model: models.Model) -> bool:
+    """Tell whether exactly the model's files lie there, each the kept blob itself or a copy with its digest."""
+    try:
+        found = {
+            path.relative_to(folder).as_posix()
+            for path in folder.rglob("*")
+            if not path.is_dir() or path.is_symlink()
+        }
+        if found != {entry.path for entry in model.manifest.files}:
+            return False
+        return all(
+            _is(registry.blobs.path(e.sha256), folder / e.path, e.sha256) for e in model.manifest.files
+        )
+    except OSError:
+        return False
 
 
-def _complete(folder: Path, model: models.Model) -> bool:
-    """Tell whether every file is there with its size; content is the loader's business, on every load."""
-    return all(
-        (folder / entry.path).is_file() and (folder / entry.path).stat().st_size == entry.size
-        for entry in model.manifest.files
-    )
+def _is(blob: Path, path: Path, digest: Digest) -> bool:
+    if path.is_symlink():
+        return False
+    if path.samefile(blob):
+        return True
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest() == digest.hex
 
 
 def _link(blob: Path, target: Path) -> None:
