@@ -288,3 +288,36 @@ def test_what_a_hub_announced_counts_for_bytes_that_were_here_before(world, call
     assert code == 0, output + error
     listed = json.loads(call("list", "--format", "json")[1])["models"]
     assert [row["source"].get("commit") for row in listed] == [commit]
+
+
+def test_scan_without_an_argument_looks_through_the_hub_cache_worst_first(
+    world, call, hub, monkeypatch, tmp_path
+):
+    from huggingface_hub import snapshot_download
+
+    dangerous = b"cposix\nsystem\n(S'true'\ntR."
+    good = {"model.safetensors": safetensors({"w": [1.0]}), "config.json": b"{}"}
+    hub.add_repo("org/good", good, lfs={"model.safetensors"})
+    hub.add_repo("org/bad", {"pytorch_model.bin": dangerous}, lfs={"pytorch_model.bin"})
+    hub.add_repo("org/broken", {"config.json": b"{}", "other.json": b"{}"}, lfs=set())
+    cache = tmp_path / "hf" / "hub"
+    for repository in ("org/good", "org/bad", "org/broken"):
+        snapshot_download(repository, cache_dir=cache, endpoint=hub.endpoint)
+    link = next((cache / "models--org--broken" / "snapshots").glob("*/other.json"))
+    link.unlink()
+    link.symlink_to("/etc/hostname")
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
+    monkeypatch.delenv("WEIGHBRIDGE_HOME")
+    code, output, error = call("scan", "--format", "json")
+    assert code == 1
+    assert [report["verdict"] for report in json.loads(output)["reports"]] == ["dangerous", "clean"]
+    assert "next: weighbridge rule pickle-call" in error
+    assert "org/broken" in error
+    assert "other.json" in error
+
+
+def test_scan_of_an_empty_machine_says_what_to_do(world, call, monkeypatch, tmp_path):
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "none"))
+    code, _, error = call("scan")
+    assert code == 2
+    assert "weighbridge scan ./model" in error

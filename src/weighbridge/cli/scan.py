@@ -5,17 +5,21 @@ from __future__ import annotations
 import os
 import tempfile
 import time
+from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 import click
 
 from weighbridge.cli.options import Shared, common, progress
 from weighbridge.cli.render import emit, report_text, say
-from weighbridge.core.errors import NotFound, UsageError
+from weighbridge.core.errors import NotFound, UsageError, WeighbridgeError
 from weighbridge.core.finding import Report, Verdict
 from weighbridge.core.manifest import FileEntry
 from weighbridge.core.reference import Reference, parse_reference
+
+if TYPE_CHECKING:
+    from weighbridge.source.cache import CachedModel
 
 
 @click.command()
@@ -27,29 +31,49 @@ def scan(shared: Shared, model: tuple[str, ...], fail_on: str | None) -> int:
 
     Without an argument: every model in this machine's hub cache, read in place, worst first.
     """
-    reports: list[Report] = []
-    texts: list[str] = []
-    for reference in model or _cached(shared):
+    if model:
+        found = dict.fromkeys(model, "")
+    else:
+        found = {str(kept.path): f"hf://{kept.repository}@{kept.commit}" for kept in _cached(shared)}
+    seen: list[_Seen] = []
+    codes: set[int] = set()
+    for reference, name in found.items():
         begun = time.monotonic()
-        report = scan_reference(shared, reference)
-        reports.append(report)
-        texts.append(report_text(report, time.monotonic() - begun))
+        try:
+            report = scan_reference(shared, reference)
+        except WeighbridgeError as error:
+            if len(found) == 1:
+                raise
+            codes.add(error.exit_code)  # one that cannot be scanned hides none of the others
+            say(shared, f"{name or reference}: {error}")
+        else:
+            seen.append(_Seen(report, report_text(report, time.monotonic() - begun), name))
     if not model:
-        texts = [
-            text
-            for _, text in sorted(zip(reports, texts, strict=True), key=lambda pair: -pair[0].verdict.rank)
-        ]
-        reports.sort(key=lambda report: -report.verdict.rank)
-    emit(shared, "report", [report.to_json() for report in reports], "\n\n".join(texts))
-    if not model and reports:
-        say(
-            shared,
-            f"next: weighbridge pull ./{reports[0].model}, or weighbridge rule RULE to understand a finding",
-        )
-    codes = {report.verdict.exit_code for report in reports}
-    if fail_on == "notes" and any(report.verdict is Verdict.NOTES for report in reports):
+        seen.sort(key=lambda row: -row.report.verdict.rank)
+    emit(shared, "report", [row.report.to_json() for row in seen], "\n\n".join(row.text for row in seen))
+    if not model and seen:
+        say(shared, _next(seen[0]))
+    codes |= {row.report.verdict.exit_code for row in seen}
+    if fail_on == "notes" and any(row.report.verdict is Verdict.NOTES for row in seen):
         codes.add(1)
-    return 1 if 1 in codes else 3 if 3 in codes else 0
+    return next((code for code in (1, 3, 2, 4) if code in codes), 0)
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """One report, how it looks, and for a model of the hub cache the reference it came from."""
+
+    report: Report
+    text: str
+    name: str
+
+
+def _next(worst: _Seen) -> str:
+    """Return the one command that leads on."""
+    if worst.report.verdict.passes:
+        return f"next: weighbridge pull {worst.name}"
+    finding = max(worst.report.findings, key=lambda row: row.verdict.rank, default=None)
+    return f"next: weighbridge rule {finding.rule}" if finding else "next: weighbridge rule"
 
 
 def scan_reference(shared: Shared, text: str) -> Report:
@@ -109,7 +133,7 @@ def _scan_hub(shared: Shared, reference: Reference) -> Report:
         return scan_files(tree.model_hint, manifest, open_file)
 
 
-def _cached(shared: Shared) -> list[str]:
+def _cached(shared: Shared) -> list[CachedModel]:
     from weighbridge.source.cache import cached_models, default_cache
 
     root = default_cache(os.environ)
@@ -121,4 +145,4 @@ def _cached(shared: Shared) -> list[str]:
             remedy="give a path: weighbridge scan ./model",
         )
     say(shared, f"{len(found)} models in {root}")
-    return [str(model.path) for model in found]
+    return found
