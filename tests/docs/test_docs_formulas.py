@@ -46,9 +46,8 @@ def test_the_ruleset_digest_is_what_the_page_says():
     for path in (resources.files("weighbridge.scanner") / "profiles").iterdir():
         if path.name.endswith(".json"):
             sources[f"profiles/{path.name}"] = hashlib.sha256(path.read_bytes()).hexdigest()
-    modules = (*engine._examiners(), engine.archives, engine.torch_layout)
     document = {
-        "readers": sorted(reader for module in modules for reader in module.READERS),
+        "readers": sorted(reader for module in engine.owners() for reader in module.READERS),
         "rules": {rule.id: rule.verdict.value for rule in engine.all_rules().values()},
         "sources": sources,
         "version": rules.version,

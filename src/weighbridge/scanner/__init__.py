@@ -11,10 +11,22 @@ machine, and no file of the model, can change what a rule says. A scan never rai
 Start reading at `engine` (one model), then `file` (what a rule is given), `routing` (what a file is and
 who reads it), `pickle_rules` and `names` (verdicts on what a pickle would do).
 
-`EXAMINERS` lists the modules that look at each file; each has `RULES`, `EXPLAINS` (the kinds of file it
-reads completely) and `examine(file)`. `RULES` says which module owns which rule id, so that one rule can
-be explained without loading the others. A new rule family is one file and its rows.
+`PROBES` name what has no magic number; `CONTAINERS` open files that hold files; `LAYOUTS` know what a zip archive
+is laid out as; `EXAMINERS` look at each file, and `EXPLAINS` in each says which kinds it reads completely. `RULES`
+says who owns which rule id. A new format is a reader in `formats`, one file here, and its rows.
 """
+
+PROBES: tuple[str, ...] = ()
+"""Modules with `probe(file) -> str | None`: the kind of what is neither text nor announced by its first bytes."""
+
+CONTAINERS: dict[str, str] = {
+    "zip": "weighbridge.scanner.archives",
+    "torch-legacy": "weighbridge.scanner.torch_layout",
+}
+"""Kind to the module whose `read(file, descend) -> Part` judges it and, by `descend`, what it holds."""
+
+LAYOUTS: tuple[str, ...] = ("weighbridge.scanner.torch_layout",)
+"""Modules with `layout(file, archive) -> Layout | None`; the first that knows a zip archive judges it."""
 
 EXAMINERS: tuple[str, ...] = (
     "weighbridge.scanner.pickle_rules",

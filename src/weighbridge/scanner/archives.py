@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-import io
-from collections.abc import Callable, Iterator
+import importlib
+from collections.abc import Iterator
+from functools import cache
+from types import ModuleType
 from typing import BinaryIO
 
 from weighbridge.core.errors import OutOfBudget, Unreadable, WeighbridgeError
@@ -17,9 +19,8 @@ from weighbridge.formats.archive import (
     read_zip,
     stream_member,
 )
-from weighbridge.scanner import torch_layout
-from weighbridge.scanner.file import HEAD_SIZE, Part, RuleInfo, ScannedFile, printable, severity_of
-from weighbridge.scanner.pickle_rules import Judgement, Storages, judge, run
+from weighbridge.scanner import LAYOUTS
+from weighbridge.scanner.file import Descend, Layout, Part, RuleInfo, ScannedFile, printable, severity_of
 
 RULES = (
     RuleInfo("archive-broken", "The archive can be read in two ways, or not at all", Verdict.BROKEN),
@@ -30,8 +31,6 @@ RULES = (
     ),
 )
 READERS: tuple[str, ...] = ("zip-strict 1",)
-
-Descend = Callable[[ScannedFile], Part]
 
 _RULE_OF = {
     "name": "archive-path", "link": "archive-path", "second-name": "archive-path",
@@ -47,7 +46,7 @@ _WHY = {
 }
 
 
-def read_archive(file: ScannedFile, descend: Descend) -> Part:
+def read(file: ScannedFile, descend: Descend) -> Part:
     """Judge the container and every member; `descend` judges one member by its content."""
     file.budget.check_depth(len(file.members) + 1)
     with file.open() as stream:
@@ -58,7 +57,41 @@ def read_archive(file: ScannedFile, descend: Descend) -> Part:
         findings += reader.read()
     unread = file.size - archive.explained + reader.unread_bytes
     coverage = Coverage(file.size, max(0, file.size - unread), len(archive.members), reader.members_read)
-    return Part(tuple(findings), coverage + reader.inner, reader.kind)
+    return Part(tuple(findings), coverage + reader.inner, reader.layout.kind)
+
+
+class _Plain:
+    """An archive that is nothing more: each member is judged by its content."""
+
+    def __init__(self, archive: ZipArchive) -> None:
+        names = [member.name for member in archive.members]
+        self.kind = "npz" if names and all(name.endswith(".npy") for name in names) else "zip"
+
+    def raw(self, member: ZipMember) -> bool:  # noqa: ARG002  the port's signature
+        """Tell whether the member's bytes mean nothing by themselves."""
+        return False
+
+    def judge(self, inside: ScannedFile, member: ZipMember) -> Part | None:  # noqa: ARG002  the port's signature
+        """Leave the member to its content."""
+        return None
+
+    def finish(self) -> Iterator[Finding]:
+        """Have nothing to add."""
+        return iter(())
+
+
+@cache
+def _layouts() -> tuple[ModuleType, ...]:
+    return tuple(importlib.import_module(name) for name in LAYOUTS)
+
+
+def layout_of(file: ScannedFile, archive: ZipArchive) -> Layout:
+    """Return what the archive is laid out as."""
+    for module in _layouts():
+        found: Layout | None = module.layout(file, archive)
+        if found is not None:
+            return found
+    return _Plain(archive)
 
 
 class _Reader:
@@ -72,17 +105,7 @@ class _Reader:
         self.members_read = 0
         self.unread_bytes = 0
         self.inner = Coverage()
-        root = torch_layout.root_of(archive)
-        self.root = root
-        self.storages: Storages = {}
-        self.described = False
-        names = [member.name for member in archive.members]
-        self.kind = "zip"
-        if root is not None:
-            script = any(name.startswith((root + "code/", root + "constants.pkl")) for name in names)
-            self.kind = "torchscript" if script else "torch-zip"
-        elif names and all(name.endswith(".npy") for name in names):
-            self.kind = "npz"
+        self.layout = layout_of(file, archive)
 
     def read(self) -> Iterator[Finding]:
         """Judge every member."""
@@ -95,68 +118,28 @@ class _Reader:
             else:
                 self.members_read += 1
             yield from found
-        if self.root is not None and self.described:
-            yield from torch_layout.check_storages(self.file, self.root, self.archive, self.storages)
+        yield from self.layout.finish()
 
     def member(self, member: ZipMember) -> Iterator[Finding]:
         """Judge one member; raises core errors when it cannot be read."""
         budget = self.file.budget
         if member.is_folder:
             return
-        root = self.root
-        if root is not None and torch_layout.storage_key(root, member) is not None:
+        if self.layout.raw(member):
             for _ in stream_member(self.stream, member, budget):
-                pass  # raw tensor bytes: only their size and checksum matter, the layout check explains them
+                pass  # only size and checksum are checked here; the layout accounts for the bytes
             return
         content = read_member(self.stream, member, budget)
         if member.flags & ENCRYPTED:
             lie = f"{member.name} is marked as encrypted and is not"
             yield _of_anomaly(self.file, Anomaly("flags", member.header_offset, lie))
-        inside = self.inside(member, content)
-        if root is not None and member.name == root + "data.pkl":
-            yield from self.torch_pickle(inside, content)
-        elif root is not None and torch_layout.small_member(root, member):
-            yield from torch_layout.check_small(self.file, member, content)
-        else:
+        inside = self.file.inside(member.name, content)
+        part = self.layout.judge(inside, member)
+        if part is None:
             part = self.descend(inside)
-            self.inner += Coverage(0, 0, part.coverage.members_present, part.coverage.members_read)
-            self.unread_bytes += 0 if part.coverage.complete else member.compressed_size
-            yield from part.findings
-
-    def torch_pickle(self, inside: ScannedFile, content: bytes) -> Iterator[Finding]:
-        """Judge the one stream of data.pkl and remember the storages it refers to."""
-        result = Judgement()
-        one = run(content, 0, self.file.budget.limits)
-        judge(inside, one, result, torch=True)
-        self.storages.update(result.storages)
-        self.described = result.complete
-        yield from result.findings
-        if one.end != len(content) and not one.broken:
-            yield Finding(
-                rule="pickle-trailing",
-                verdict=Verdict.BROKEN,
-                severity=severity_of(Verdict.BROKEN),
-                location=inside.at(one.end),
-                message=f"{len(content) - one.end} bytes after the pickle belong to nothing",
-                why="torch reads one pickle here; what follows it is for somebody else",
-                help="save the checkpoint again with torch.save",
-                subject="trailing",
-            )
-
-    def inside(self, member: ZipMember, content: bytes) -> ScannedFile:
-        """Return what a rule is given of a member."""
-        outer = self.file
-        return ScannedFile(
-            path=outer.path,
-            size=len(content),
-            kind="unknown",
-            head=content[:HEAD_SIZE],
-            opener=lambda: io.BytesIO(content),
-            budget=outer.budget,
-            members=(*outer.members, printable(member.name)),
-            siblings=outer.siblings,
-            read_sibling=outer.read_sibling,
-        )
+        self.inner += Coverage(0, 0, part.coverage.members_present, part.coverage.members_read)
+        self.unread_bytes += 0 if part.coverage.complete else member.compressed_size
+        yield from part.findings
 
 
 def _of_anomaly(file: ScannedFile, anomaly: Anomaly) -> Finding:

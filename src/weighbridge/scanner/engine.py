@@ -18,7 +18,7 @@ from weighbridge.core.errors import OutOfBudget, Unreadable, WeighbridgeError
 from weighbridge.core.finding import Coverage, Finding, Report, Ruleset, Verdict
 from weighbridge.core.manifest import FileEntry, Manifest
 from weighbridge.formats.limits import DEFAULT_LIMITS, Budget, Limits
-from weighbridge.scanner import EXAMINERS, archives, names, torch_layout
+from weighbridge.scanner import CONTAINERS, EXAMINERS, LAYOUTS, PROBES, names
 from weighbridge.scanner.file import HEAD_SIZE, Part, RuleInfo, ScannedFile, printable, severity_of
 from weighbridge.scanner.pickle_rules import Judgement, judge
 from weighbridge.scanner.routing import KINDS, also_pickle, hides_zip, identify
@@ -111,18 +111,14 @@ def _scan_entry(
 def scan_one(file: ScannedFile) -> Part:
     """Judge one file or archive member by its content; raises core errors when it cannot be read."""
     file = identify(file)
-    if file.kind == "zip":
-        part = archives.read_archive(file, scan_one)
-    elif file.kind == "torch-legacy":
-        part = torch_layout.read_stream(file)
-    else:
-        part = _examined(file)
+    container = CONTAINERS.get(file.kind)
+    part: Part = _module(container).read(file, scan_one) if container else _examined(file)
     return replace(part, findings=(*part.findings, *_polyglot(file), *_others(file, part)))
 
 
 def _others(file: ScannedFile, part: Part) -> tuple[Finding, ...]:
     """Ask the examiners about containers as well: some judge by name or first bytes, whatever the kind."""
-    if file.kind not in ("zip", "torch-legacy"):
+    if file.kind not in CONTAINERS:
         return ()
     return tuple(
         finding for module in _examiners() for finding in module.examine(replace(file, kind=part.kind))
@@ -144,7 +140,7 @@ def _polyglot(file: ScannedFile) -> tuple[Finding, ...]:
         return ()
     found = _hidden_zip(file)
     # A zip archive begins with an id outside of the pickle, at which plain loaders stop.
-    also = also_pickle(file) if file.kind in ("safetensors", "npy") else None
+    also = also_pickle(file) if file.kind not in ("pickle", "torch-legacy", "unknown") else None
     if also is None:
         return found
     result = Judgement()
@@ -224,21 +220,32 @@ def _cut(found: tuple[Finding, ...], path: str, limit: int) -> tuple[Finding, ..
 
 
 @cache
+def _module(name: str) -> ModuleType:
+    return importlib.import_module(name)
+
+
+@cache
 def _examiners() -> tuple[ModuleType, ...]:
-    return tuple(importlib.import_module(name) for name in EXAMINERS)
+    return tuple(_module(name) for name in EXAMINERS)
+
+
+@cache
+def owners() -> tuple[ModuleType, ...]:
+    """Return every module with rules and readers, each once."""
+    return tuple(
+        _module(name) for name in dict.fromkeys((*EXAMINERS, *CONTAINERS.values(), *LAYOUTS, *PROBES))
+    )
 
 
 def all_rules() -> dict[str, RuleInfo]:
     """Return every rule of this room by its id."""
-    owners = (*_examiners(), archives, torch_layout)
-    rules = [rule for module in owners for rule in module.RULES]
+    rules = [rule for module in owners() for rule in module.RULES]
     return {rule.id: rule for rule in (*RULES, *rules)}
 
 
 @cache
 def ruleset() -> Ruleset:
     """Return version and digest of all that can influence a verdict: rules, readers, sources, names, limits."""
-    owners = (*_examiners(), archives, torch_layout)
     sources: dict[str, JSON] = {}
     for room in ("weighbridge.scanner", "weighbridge.formats"):
         for path in sorted(resources.files(room).iterdir(), key=lambda item: item.name):
@@ -247,6 +254,6 @@ def ruleset() -> Ruleset:
     for name in names.PROFILES:
         sources[f"profiles/{name}"] = hashlib.sha256(names.profile_bytes(name)).hexdigest()
     rules: dict[str, JSON] = {rule.id: rule.verdict.value for rule in all_rules().values()}
-    readers: list[JSON] = sorted(reader for module in owners for reader in module.READERS)
+    readers: list[JSON] = sorted(reader for module in owners() for reader in module.READERS)
     content = canonical({"readers": readers, "rules": rules, "sources": sources, "version": VERSION})
     return Ruleset(VERSION, Digest.of(content))

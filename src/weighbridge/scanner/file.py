@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import BinaryIO, Protocol
 
 from weighbridge.core.errors import Unreadable
 from weighbridge.core.finding import Coverage, Finding, Location, Severity, Verdict
+from weighbridge.formats.archive import ZipMember
 from weighbridge.formats.limits import Budget
 
 HEAD_SIZE = 4096
@@ -69,6 +70,18 @@ class ScannedFile:
             )
         return data
 
+    def inside(self, name: str, content: bytes) -> ScannedFile:
+        """Return a member of this file, to be judged by its content; it shares the budget."""
+        return replace(
+            self,
+            size=len(content),
+            kind="unknown",
+            head=content[:HEAD_SIZE],
+            opener=lambda: io.BytesIO(content),
+            members=(*self.members, printable(name)),
+            text=None,
+        )
+
     def at(self, offset: int | None = None) -> Location:
         """Return a location in this file."""
         return Location(self.path, self.members, offset)
@@ -97,6 +110,28 @@ class Part:
     findings: tuple[Finding, ...]
     coverage: Coverage
     kind: str
+
+
+Descend = Callable[[ScannedFile], Part]
+"""Judges one member by its content; what it raises becomes a finding of whoever called."""
+
+
+class Layout(Protocol):
+    """What a zip archive is laid out as, asked about each member in turn."""
+
+    kind: str
+
+    def raw(self, member: ZipMember) -> bool:
+        """Tell whether the member's bytes mean nothing by themselves, so that only size and checksum count."""
+        ...
+
+    def judge(self, inside: ScannedFile, member: ZipMember) -> Part | None:
+        """Judge a member that has a meaning here; None leaves it to its content."""
+        ...
+
+    def finish(self) -> Iterable[Finding]:
+        """Say what only shows when all members have been seen; called once, at the end."""
+        ...
 
 
 def from_bytes(path: str, data: bytes, kind: str, *, text: str | None = None) -> ScannedFile:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import re
+from functools import cache
+from types import ModuleType
 from typing import BinaryIO
 
 from weighbridge.core.manifest import is_weight_file
@@ -13,7 +16,7 @@ from weighbridge.formats.pickle_ops import COUNTED, WIDTH
 from weighbridge.formats.pickle_ops import KINDS as KIND_OF
 from weighbridge.formats.pickle_trace import trace
 from weighbridge.formats.sniff import as_text, sniff
-from weighbridge.scanner import torch_layout
+from weighbridge.scanner import PROBES, torch_layout
 from weighbridge.scanner.file import ScannedFile
 from weighbridge.scanner.names import danger
 
@@ -71,15 +74,31 @@ def identify(file: ScannedFile) -> ScannedFile:
     kind = sniff(file.head, file.size)
     if kind == "pickle" and torch_layout.MAGIC.match(file.head):
         return dataclasses.replace(file, kind="torch-legacy")
-    if kind not in ("unknown", "pe") or file.size > file.budget.limits.max_text:
+    if kind not in ("unknown", "pe"):
         return dataclasses.replace(file, kind=kind)
+    if file.size > file.budget.limits.max_text:
+        return dataclasses.replace(file, kind=_probed(file) if kind == "unknown" else kind)
     data = file.read()
     text = as_text(data)
     if acts_as_pickle(data, is_text=text is not None and not is_weight_file(file.name)):
         return dataclasses.replace(file, kind="pickle")
     if text is None:
-        return dataclasses.replace(file, kind=kind)
+        return dataclasses.replace(file, kind=_probed(file) if kind == "unknown" else kind)
     return dataclasses.replace(file, kind=_text_kind(file.name), text=text)
+
+
+@cache
+def _probes() -> tuple[ModuleType, ...]:
+    return tuple(importlib.import_module(name) for name in PROBES)
+
+
+def _probed(file: ScannedFile) -> str:
+    """Ask the probes about a file that has no magic number and is no text."""
+    for module in _probes():
+        kind: str | None = module.probe(file)
+        if kind is not None:
+            return kind
+    return "unknown"
 
 
 def _text_kind(name: str) -> str:

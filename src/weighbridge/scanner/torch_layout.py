@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from weighbridge.core.finding import Coverage, Finding, Verdict
 from weighbridge.formats.archive import STORED, ZipArchive, ZipMember
 from weighbridge.formats.pickle_ops import PickleBroken, decode
-from weighbridge.scanner.file import Part, RuleInfo, ScannedFile, printable, severity_of
+from weighbridge.scanner.file import Descend, Part, RuleInfo, ScannedFile, printable, severity_of
 from weighbridge.scanner.names import STORAGE_WIDTHS
 from weighbridge.scanner.pickle_rules import Judgement, Storages, judge, run
 
@@ -34,63 +34,105 @@ _SMALL = re.compile(r"version|byteorder|\.format_version|\.storage_alignment|\.d
 _SMALL_TEXT = re.compile(rb"[0-9]{1,64}\n?|little|big")
 
 
-def root_of(archive: ZipArchive) -> str | None:
-    """Return the root folder of a torch checkpoint with its slash, or None when the archive is none."""
+def layout(file: ScannedFile, archive: ZipArchive) -> TorchLayout | None:
+    """Return the layout of a torch checkpoint, or None when the archive is none."""
     for member in archive.members:
         folder, slash, name = member.name.partition("/")
         if slash and name == "data.pkl":
-            return folder + slash
+            return TorchLayout(file, archive, folder + slash)
     return None
 
 
-def small_member(root: str, member: ZipMember) -> bool:
-    """Tell whether `member` is one of the few lines of text beside the pickle."""
-    name = member.name.removeprefix(root)
-    return member.name.startswith(root) and _SMALL.fullmatch(name) is not None and member.size <= 64
+class TorchLayout:
+    """One pickle, raw storages that it refers to, and a few lines of text."""
 
+    def __init__(self, file: ScannedFile, archive: ZipArchive, root: str) -> None:
+        self.file = file
+        self.archive = archive
+        self.root = root
+        self.storages: Storages = {}
+        self.described = False
+        names = [member.name for member in archive.members]
+        script = any(name.startswith((root + "code/", root + "constants.pkl")) for name in names)
+        self.kind = "torchscript" if script else "torch-zip"
 
-def check_small(file: ScannedFile, member: ZipMember, content: bytes) -> Iterator[Finding]:
-    """Yield a finding when a small member holds anything but a number or a byte order."""
-    if not _SMALL_TEXT.fullmatch(content):
-        yield _odd(
-            file, member.header_offset, f"{printable(member.name)} holds something unexpected", member.name
-        )
+    def key(self, member: ZipMember) -> str | None:
+        """Return the key of a raw storage, or None when the member is not in the place of one."""
+        prefix = self.root + "data/"
+        return member.name.removeprefix(prefix) if member.name.startswith(prefix) else None
 
+    def raw(self, member: ZipMember) -> bool:
+        """Tell whether the member lies where raw tensor bytes lie; `finish` compares it with the pickle."""
+        return self.key(member) is not None
 
-def storage_key(root: str, member: ZipMember) -> str | None:
-    """Return the key of a raw storage, or None when the member is not in the place of one."""
-    prefix = root + "data/"
-    return member.name.removeprefix(prefix) if member.name.startswith(prefix) else None
+    def judge(self, inside: ScannedFile, member: ZipMember) -> Part | None:
+        """Judge the pickle and the small members."""
+        name = member.name.removeprefix(self.root)
+        if not member.name.startswith(self.root):
+            return None
+        if name == "data.pkl":
+            found = tuple(self.pickle(inside))
+        elif _SMALL.fullmatch(name) and member.size <= 64:
+            found = tuple(self.small(inside, member))
+        else:
+            return None
+        return Part(found, Coverage(inside.size, inside.size), inside.kind)
 
-
-def check_storages(
-    file: ScannedFile, root: str, archive: ZipArchive, storages: Storages
-) -> Iterator[Finding]:
-    """Compare the members below `data/` with the storages that the pickle refers to."""
-    present: set[str] = set()
-    for member in archive.members:
-        key = storage_key(root, member)
-        if key is None or member.is_folder:
-            continue
-        present.add(key)
-        shown = printable(member.name)
-        known = storages.get(key)
-        if known is None:
-            yield _odd(file, member.header_offset, f"no tensor refers to {shown}", member.name)
-        elif size_of(known) != member.size:
-            yield _odd(
-                file, member.header_offset, f"{shown} has {member.size} bytes, {size_of(known)} are declared",
-                member.name,
-            )  # fmt: skip
-        elif member.method != STORED:
-            yield _odd(
-                file, member.header_offset, f"{shown} is packed; torch maps storages as they are", member.name
+    def pickle(self, inside: ScannedFile) -> Iterator[Finding]:
+        """Judge the one stream of data.pkl and remember the storages it refers to."""
+        content = inside.read()
+        result = Judgement()
+        one = run(content, 0, self.file.budget.limits)
+        judge(inside, one, result, torch=True)
+        self.storages.update(result.storages)
+        self.described = result.complete
+        yield from result.findings
+        if one.end != len(content) and not one.broken:
+            yield Finding(
+                rule="pickle-trailing",
+                verdict=Verdict.BROKEN,
+                severity=severity_of(Verdict.BROKEN),
+                location=inside.at(one.end),
+                message=f"{len(content) - one.end} bytes after the pickle belong to nothing",
+                why="torch reads one pickle here; what follows it is for somebody else",
+                help="save the checkpoint again with torch.save",
+                subject="trailing",
             )
-    missing = sorted(set(storages) - present)
-    if missing:
-        yield _odd(
-            file, 0, f"{len(missing)} storages are missing, among them {printable(missing[0])}", "missing"
-        )
+
+    def small(self, inside: ScannedFile, member: ZipMember) -> Iterator[Finding]:
+        """Yield a finding when a small member holds anything but a number or a byte order."""
+        if not _SMALL_TEXT.fullmatch(inside.read()):
+            shown = printable(member.name)
+            yield _odd(self.file, member.header_offset, f"{shown} holds something unexpected", member.name)
+
+    def finish(self) -> Iterator[Finding]:
+        """Compare the members below `data/` with the storages that the pickle refers to."""
+        if not self.described:
+            return
+        present: set[str] = set()
+        for member in self.archive.members:
+            key = self.key(member)
+            if key is None or member.is_folder:
+                continue
+            present.add(key)
+            reason = self.mismatch(member, self.storages.get(key))
+            if reason:
+                yield _odd(self.file, member.header_offset, reason, member.name)
+        missing = sorted(set(self.storages) - present)
+        if missing:
+            reason = f"{len(missing)} storages are missing, among them {printable(missing[0])}"
+            yield _odd(self.file, 0, reason, "missing")
+
+    def mismatch(self, member: ZipMember, known: tuple[str, int] | None) -> str:
+        """Say how a raw member differs from what the pickle declares, or return an empty text."""
+        shown = printable(member.name)
+        if known is None:
+            return f"no tensor refers to {shown}"
+        if size_of(known) != member.size:
+            return f"{shown} has {member.size} bytes, {size_of(known)} are declared"
+        if member.method != STORED:
+            return f"{shown} is packed; torch maps storages as they are"
+        return ""
 
 
 def size_of(storage: tuple[str, int]) -> int:
@@ -99,7 +141,7 @@ def size_of(storage: tuple[str, int]) -> int:
     return STORAGE_WIDTHS[kind] * numel
 
 
-def read_stream(file: ScannedFile) -> Part:
+def read(file: ScannedFile, descend: Descend) -> Part:  # noqa: ARG001  nothing in it is judged by its content
     """Judge a checkpoint of the older layout; every byte after the pickles must belong to a storage."""
     data = file.read(WINDOW)
     result = _five(file, data)
