@@ -61,8 +61,25 @@ def scan_files(
         with _open(open_file, entry) as stream:
             return stream.read(entry.size)
 
+    def blank(entry: FileEntry) -> ScannedFile:
+        return ScannedFile(
+            path=entry.path,
+            size=entry.size,
+            kind="unknown",
+            head=b"",
+            opener=lambda: _open(open_file, entry),
+            budget=Budget(limits),
+            siblings=siblings,
+            read_sibling=sibling,
+            neighbour=neighbour,
+        )
+
+    def neighbour(path: str) -> ScannedFile | None:
+        entry = manifest.entry(path)
+        return None if entry is None else blank(entry)
+
     for entry in manifest.files:
-        part = _scan_entry(entry, open_file, siblings, sibling, limits)
+        part = _scan_entry(blank(entry))
         findings.extend(_cut(part.findings, entry.path, limits.max_findings))
         coverage += part.coverage
         formats[entry.path] = part.kind
@@ -74,38 +91,22 @@ def _open(open_file: Callable[[FileEntry], BinaryIO | bytes], entry: FileEntry) 
     return io.BytesIO(opened) if isinstance(opened, bytes) else opened
 
 
-def _scan_entry(
-    entry: FileEntry,
-    open_file: Callable[[FileEntry], BinaryIO | bytes],
-    siblings: frozenset[str],
-    sibling: Callable[[str], bytes],
-    limits: Limits,
-) -> Part:
+def _scan_entry(blank: ScannedFile) -> Part:
     """Scan one file; whatever goes wrong becomes a finding."""
-    blank = ScannedFile(
-        path=entry.path,
-        size=entry.size,
-        kind="unknown",
-        head=b"",
-        opener=lambda: _open(open_file, entry),
-        budget=Budget(limits),
-        siblings=siblings,
-        read_sibling=sibling,
-    )
     try:
         with blank.open() as stream:
-            head = stream.read(min(HEAD_SIZE, entry.size))
+            head = stream.read(min(HEAD_SIZE, blank.size))
             end = stream.seek(0, io.SEEK_END)
-        if end != entry.size or len(head) != min(HEAD_SIZE, entry.size):
+        if end != blank.size or len(head) != min(HEAD_SIZE, blank.size):
             raise Unreadable(
-                f"{entry.path} is not the file of the manifest",
-                cause=f"the manifest says {entry.size} bytes, there are {end}",
+                f"{blank.path} is not the file of the manifest",
+                cause=f"the manifest says {blank.size} bytes, there are {end}",
                 remedy="fetch the model again",
                 check="file.size",
             )
         return scan_one(replace(blank, head=head))
     except Exception as error:  # noqa: BLE001  whatever a hostile file provokes must block, not end the scan
-        return Part((_failed(blank, error),), Coverage(entry.size, 0), "unknown")
+        return Part((_failed(blank, error),), Coverage(blank.size, 0), "unknown")
 
 
 def scan_one(file: ScannedFile) -> Part:

@@ -45,6 +45,8 @@ class ScannedFile:
     siblings: frozenset[str] = frozenset()
     read_sibling: Callable[[str], bytes] | None = None
     """Returns the bytes of another file of the model (bounded); raises core errors."""
+    neighbour: Callable[[str], ScannedFile | None] | None = None
+    """Returns another file of the model, to be opened and read in parts; None when the model holds none."""
 
     @property
     def name(self) -> str:
