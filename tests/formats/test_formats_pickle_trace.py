@@ -1,5 +1,6 @@
 """The symbolic machine: every name and call is an event, nothing hides one, and what no pickler writes is told."""
 
+import argparse
 import collections
 import datetime as dt
 import io
@@ -175,6 +176,165 @@ def test_integers_of_any_length_are_no_matter():
 def test_memo_indices_may_leave_gaps():
     assert trace(b"\x80\x02Nr\xff\xff\xff\x7f0j\xff\xff\xff\x7f.").whole
     assert trace(b"(Np7\nNp0\nNp1\n\x94g7\ng3\nt.").whole
+
+
+C = b"cx\nC\n)\x81"
+D = b"cx\nD\n)\x81"
+
+
+@pytest.mark.parametrize(
+    ("data", "opcode"),
+    [
+        (C + b"Na.", "APPEND"),
+        (C + b"(NNe.", "APPENDS"),
+        (C + b"NNs.", "SETITEM"),
+        (C + b"(NNu.", "SETITEMS"),
+        (C + b"(N\x90.", "ADDITEMS"),
+        (C + b"q\x000h\x00Na.", "APPEND"),
+    ],
+)
+def test_items_put_into_a_result_are_an_event(data, opcode):
+    assert events(data, "items") == [("items", opcode, "x.C")]
+
+
+@pytest.mark.parametrize(
+    ("data", "opcode"),
+    [
+        (b"}" + C + b"Ns.", "SETITEM"),
+        (b"}(NN" + C + b"Nu.", "SETITEMS"),
+        (b"(" + C + b"Nd.", "DICT"),
+        (b"\x8f(N" + C + b"\x90.", "ADDITEMS"),
+        (b"(N" + C + b"\x91.", "FROZENSET"),
+        (b"}" + C + b"\x85Ns.", "SETITEM"),
+        (b"}" + C + b"N\x86N\x86Ns.", "SETITEM"),
+        (b"}(" + C + b"\x91Ns.", "FROZENSET"),
+        (b"}" + C + b"q\x00h\x00\x85q\x010h\x01Ns.", "SETITEM"),
+        (D + b"(" + C + b"Nu.", "SETITEMS"),
+        (b"cbuiltins\nset\n](N" + C + b"e\x85R.", "REDUCE"),
+        (b"c__builtin__\nfrozenset\n(" + C + b"t\x85R.", "REDUCE"),
+        (b"cbuiltins\ndict\n](](" + C + b"Nee\x85R.", "REDUCE"),
+        (b"ccollections\nOrderedDict\n](" + C + b"N\x86e\x85R.", "REDUCE"),
+        (b"](](p0\nN" + C + b"ee0cbuiltins\nset\ng0\n\x85R.", None),
+        (b"cbuiltins\nset\n]p0\n0]p1\ng0\na0g0\n" + C + b"a0g1\n\x85R.", "REDUCE"),
+    ],
+)
+def test_a_result_that_is_hashed_is_an_event(data, opcode):
+    found = [event for event in events(data, "key") if event[2] == "x.C"]
+    assert found == ([("key", opcode, "x.C")] if opcode else [])
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"}N" + C + b"s.",
+        b"}(N" + C + b"u.",
+        b"](" + C + b"e.",
+        C + b"\x85.",
+        b"(N" + C + b"d.",
+        C + b"(N" + C + b"u.",
+    ],
+)
+def test_a_result_that_is_only_held_is_not_hashed(data):
+    assert events(data, "key") == []
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"}cx\nD\n" + C + b"\x85\x81Ns.",
+        b"}" + D + b"}N" + C + b"sbNs.",
+        b"}" + D + b"p0\nNs0g0\n}N](" + C + b"esb.",
+        b"}" + D + C + b"aNs.",
+    ],
+)
+def test_what_a_hashed_result_holds_is_hashed_with_it(data):
+    assert {name for _, _, name in events(data, "key")} == {"x.C", "x.D"}
+
+
+def test_more_names_than_are_told_apart_are_all_hashed():
+    held = b"".join(b"cx\nC%d\n)\x81" % number for number in range(100))
+    data = b"(" + held + b"tp0\n0}g0\nNs."
+    assert len(events(data, "key")) == 100
+
+
+RECONSTRUCT = b"ccopy_reg\n_reconstructor\n(cx\nC\nc__builtin__\nobject\nNtR"
+
+
+def test_what_copyreg_makes_of_a_class_is_a_call_of_the_class():
+    data = RECONSTRUCT + b"}b."
+    assert events(data, "call") == [
+        ("call", "REDUCE", "copy_reg._reconstructor"),
+        ("call", "RECONSTRUCT", "x.C"),
+    ]
+    (call,) = [event for event in trace(data).events if event.opcode == "RECONSTRUCT"]
+    assert call.args == ()
+    assert events(data, "build") == [("build", "BUILD", "x.C")]
+    for protocol in (0, 1):
+        written = pickle.dumps(argparse.Namespace(a=1), protocol)
+        assert ("call", "RECONSTRUCT", "argparse.Namespace") in events(written)
+        assert ("build", "BUILD", "argparse.Namespace") in events(written)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        RECONSTRUCT.replace(b"object", b"dict"),
+        RECONSTRUCT.replace(b"__builtin__", b"builtins_"),
+        RECONSTRUCT.replace(b"\nN", b"\n}"),
+        RECONSTRUCT.replace(b"NtR", b"NNtR"),
+        RECONSTRUCT.replace(b"cx\nC\n", b"N"),
+        b"(" + RECONSTRUCT[1:-2].replace(b"(", b"", 1).join([b"c", b""]) + b"o",
+    ],
+)
+def test_other_uses_of_the_reconstructor_make_nothing_of_the_class(call):
+    assert [event for event in events(call + b"}b.") if event[1:] == ("RECONSTRUCT", "x.C")] == []
+    assert events(call + b"}b.", "build") == [("build", "BUILD", "copy_reg._reconstructor")]
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "opcode", "args"),
+    [
+        (b"__newobj__", b"(cx\nC\nK\x01t", "NEWOBJ", (("int", "1"),)),
+        (b"__newobj_ex__", b"(cx\nC\n)}t", "NEWOBJ_EX", None),
+    ],
+)
+def test_the_functions_of_copyreg_that_make_objects_are_calls_of_the_class(name, arguments, opcode, args):
+    data = b"ccopyreg\n" + name + b"\n" + arguments + b"R}b."
+    (call,) = [event for event in trace(data).events if (event.kind, event.name) == ("call", "C")]
+    assert (call.opcode, call.args) == (opcode, args)
+    assert events(data, "build") == [("build", "BUILD", "x.C")]
+
+
+@pytest.mark.parametrize(
+    ("state", "text"),
+    [
+        (b"N}\x86", "none dict"),
+        (b"(NK\x01U\x01at", "none int str"),
+        (b"N}\x86p0\n0]0g0\n", "none dict"),
+        (b"(" + b"N" * 8 + b"t", " ".join(["none"] * 8)),
+        (b"(" + b"N" * 9 + b"t", "…"),
+        (b"K\x01K\x02\x86]\x86", "ints list"),
+    ],
+)
+def test_the_kinds_of_what_a_tuple_holds_are_told(state, text):
+    (build,) = [event for event in trace(C + state + b"b.").events if event.kind == "build"]
+    assert [(arg.kind, arg.text) for arg in build.args] == [("tuple", text)]
+
+
+def test_states_of_two_kinds_are_two_events():
+    assert len(events(C + b"N}\x86b0" + C + b"]}\x86b0" + C + b"N}\x86b.", "build")) == 2
+
+
+def test_many_texts_at_one_place_are_one_unknown_text():
+    calls = b"".join(b"cx\ny\nU\x04%04dU\x01a\x86R0" % number for number in range(1000))
+    found = [event for event in trace(calls + b"cx\ny\nU\x01zU\x01b\x86R.").events if event.kind == "call"]
+    assert len(found) == 258
+    assert [(arg.kind, arg.text) for arg in found[-1].args] == [("str", ""), ("str", "b")]
+
+
+def test_special_names_that_come_late_are_seen():
+    data = C + b"N}p0\n\x86p1\n0g0\nS'__class__'\nNs0g1\nb."
+    assert "special-state" in codes(data)
 
 
 OPCODES = st.sampled_from([op.code.encode("latin-1") for op in pickletools.opcodes])

@@ -6,7 +6,12 @@ from typing import NamedTuple
 
 
 class Arg(NamedTuple):
-    """What is known of one argument: its kind; its text for `str` (whole), `int` (decimal), `global` and `result` (dotted name)."""
+    """What is known of one argument: its kind, and a text that depends on the kind.
+
+    `str` gives the text itself (empty where too many different ones stood at this place), `int` the decimal
+    number, `global` and `result` the dotted name, `tuple` the kinds of its items, separated by spaces (`…`
+    for more than eight). Other kinds have no text; `ints` is a tuple of nothing but integers.
+    """
 
     kind: str
     text: str
@@ -15,10 +20,17 @@ class Arg(NamedTuple):
 class Event(NamedTuple):
     """Something loading would do. Equal events are reported once, where they happen first.
 
-    `kind` is `global` (module.name is resolved, so the module is imported), `call` (module.name is called),
-    `build` (state is set on what a call of module.name gave) or `persistent` (an object outside the stream).
-    `args` is None when the arguments are not spelled out right before the call. `name_pos` is where the
-    name was first resolved, `name_opcode` by which opcode.
+    `kind` is one of
+
+    - `global`: module.name is resolved, so the module is imported;
+    - `call`: module.name is called; `opcode` is RECONSTRUCT for what copyreg._reconstructor makes of a class;
+    - `build`: state is set on what a call of module.name gave;
+    - `items`: items are put into it, by its own append, extend, add or __setitem__ (`opcode` says which);
+    - `key`: it is hashed and compared, as a key of a dict or a member of a set or inside of one;
+    - `persistent`: an object outside the stream.
+
+    `args` is None when the arguments are not spelled out right before the call, and for `items` and `key`.
+    `name_pos` is where the name was first resolved, `name_opcode` by which opcode.
     """
 
     kind: str

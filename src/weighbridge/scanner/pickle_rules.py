@@ -127,7 +127,7 @@ def _judge_event(file: ScannedFile, event: Event) -> Finding | None:
     shown = printable(full)
     listed = names.find_inert(event.module, event.name)
     if listed is not None:
-        if event.kind == "global" or listed.allows(event.kind, event.args):
+        if event.kind in ("global", "items", "key") or listed.allows(event.kind, event.args):
             return None
         doing = "set the state of" if event.kind == "build" else "call"
         return _finding(

@@ -1,0 +1,345 @@
+"""What a symbolic pickle run reports of names: resolved, called, given state or items, hashed.
+
+`Calls` adds to the stack the names a stream resolves and the events of everything that runs code. Equal
+events are reported once. Texts in arguments tell events apart only while they are few at their place;
+after that they are reported as unknown, so that a stream of many dates or decimals is one event.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from weighbridge.formats.pickle_events import Arg, Event
+from weighbridge.formats.pickle_ops import PickleBroken, argument, span
+from weighbridge.formats.pickle_stack import (
+    ANY_NAME,
+    DICT,
+    EMPTY_TUPLE,
+    GLOBAL,
+    INT,
+    KIND_NAMES,
+    LIST,
+    NONE,
+    OTHER,
+    PERS,
+    RESULT,
+    SET,
+    STR,
+    TUPLE,
+    Stack,
+)
+
+_SHORT_TEXT: Final = 64
+_MAX_TEXTS: Final = 256
+_MAX_ARGUMENTS: Final = 255
+
+_PLAIN: Final = 0
+_RECONSTRUCTOR: Final = 1
+_NEWOBJ: Final = 2
+_NEWOBJ_EX: Final = 3
+_HASHES: Final = 4
+_SPECIAL: Final[dict[tuple[str, str], int]] = {
+    ("copyreg", "_reconstructor"): _RECONSTRUCTOR, ("copy_reg", "_reconstructor"): _RECONSTRUCTOR,
+    ("copyreg", "__newobj__"): _NEWOBJ, ("copy_reg", "__newobj__"): _NEWOBJ,
+    ("copyreg", "__newobj_ex__"): _NEWOBJ_EX, ("copy_reg", "__newobj_ex__"): _NEWOBJ_EX,
+    **{
+        (module, name): _HASHES
+        for module in ("builtins", "__builtin__")
+        for name in ("set", "frozenset", "dict", "tuple")
+    },
+    **{("collections", name): _HASHES for name in ("OrderedDict", "Counter", "defaultdict", "ChainMap")},
+}  # fmt: skip
+"""Calls that mean more than themselves: constructors of other classes, and what hashes the items it is given."""
+
+
+class Calls(Stack):
+    """The names of a stream, and the events they take part in."""
+
+    def __init__(self, data: bytes, max_events: int, max_expansion: int) -> None:
+        super().__init__(max_expansion)
+        self.data = data
+        self.max_events = max_events
+        self.spent = False
+        self.events: list[Event] = []
+        self.seen: set[object] = set()
+        self.texts: dict[int, set[str]] = {}
+        self.names: dict[tuple[str, str], int] = {}
+        self.named: list[tuple[str, str, int, str]] = []
+        self.special: list[int] = []
+        # For each name: the group of names that its results hold, through arguments and state.
+        self.holds: list[int] = []
+        self.called_names: set[int] = set()
+        self.hashed_names: set[int] = set()
+        self.dunders: set[int] = set()
+        self.tainted: set[int] = set()
+        self.late_taint = False
+        self.pending = -1
+        self.pending_items: list[int] = []
+
+    # Names.
+
+    def text(self, token: int) -> str | None:
+        """Return the text of a string item."""
+        if token & 15 != STR:
+            return None
+        pos = token >> 4
+        value = argument(self.data, pos, span(self.data, pos))
+        return value if isinstance(value, str) else None
+
+    def named_by(self, opcode: str, pos: int, end: int) -> int:
+        """Resolve a name, report it, and return its item."""
+        if opcode == "STACK_GLOBAL":
+            name, module = self.text(self.pop(pos)), self.text(self.pop(pos))
+            if name is None or module is None:
+                self.odd(pos, "computed-name", "the name of a global is computed, not written out")
+                return OTHER
+            return self.global_of(module, name, opcode, pos)
+        value = argument(self.data, pos, end)
+        if isinstance(value, tuple):
+            return self.global_of(str(value[0]), str(value[1]), opcode, pos)
+        self.odd(pos, "extension", f"the name comes from the extension registry (code {value})")
+        return OTHER
+
+    def global_of(self, module: str, name: str, opcode: str, pos: int) -> int:
+        """Give a name a number, and report it the first time."""
+        index = self.names.get((module, name))
+        if index is None:
+            index = self.names[module, name] = len(self.named)
+            self.named.append((module, name, pos, opcode))
+            self.special.append(_SPECIAL.get((module, name), _PLAIN))
+            self.holds.append(0)
+            self.report(Event("global", opcode, pos, module, name, None, pos, opcode))
+        return index << 4 | GLOBAL
+
+    # Calls.
+
+    def acted(self, name: str, pos: int, end: int) -> None:
+        """REDUCE, NEWOBJ, NEWOBJ_EX, OBJ, INST and BUILD: everything that runs code."""
+        if name == "BUILD":
+            self.build(pos)
+            return
+        items: list[int] | None
+        if name == "INST":
+            items = self.pop_items(pos)
+            callee = self.named_by(name, pos, end)
+        elif name == "OBJ":
+            items = self.pop_items(pos)
+            if not items:
+                raise PickleBroken(pos, "the stack is empty")
+            callee = items.pop(0)
+        else:
+            keywords = self.pop(pos) if name == "NEWOBJ_EX" else None
+            arguments = self.pop(pos)
+            items = self.items(arguments) if keywords is None else None
+            callee = self.pop(pos)
+        self.stack.append(self.called(name, pos, callee, items))
+
+    def items(self, token: int) -> list[int] | None:
+        """Return what an argument tuple holds, when it was built right before."""
+        if token == EMPTY_TUPLE:
+            return []
+        return self.pending_items if token == self.pending else None
+
+    def called(self, opcode: str, pos: int, callee: int, items: list[int] | None) -> int:
+        """Report a call and return its result."""
+        if callee & 15 != GLOBAL:
+            self.odd(pos, "computed-call", "something is called that is not a name written in the stream")
+            return OTHER
+        index = callee >> 4
+        self.happened("call", opcode, pos, index, items)
+        if items:
+            for item in items:
+                if item & 15 >= RESULT:
+                    self.keeps(index, self.group(item), pos, opcode)
+            special = self.special[index]
+            if special == _HASHES:
+                for item in items:
+                    if item & 15 in (LIST, TUPLE):
+                        self.hashed(self.union(self.group(item), self.late), pos, opcode)
+            elif special and opcode == "REDUCE" and items[0] & 15 == GLOBAL:
+                return self.constructed(special, pos, items, callee & ~15 | RESULT)
+        return callee & ~15 | RESULT
+
+    def constructed(self, special: int, pos: int, items: list[int], result: int) -> int:
+        """Report the call that a function of `copyreg` makes for its first argument, and return its result."""
+        made = items[0] & ~15 | RESULT
+        if special == _RECONSTRUCTOR:
+            if len(items) != 3 or items[2] != NONE or items[1] & 15 != GLOBAL:
+                return result
+            if self.named[items[1] >> 4][:2] not in (("builtins", "object"), ("__builtin__", "object")):
+                return result
+            self.called("RECONSTRUCT", pos, items[0], [])
+        elif special == _NEWOBJ:
+            self.called("NEWOBJ", pos, items[0], items[1:])
+        else:
+            self.called("NEWOBJ_EX", pos, items[0], None)
+        return made
+
+    def build(self, pos: int) -> None:
+        """BUILD: set the state of what a call gave."""
+        state = self.pop(pos)
+        target = self.top(pos)
+        kind = target & 15
+        if state in self.tainted or (self.late_taint and state & 15 == TUPLE):
+            self.odd(pos, "special-state", "the state of an object sets special names (__…__)")
+        if kind == RESULT:
+            self.happened("build", "BUILD", pos, target >> 4, [state])
+            self.keeps(target >> 4, self.group(state), pos, "BUILD")
+        elif kind == GLOBAL:
+            self.odd(pos, "global-changed", "state is set on a global object")
+        else:
+            self.odd(pos, "target", "state is set on something that takes none")
+
+    def persistent(self, opcode: str, pos: int, end: int) -> None:
+        """PERSID and BINPERSID: an object that is not in the stream."""
+        if opcode == "PERSID":
+            args: tuple[Arg, ...] = (Arg("str", str(argument(self.data, pos, end))),)
+        else:
+            identity = self.pop(pos)
+            items = self.items(identity)
+            args = tuple(self.argument_of(item) for item in (items if items is not None else [identity]))
+        key = ("persistent", args)
+        if key not in self.seen:
+            self.seen.add(key)
+            self.report(Event("persistent", opcode, pos, "", "", args, pos, opcode))
+        self.stack.append(PERS)
+
+    # Items and keys.
+
+    def put_items(self, items: list[int], opcode: str, pos: int, *, single: bool) -> None:
+        """Put items into the top value: APPEND(S), SETITEM(S), ADDITEMS."""
+        target = self.top(pos)
+        kind = target & 15
+        if kind == RESULT:
+            self.noted("items", opcode, pos, target >> 4)
+        elif kind == GLOBAL:
+            self.odd(pos, "global-changed", "items are put into a global object")
+        elif kind not in (LIST, DICT, SET):
+            self.odd(pos, "target", "items are put into something that takes none")
+        if opcode in ("SETITEM", "SETITEMS"):
+            self.check_keys(target, items, pos)
+        self.fill(target, items, pos, single=single)
+        if self.holding:
+            if kind == RESULT:
+                self.keeps(target >> 4, self.holding, pos, opcode)
+            if opcode not in ("APPEND", "APPENDS"):
+                self.hash_items(items, opcode, pos)
+
+    def hash_items(self, items: list[int], opcode: str, pos: int) -> None:
+        """Report what is hashed when `items` are put into a dict or set."""
+        for item in items[::2] if opcode in ("SETITEM", "SETITEMS", "DICT") else items:
+            if item & 15 in (RESULT, TUPLE):
+                self.hashed(self.group(item), pos, opcode)
+
+    def check_keys(self, target: int, items: list[int], pos: int) -> None:
+        """Check that each key has a value, and remember state that sets special names."""
+        if len(items) % 2:
+            raise PickleBroken(pos, "a key has no value")
+        if self.dunders and any(key in self.dunders for key in items[::2]):
+            self.tainted.add(target)
+            if self.is_inside(target):
+                self.late_taint = True
+
+    def hashed(self, group: int, pos: int, opcode: str) -> None:
+        """Report that results of these names, and of what they hold, are hashed and compared."""
+        if not group:
+            return
+        waiting = sorted(self.called_names if group == ANY_NAME else self.groups[group])
+        while waiting:
+            index = waiting.pop()
+            if index in self.hashed_names:
+                continue
+            self.hashed_names.add(index)
+            self.noted("key", opcode, pos, index)
+            held = self.holds[index]
+            waiting += sorted(self.called_names if held == ANY_NAME else self.groups[held])
+
+    def keeps(self, index: int, group: int, pos: int, opcode: str) -> None:
+        """Note that results of a name hold what these names gave."""
+        old = self.holds[index]
+        new = self.union(old, group)
+        if new != old:
+            self.holds[index] = new
+            if index in self.hashed_names:
+                self.hashed(new, pos, opcode)
+
+    # Reports.
+
+    def noted(self, kind: str, opcode: str, pos: int, index: int) -> None:
+        """Report an event that has no arguments."""
+        key = (kind, opcode, index)
+        if key not in self.seen:
+            self.seen.add(key)
+            module, name, name_pos, name_opcode = self.named[index]
+            self.report(Event(kind, opcode, pos, module, name, None, name_pos, name_opcode))
+
+    def happened(self, kind: str, opcode: str, pos: int, index: int, items: list[int] | None) -> None:
+        """Report a call or build once for each spelling of its arguments."""
+        self.called_names.add(index)
+        if items is not None and len(items) > _MAX_ARGUMENTS:
+            items = None
+        spelled: list[object] = [kind, opcode, index, items is None]
+        blurred: list[int] = []
+        for place, item in enumerate(items or ()):
+            item_kind = item & 15
+            if item_kind in (GLOBAL, RESULT):
+                spelled.append(item)
+            elif item_kind == TUPLE:
+                spelled.append(self.shape(item))
+            elif item_kind == STR:
+                text = self.text(item)
+                if text is None or len(text) > _SHORT_TEXT:
+                    spelled.append(STR)
+                elif self.is_telling(index, place, text):
+                    spelled.append("=" + text)
+                else:
+                    spelled.append(OTHER)
+                    blurred.append(place)
+            else:
+                spelled.append(item_kind)
+        key = tuple(spelled)
+        if key in self.seen:
+            return
+        self.seen.add(key)
+        module, name, name_pos, name_opcode = self.named[index]
+        args = None
+        if items is not None:
+            args = tuple(
+                self.argument_of(item) if place not in blurred else Arg("str", "")
+                for place, item in enumerate(items)
+            )
+        self.report(Event(kind, opcode, pos, module, name, args, name_pos, name_opcode))
+
+    def is_telling(self, index: int, place: int, text: str) -> bool:
+        """Whether this text at this place of a call still tells one event from another."""
+        texts = self.texts.setdefault(index << 8 | place, set())
+        if text in texts:
+            return True
+        if len(texts) >= _MAX_TEXTS:
+            return False
+        texts.add(text)
+        return True
+
+    def argument_of(self, token: int) -> Arg:
+        """Say what is known of one argument."""
+        kind = token & 15
+        text = ""
+        if kind == STR:
+            text = self.text(token) or ""
+        elif kind in (GLOBAL, RESULT):
+            module, name = self.named[token >> 4][:2]
+            text = f"{module}.{name}"
+        elif kind == TUPLE:
+            text = self.shape(token)
+        elif kind == INT:
+            pos = token >> 4
+            value = argument(self.data, pos, span(self.data, pos))
+            text = str(value) if isinstance(value, int) and abs(value) < 1 << 64 else ""
+        return Arg(KIND_NAMES[kind], text)
+
+    def report(self, event: Event) -> None:
+        """Add an event, within the limit."""
+        self.events.append(event)
+        if len(self.events) > self.max_events:
+            self.spent = True
+            raise PickleBroken(event.pos, "more distinct events than the limit allows")

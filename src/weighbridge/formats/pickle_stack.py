@@ -1,0 +1,260 @@
+"""The stack, the memo and the containers of a symbolic pickle run: values are integers, nothing is built.
+
+A value is its kind in the low four bits and a number above them: the offset of its opcode (texts and
+integers), the index of its name (globals and results of calling them) or the number of the container. Of a
+container two numbers are kept: its size written out in full, and a note of what it holds. Like
+`pickle_ops`, this file keeps to plain annotations so that it can be compiled.
+"""
+
+from __future__ import annotations
+
+from array import array
+from typing import Final
+
+from weighbridge.formats.pickle_events import PickleAnomaly
+from weighbridge.formats.pickle_ops import PickleBroken
+
+MAX_ANOMALIES: Final = 100
+
+OTHER: Final = 0
+STR: Final = 1
+INT: Final = 2
+FLOAT: Final = 3
+BOOL: Final = 4
+NONE: Final = 5
+BYTES: Final = 6
+GLOBAL: Final = 7
+RESULT: Final = 8
+LIST: Final = 9
+DICT: Final = 10
+SET: Final = 11
+TUPLE: Final = 12
+INTS: Final = 13
+PERS: Final = 14
+KIND_NAMES: Final = (
+    "other", "str", "int", "float", "bool", "none", "bytes", "global", "result", "list", "dict", "set",
+    "tuple", "ints", "persistent",
+)  # fmt: skip
+EMPTY_TUPLE: Final = INTS
+
+# A note: bit 0 says that the container lies in another one; above it the group of names whose results it
+# holds at any depth; above that, for a tuple, the number of its items (9 for more than 8) and their kinds.
+_INSIDE: Final = 1
+_GROUP_MASK: Final = 0xFFFFF
+_SHAPE_SHIFT: Final = 21
+_SHAPE_ITEMS: Final = 8
+
+ANY_NAME: Final = 1
+"""The group that stands for every name called so far."""
+_MAX_GROUPS: Final = 4096
+_MAX_GROUP: Final = 64
+_MAX_UNIONS: Final = 65536
+
+_MAX_LOOPS: Final = 16
+_MAX_SEARCH: Final = 200
+_SMALL_SIZE: Final = 1000.0
+
+
+class Stack:
+    """What a run keeps of values; the machine that gives opcodes their meaning builds on it."""
+
+    def __init__(self, max_expansion: int) -> None:
+        self.max_expansion = max_expansion
+        self.anomalies: list[PickleAnomaly] = []
+        self.stack: list[int] = []
+        self.marks: list[int] = [0]
+        self.memo = array("q")
+        self.sparse: dict[int, int] = {}
+        # Containers are numbered; the size of one counts shared values each time they are used.
+        self.sizes = array("d", [0.0])
+        self.notes = array("q", [0])
+        self.groups: list[frozenset[int]] = [frozenset(), frozenset()]
+        self.group_of: dict[frozenset[int], int] = {}
+        self.alone: dict[int, int] = {}
+        self.unions: dict[int, int] = {}
+        self.holding = 0
+        # What was put into lists that lay in other containers already, whose notes do not tell it.
+        self.late = 0
+        self.loops = 0
+
+    def odd(self, pos: int, code: str, reason: str) -> None:
+        """Note something that no pickler writes."""
+        if len(self.anomalies) < MAX_ANOMALIES:
+            self.anomalies.append(PickleAnomaly(pos, code, reason))
+
+    # Stack and memo.
+
+    def pop(self, pos: int) -> int:
+        """Take the top value off the stack."""
+        if len(self.stack) <= self.marks[-1]:
+            raise PickleBroken(pos, "the stack is empty")
+        return self.stack.pop()
+
+    def top(self, pos: int) -> int:
+        """Return the top value."""
+        if len(self.stack) <= self.marks[-1]:
+            raise PickleBroken(pos, "the stack is empty")
+        return self.stack[-1]
+
+    def pop_items(self, pos: int) -> list[int]:
+        """Return what lies above the last MARK and take both away."""
+        if len(self.marks) == 1:
+            raise PickleBroken(pos, "there is no MARK")
+        mark = self.marks.pop()
+        items = self.stack[mark:]
+        del self.stack[mark:]
+        return items
+
+    def put(self, index: int, token: int) -> None:
+        """Keep a value in the memo; indices far above the others are kept apart."""
+        if index == len(self.memo):
+            self.memo.append(token)
+            self.sparse.pop(index, None)
+        elif index < len(self.memo):
+            self.memo[index] = token
+        else:
+            self.sparse[index] = token
+
+    def get(self, index: int, pos: int) -> int:
+        """Return a value from the memo."""
+        if index < len(self.memo):
+            return self.memo[index]
+        if index not in self.sparse:
+            raise PickleBroken(pos, f"the memo holds nothing under {index}")
+        return self.sparse[index]
+
+    # Containers.
+
+    def container(self, kind: int, size: float, note: int) -> int:
+        """Give a new container a number and return its value."""
+        self.sizes.append(size)
+        self.notes.append(note)
+        return (len(self.sizes) - 1) << 4 | kind
+
+    def weigh(self, items: list[int], pos: int, *, single: bool) -> float:
+        """Count `items` written out in full, and leave the group of names they hold in `holding`.
+
+        A container that is being filled itself closes a loop and counts once.
+        """
+        size = float(len(items))
+        self.holding = 0
+        opened: list[int] | None = None
+        for item in items:
+            kind = item & 15
+            if kind < RESULT or kind > INTS:
+                continue
+            group = self.group(item)
+            if group and group != self.holding:
+                self.holding = self.union(self.holding, group)
+            if kind == RESULT:
+                continue
+            self.notes[item >> 4] |= _INSIDE
+            more = self.sizes[item >> 4]
+            if more > _SMALL_SIZE:
+                if opened is None:
+                    opened = self.opened(single=single)
+                if item in opened:
+                    continue
+            size += more
+        if size > self.max_expansion:
+            self.odd(pos, "expansion", "shared containers would grow beyond all measure when written out")
+            return 0.0
+        return size
+
+    def opened(self, *, single: bool) -> list[int]:
+        """Return the containers that may still be open: below a MARK, or anywhere when filled one by one."""
+        found = self.stack if single else [self.stack[mark - 1] for mark in self.marks if mark]
+        return found[-_MAX_SEARCH:]
+
+    def is_inside(self, token: int) -> bool:
+        """Whether the container was put into another one before."""
+        return LIST <= token & 15 <= INTS and self.notes[token >> 4] & _INSIDE != 0
+
+    def tuple_of(self, items: list[int], pos: int) -> int:
+        """Make a tuple; one of nothing but integers has a kind of its own."""
+        if not items:
+            return EMPTY_TUPLE
+        size = self.weigh(items, pos, single=False)
+        note = self.holding << 1
+        for item in items:
+            if item & 15 != INT:
+                return self.container(TUPLE, size, note | _spelled(items) << _SHAPE_SHIFT)
+        return self.container(INTS, size, note)
+
+    def fill(self, target: int, items: list[int], pos: int, *, single: bool) -> None:
+        """Put items into a list, dict or set; other targets only mark what they are given."""
+        size = self.weigh(items, pos, single=single)
+        if target in items:
+            self.loops += 1
+            if self.loops == _MAX_LOOPS:
+                self.odd(pos, "expansion", "a container is put into itself again and again")
+        elif LIST <= target & 15 <= SET:
+            number = target >> 4
+            self.sizes[number] += size
+            if self.holding:
+                self.hold(number, self.holding)
+
+    def hold(self, number: int, group: int) -> None:
+        """Add a group of names to what a container holds."""
+        note = self.notes[number]
+        old = note >> 1 & _GROUP_MASK
+        self.notes[number] = note + ((self.union(old, group) - old) << 1)
+        if note & _INSIDE:
+            self.late = self.union(self.late, group)
+
+    def shape(self, token: int) -> str:
+        """Return the kinds of a tuple's items, separated by spaces; `…` stands for more than eight."""
+        note = self.notes[token >> 4] >> _SHAPE_SHIFT
+        count = note & 15
+        if count > _SHAPE_ITEMS:
+            return "…"
+        return " ".join(KIND_NAMES[note >> 4 * (count - place) & 15] for place in range(count))
+
+    # Groups of names: which calls made what lies in a container, at any depth.
+
+    def group(self, token: int) -> int:
+        """Return the group of names whose results a value is or holds; 0 for none."""
+        kind = token & 15
+        if kind == RESULT:
+            number = self.alone.get(token)
+            if number is None:
+                number = self.alone[token] = self.grouped(frozenset((token >> 4,)))
+            return number
+        return self.notes[token >> 4] >> 1 & _GROUP_MASK if LIST <= kind <= INTS else 0
+
+    def grouped(self, members: frozenset[int]) -> int:
+        """Return the number of a group."""
+        number = self.group_of.get(members)
+        if number is not None:
+            return number
+        if len(members) > _MAX_GROUP or len(self.groups) > _MAX_GROUPS:
+            return ANY_NAME
+        self.groups.append(members)
+        number = self.group_of[members] = len(self.groups) - 1
+        return number
+
+    def union(self, one: int, other: int) -> int:
+        """Return the group of the names of two groups."""
+        if one == other or not other:
+            return one
+        if not one:
+            return other
+        if ANY_NAME in (one, other):
+            return ANY_NAME
+        key = one << 20 | other
+        number = self.unions.get(key)
+        if number is None:
+            if len(self.unions) > _MAX_UNIONS:
+                self.unions.clear()
+            number = self.unions[key] = self.grouped(self.groups[one] | self.groups[other])
+        return number
+
+
+def _spelled(items: list[int]) -> int:
+    """Return the number of items and, when there are few, their kinds: the shape part of a note."""
+    if len(items) > _SHAPE_ITEMS:
+        return _SHAPE_ITEMS + 1
+    shape = 0
+    for item in items:
+        shape = shape << 4 | item & 15
+    return shape << 4 | len(items)
