@@ -51,6 +51,11 @@ def examine(file: ScannedFile) -> Iterable[Finding]:
         yield from _judge(template)
 
 
+def judge_text(file: ScannedFile, source: str, pointer: str, *, declared: bool = True) -> Iterator[Finding]:
+    """Judge one template that another format carries; `pointer` says where in `file` it stands."""
+    yield from _judge(_Template(source, file.at(), pointer, declared))
+
+
 def _templates(file: ScannedFile) -> Iterator[_Template]:
     text = file.text
     if text is None:
