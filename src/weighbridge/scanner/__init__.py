@@ -37,6 +37,7 @@ EXAMINERS: tuple[str, ...] = (
     "weighbridge.scanner.repository_rules",
     "weighbridge.scanner.text_rules",
     "weighbridge.scanner.suffix_rules",
+    "weighbridge.scanner.gguf_rules",
 )
 
 RULES: dict[str, str] = {
@@ -54,6 +55,9 @@ RULES: dict[str, str] = {
     "config-unread": "weighbridge.scanner.config_rules",
     "file-suffix": "weighbridge.scanner.suffix_rules",
     "findings-cut": "weighbridge.scanner.engine",
+    "gguf-broken": "weighbridge.scanner.gguf_rules",
+    "gguf-shards": "weighbridge.scanner.gguf_rules",
+    "gguf-unread": "weighbridge.scanner.gguf_rules",
     "numpy-broken": "weighbridge.scanner.numpy_rules",
     "numpy-objects": "weighbridge.scanner.numpy_rules",
     "pickle-broken": "weighbridge.scanner.pickle_rules",
