@@ -25,14 +25,6 @@ BLOCKED_ON_PURPOSE = {
         "its content cannot be read without a password",
     ),
     "picklescan/not_a_pickle.bin": (Verdict.UNREAD, "seven bytes of no format at all"),
-    "fickling/test_private_stdlib_allowlist_2.pkl": (
-        Verdict.UNLISTED,
-        "no model needs __future__.annotations",
-    ),
-    "fickling/test_safe_builtins_not_flagged_1.pkl": (
-        Verdict.UNLISTED,
-        "calls builtins.len, which builds no data",
-    ),
 }
 """Benign files that do not pass, the verdict they get, and why that is right."""
 

@@ -65,6 +65,7 @@ RULES: dict[str, str] = {
     "pickle-import": "weighbridge.scanner.pickle_rules",
     "pickle-persistent": "weighbridge.scanner.pickle_rules",
     "pickle-polyglot": "weighbridge.scanner.engine",
+    "pickle-profile": "weighbridge.scanner.pickle_rules",
     "pickle-streams": "weighbridge.scanner.pickle_rules",
     "pickle-trailing": "weighbridge.scanner.pickle_rules",
     "pickle-unlisted": "weighbridge.scanner.pickle_rules",

@@ -1,8 +1,11 @@
 """Which names a pickle may use: exact names with the shapes of their calls, and the names known to be dangerous.
 
-Data, not code: `profiles/*.json`. A shape is a row of arguments; each argument gives the kinds it may
-have, separated by `|` (`int`, `ints` for a tuple of integers, `global:NAME`, `result:NAME` for what
-calling NAME gave, `str=TEXT` for exactly this text); a leading `*` repeats the last one.
+Data, not code: `profiles/*.json`. `inert.json` lists data constructors; each library has a profile that
+`tools/derive_profiles.py` derived from its source (docs/reference/profiles.md); `index.json` says which
+profile answers for which first part of a module's name, so that a small file loads none. A shape is a row
+of arguments; each argument gives the kinds it may have, separated by `|` (`int`, `ints` for a tuple of
+integers, `global:NAME`, `result:NAME` for what calling NAME gave, `str=TEXT` for exactly this text, `any`,
+`array` for any of the ways an array is written); a leading `*` repeats the last one.
 """
 
 from __future__ import annotations
@@ -14,9 +17,10 @@ from functools import cache
 from importlib import resources
 from typing import Any
 
-from weighbridge.formats.pickle_events import Arg
+from weighbridge.formats.pickle_events import Arg, Event
 
-PROFILES = ("inert.json", "dangerous.json")
+PROFILES = ("dangerous.json", "index.json", "inert.json")
+"""Every data file of this room; each counts into the ruleset digest. A test compares it with the folder."""
 
 STORAGE_WIDTHS: Mapping[str, int] = {
     "DoubleStorage": 8, "FloatStorage": 4, "HalfStorage": 2, "BFloat16Storage": 2, "LongStorage": 8,
@@ -25,6 +29,30 @@ STORAGE_WIDTHS: Mapping[str, int] = {
     "QInt32Storage": 4, "UntypedStorage": 1,
 }  # fmt: skip
 """Bytes of one element, by the storage type that a persistent id names."""
+
+MACROS: Mapping[str, frozenset[str]] = {
+    "array": frozenset({
+        "result:numpy.core.multiarray._reconstruct", "result:numpy._core.multiarray._reconstruct",
+        "result:numpy.core.numeric._frombuffer", "result:numpy._core.numeric._frombuffer",
+        "result:joblib.numpy_pickle.NumpyArrayWrapper", "result:sklearn.externals.joblib.numpy_pickle.NumpyArrayWrapper",
+    }),
+    "number": frozenset({
+        "int", "float", "bool", "result:numpy.core.multiarray.scalar", "result:numpy._core.multiarray.scalar",
+    }),
+    "text": frozenset({"bytes", "str", "result:_codecs.encode"}),
+    "tensor": frozenset({
+        "result:torch._utils._rebuild_tensor_v2", "result:torch._utils._rebuild_tensor",
+        "result:torch._utils._rebuild_tensor_v3", "result:torch._utils._rebuild_parameter",
+        "result:torch._utils._rebuild_qtensor",
+    }),
+    "pairs": frozenset({"result:collections.OrderedDict", "none", "dict"}),
+}  # fmt: skip
+"""Words for what is written in several ways, so that a shape stays readable."""
+
+_FILLING: Mapping[str, str] = {
+    "APPEND": "append", "APPENDS": "append", "SETITEM": "set", "SETITEMS": "set", "ADDITEMS": "add",
+}  # fmt: skip
+_MADE_EMPTY = frozenset({"NEWOBJ", "RECONSTRUCT"})
 
 _Alternatives = frozenset[str]
 
@@ -48,33 +76,60 @@ class Shape:
 
 
 def _fits(arg: Arg, wanted: _Alternatives) -> bool:
+    if "any" in wanted or arg.kind in wanted:
+        return True
     if arg.kind in ("global", "result"):
-        return arg.kind in wanted or f"{arg.kind}:{arg.text}" in wanted
-    return arg.kind in wanted or (arg.kind == "str" and f"str={arg.text}" in wanted)
+        return f"{arg.kind}:{arg.text}" in wanted
+    return arg.kind == "str" and f"str={arg.text}" in wanted
 
 
 @dataclass(frozen=True, slots=True)
-class Inert:
-    """A data constructor: the shapes it may be called in, and the kinds of state its result may be given."""
+class Listed:
+    """A name that may be used: how it may be called, what state and items its result may be given.
 
+    `new` are the shapes for making an empty object (`__new__` alone), `calls` those for a call that runs
+    `__init__` or a function. `library` is empty for the data constructors of inert.json.
+    """
+
+    library: str
+    new: tuple[Shape, ...]
     calls: tuple[Shape, ...]
     build: frozenset[str]
+    items: frozenset[str]
+    key: bool
     why: str
 
-    def allows(self, kind: str, args: tuple[Arg, ...] | None) -> bool:
-        """Tell whether a `call` or `build` event with these arguments is harmless."""
-        if kind == "build":
-            return args is not None and len(args) == 1 and args[0].kind in self.build
-        return args is not None and any(shape.fits(args) for shape in self.calls)
+    def allows(self, event: Event) -> bool:
+        """Tell whether this event is one that the list permits."""
+        if event.kind == "global":
+            return True
+        if event.kind == "items":
+            return _FILLING.get(event.opcode, "") in self.items
+        if event.kind == "key":
+            return self.key
+        if event.args is None:
+            return False
+        if event.kind == "build":
+            return len(event.args) == 1 and self._takes(event.args[0])
+        if event.kind != "call":
+            return False
+        shapes = self.new if event.opcode in _MADE_EMPTY else self.calls
+        return any(shape.fits(event.args) for shape in shapes)
+
+    def _takes(self, state: Arg) -> bool:
+        return state.kind in self.build or f"{state.kind}={state.text}" in self.build
 
 
 def parse_shape(text: str) -> Shape:
     """Parse one row such as `persistent int ints ints bool dict|none` or `*str`."""
     fixed: list[_Alternatives] = []
     for word in text.split():
+        alternatives: frozenset[str] = frozenset()
+        for name in word.removeprefix("*").split("|"):
+            alternatives |= MACROS.get(name, frozenset((name,)))
         if word.startswith("*"):
-            return Shape(tuple(fixed), frozenset(word[1:].split("|")))
-        fixed.append(frozenset(word.split("|")))
+            return Shape(tuple(fixed), alternatives)
+        fixed.append(alternatives)
     return Shape(tuple(fixed))
 
 
@@ -84,29 +139,63 @@ def profile_bytes(name: str) -> bytes:
 
 
 @cache
-def inert() -> Mapping[str, Inert]:
-    """Return the names that may be used, by their full dotted spelling."""
-    document: Any = json.loads(profile_bytes("inert.json"))
-    return {
-        name: Inert(
-            tuple(parse_shape(shape) for shape in row.get("calls", ())),
-            frozenset(row.get("build", ())),
-            row.get("why", ""),
-        )
-        for name, row in document["names"].items()
-    }
+def _document(name: str) -> Any:
+    return json.loads(profile_bytes(name))
+
+
+def _listed(row: Mapping[str, Any], library: str) -> Listed:
+    calls = tuple(parse_shape(shape) for shape in row.get("calls", ()))
+    new = tuple(parse_shape(shape) for shape in row.get("new", ())) if library else calls
+    return Listed(
+        library=library,
+        new=new,
+        calls=calls,
+        build=frozenset(row.get("build", ())),
+        items=frozenset(row.get("items", ())),
+        key=bool(row.get("key", False)),
+        why=row.get("why", ""),
+    )
+
+
+def inert() -> Mapping[str, Mapping[str, Any]]:
+    """Return the rows of inert.json, by full dotted name."""
+    rows: Mapping[str, Mapping[str, Any]] = _document("inert.json")["names"]
+    return rows
+
+
+def find_inert(module: str, name: str) -> Listed | None:
+    """Return the inert entry for exactly this module and name; a dotted name never has one."""
+    found = find(module, name)
+    return found if found is not None and not found.library else None
+
+
+@cache
+def find(module: str, name: str) -> Listed | None:
+    """Return what is listed for exactly this module and name, inert or in a profile; None when nothing is."""
+    if "." in name or not name:
+        return None
+    row = inert().get(f"{module}.{name}")
+    if row is not None:
+        return _listed(row, "")
+    file = _document("index.json")["roots"].get(module.partition(".")[0])
+    if file is None:
+        return None
+    profile = _document(file)
+    kind = profile["grants"].get(module, {}).get(name)
+    if kind is None:
+        return None
+    return _listed(profile["kinds"][kind.partition(" ")[0]], profile["library"])
+
+
+def read_versions(library: str) -> str:
+    """Return the versions a profile was derived from, as a text: `1.0.2, 1.3.2, 1.7.2`."""
+    return ", ".join(_document(f"{library}.json")["versions"])
 
 
 @cache
 def _dangerous() -> Mapping[str, str]:
-    document: Any = json.loads(profile_bytes("dangerous.json"))
-    modules: Mapping[str, str] = document["modules"]
+    modules: Mapping[str, str] = _document("dangerous.json")["modules"]
     return modules
-
-
-def find_inert(module: str, name: str) -> Inert | None:
-    """Return the entry for exactly this module and name; a dotted name never has one."""
-    return None if "." in name else inert().get(f"{module}.{name}")
 
 
 def danger(module: str, name: str) -> str:

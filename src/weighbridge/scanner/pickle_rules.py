@@ -21,6 +21,7 @@ RULES = (
     RuleInfo("pickle-broken", "The pickle is not one that a pickler writes", Verdict.BROKEN),
     RuleInfo("pickle-trailing", "Bytes follow the pickle", Verdict.BROKEN),
     RuleInfo("pickle-streams", "Several pickles follow each other in one file", Verdict.NOTES),
+    RuleInfo("pickle-profile", "Loading the file runs code of a library that is known", Verdict.NOTES),
 )
 EXPLAINS = frozenset({"pickle"})
 READERS: tuple[str, ...] = ("pickle-trace 1",)
@@ -31,6 +32,10 @@ Storages = dict[str, tuple[str, int]]
 
 _WHY_CALL = "pickle runs this while it reads the file, before any tensor is there"
 _WHY_IMPORT = "pickle imports the module while it reads the file, and hands the object to whatever follows"
+_DOING: Mapping[str, str] = {
+    "build": "set the state of", "items": "put items into", "key": "compare and hash", "call": "call",
+}  # fmt: skip
+_SHOWN = 8
 _HELP = "do not load it; ask who published it for the weights as safetensors"
 
 
@@ -42,6 +47,8 @@ class Judgement:
     storages: Storages = field(default_factory=dict)
     end: int = 0
     complete: bool = True
+    used: dict[str, dict[str, Event]] = field(default_factory=dict)
+    """Library to the names of its profile that the streams use, each with its first event."""
 
 
 def examine(file: ScannedFile) -> Iterable[Finding]:
@@ -97,14 +104,22 @@ def _acts(one: Trace) -> bool:
     return any(event.kind == "call" for event in one.events)
 
 
-def judge(file: ScannedFile, one: Trace, result: Judgement, *, torch: bool = False) -> None:
-    """Add to `result` what the events and anomalies of one stream come to; `torch` allows storages."""
+def judge(
+    file: ScannedFile, one: Trace, result: Judgement, *, torch: bool = False, script: bool = False
+) -> None:
+    """Add to `result` what the events and anomalies of one stream come to.
+
+    `torch` allows storages. `script` allows the names of a TorchScript archive (`__torch__.…`), which no
+    pickle loader resolves: only torch.jit reads such a member, and builds its objects from the archive's code.
+    """
     seen: dict[tuple[str, str], Finding] = {}
     for event in one.events:
         if event.kind == "persistent":
             _persistent(file, event, result, torch=torch)
             continue
-        finding = _judge_event(file, event)
+        if script and event.module.partition(".")[0] == "__torch__":
+            continue
+        finding = _judge_event(file, event, result)
         if finding is None:
             continue
         key = (finding.rule.replace("pickle-import", "pickle-call"), finding.subject)
@@ -112,6 +127,7 @@ def judge(file: ScannedFile, one: Trace, result: Judgement, *, torch: bool = Fal
         if known is None or (known.rule, finding.rule) == ("pickle-import", "pickle-call"):
             seen[key] = finding
     result.findings.extend(seen.values())
+    _note_profiles(file, result)
     for anomaly in one.anomalies:
         result.findings.append(_broken(file, anomaly.pos, anomaly.reason, anomaly.code))
     if one.spent:
@@ -122,18 +138,19 @@ def judge(file: ScannedFile, one: Trace, result: Judgement, *, torch: bool = Fal
         result.findings.append(_broken(file, one.end, one.broken, "broken"))
 
 
-def _judge_event(file: ScannedFile, event: Event) -> Finding | None:
+def _judge_event(file: ScannedFile, event: Event, result: Judgement) -> Finding | None:
     full = f"{event.module}.{event.name}"
     shown = printable(full)
-    listed = names.find_inert(event.module, event.name)
+    listed = names.find(event.module, event.name)
     if listed is not None:
-        if event.kind in ("global", "items", "key") or listed.allows(event.kind, event.args):
+        if listed.allows(event):
+            if listed.library:
+                result.used.setdefault(listed.library, {}).setdefault(full, event)
             return None
-        doing = "set the state of" if event.kind == "build" else "call"
         return _finding(
             file.at(event.pos), "pickle-unlisted", Verdict.UNLISTED,
-            f"loading this file would {doing} {shown} in a way that is not listed",
-            why=f"{shown} is harmless only in the shapes a pickler writes; this is another one",
+            f"loading this file would {_DOING.get(event.kind, 'call')} {shown} in a way that is not listed",
+            why=f"{shown} is harmless only in the ways that a pickler writes; this is another one",
             evidence=_evidence(event), subject=full, help=_HELP,
         )  # fmt: skip
     known = names.danger(event.module, event.name)
@@ -152,6 +169,27 @@ def _judge_event(file: ScannedFile, event: Event) -> Finding | None:
         f"loading this file would use {shown}, which nobody has listed as harmless",
         why=_WHY_IMPORT, evidence=_evidence(event), subject=full, help=_HELP,
     )  # fmt: skip
+
+
+def _note_profiles(file: ScannedFile, result: Judgement) -> None:
+    """Say once for each file and library that loading runs that library's code."""
+    for library, used in result.used.items():
+        old = [item for item in result.findings if item.rule == "pickle-profile" and item.subject == library]
+        for item in old:
+            result.findings.remove(item)
+        first = next(iter(used.values()))
+        shown = [printable(full, 80) for full in used][:_SHOWN]
+        count = f"{len(used)} names" if len(used) > 1 else "1 name"
+        result.findings.append(
+            _finding(
+                file.at(first.pos), "pickle-profile", Verdict.NOTES,
+                f"loading this file runs code of {library}: {count} that its profile lists",
+                why=f"the profile was derived from the source of {library} {names.read_versions(library)}; each name is"
+                " used in a way that rebuilds data, and what the model does later is that library's code",
+                evidence=(*shown, *((f"and {len(used) - _SHOWN} more",) if len(used) > _SHOWN else ())),
+                subject=library,
+            )
+        )  # fmt: skip
 
 
 def _persistent(file: ScannedFile, event: Event, result: Judgement, *, torch: bool) -> None:
