@@ -16,16 +16,30 @@ is laid out as; `EXAMINERS` look at each file, and `EXPLAINS` in each says which
 says who owns which rule id. A new format is a reader in `formats`, one file here, and its rows.
 """
 
-PROBES: tuple[str, ...] = ()
+PROBES: tuple[str, ...] = (
+    "weighbridge.scanner.hdf5_rules",
+    "weighbridge.scanner.compressed_rules",
+)
 """Modules with `probe(file) -> str | None`: the kind of what is neither text nor announced by its first bytes."""
 
 CONTAINERS: dict[str, str] = {
     "zip": "weighbridge.scanner.archives",
     "torch-legacy": "weighbridge.scanner.torch_layout",
+    "gzip": "weighbridge.scanner.compressed_rules",
+    "zlib": "weighbridge.scanner.compressed_rules",
+    "zfile": "weighbridge.scanner.compressed_rules",
+    "bzip2": "weighbridge.scanner.compressed_rules",
+    "xz": "weighbridge.scanner.compressed_rules",
+    "lzma": "weighbridge.scanner.compressed_rules",
+    "lz4": "weighbridge.scanner.compressed_rules",
+    "zstd": "weighbridge.scanner.compressed_rules",
 }
 """Kind to the module whose `read(file, descend) -> Part` judges it and, by `descend`, what it holds."""
 
-LAYOUTS: tuple[str, ...] = ("weighbridge.scanner.torch_layout",)
+LAYOUTS: tuple[str, ...] = (
+    "weighbridge.scanner.torch_layout",
+    "weighbridge.scanner.keras_layout",
+)
 """Modules with `layout(file, archive) -> Layout | None`; the first that knows a zip archive judges it."""
 
 EXAMINERS: tuple[str, ...] = (
@@ -38,6 +52,8 @@ EXAMINERS: tuple[str, ...] = (
     "weighbridge.scanner.text_rules",
     "weighbridge.scanner.suffix_rules",
     "weighbridge.scanner.gguf_rules",
+    "weighbridge.scanner.keras_rules",
+    "weighbridge.scanner.hdf5_rules",
 )
 
 RULES: dict[str, str] = {
@@ -46,6 +62,9 @@ RULES: dict[str, str] = {
     "archive-hidden": "weighbridge.scanner.archives",
     "archive-path": "weighbridge.scanner.archives",
     "archive-polyglot": "weighbridge.scanner.engine",
+    "compressed-broken": "weighbridge.scanner.compressed_rules",
+    "compressed-streams": "weighbridge.scanner.compressed_rules",
+    "compressed-text": "weighbridge.scanner.compressed_rules",
     "config-broken": "weighbridge.scanner.config_rules",
     "config-class": "weighbridge.scanner.config_rules",
     "config-code": "weighbridge.scanner.config_rules",
@@ -58,6 +77,17 @@ RULES: dict[str, str] = {
     "gguf-broken": "weighbridge.scanner.gguf_rules",
     "gguf-shards": "weighbridge.scanner.gguf_rules",
     "gguf-unread": "weighbridge.scanner.gguf_rules",
+    "hdf5-broken": "weighbridge.scanner.hdf5_rules",
+    "hdf5-elsewhere": "weighbridge.scanner.hdf5_rules",
+    "hdf5-hidden": "weighbridge.scanner.hdf5_rules",
+    "hdf5-link": "weighbridge.scanner.hdf5_rules",
+    "hdf5-pickle": "weighbridge.scanner.hdf5_rules",
+    "hdf5-plugin": "weighbridge.scanner.hdf5_rules",
+    "hdf5-unread": "weighbridge.scanner.hdf5_rules",
+    "keras-class": "weighbridge.scanner.keras_rules",
+    "keras-code": "weighbridge.scanner.keras_rules",
+    "keras-layout": "weighbridge.scanner.keras_layout",
+    "keras-path": "weighbridge.scanner.keras_rules",
     "numpy-broken": "weighbridge.scanner.numpy_rules",
     "numpy-objects": "weighbridge.scanner.numpy_rules",
     "pickle-broken": "weighbridge.scanner.pickle_rules",

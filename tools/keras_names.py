@@ -1,0 +1,170 @@
+"""Write the list of Keras' own layers, optimizers, losses and the like, read from its wheels without importing them.
+
+    python tools/keras_names.py WHEEL... > src/weighbridge/scanner/data/keras_names.json
+
+A class is listed when Keras exports it under a module that models are made of, or when it derives from one
+of the bases below; a function when it is exported as an activation, loss, metric or operation on tensors.
+A class whose own source opens files, imports by name, or loads other models is left out and printed.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import json
+import sys
+import zipfile
+from collections import defaultdict
+from pathlib import Path
+
+BASES = frozenset({
+    "Layer", "Operation", "Optimizer", "BaseOptimizer", "Loss", "Metric", "Initializer", "Regularizer", "Constraint",
+    "LearningRateSchedule", "DTypePolicy", "QuantizedDTypePolicy", "Quantizer", "Model", "Wrapper", "RNN",
+})  # fmt: skip
+CLASS_MODULES = frozenset({
+    "keras", "keras.layers", "keras.models", "keras.optimizers", "keras.optimizers.schedules", "keras.losses",
+    "keras.metrics", "keras.initializers", "keras.regularizers", "keras.constraints", "keras.dtype_policies",
+    "keras.mixed_precision", "keras.quantizers", "keras.random", "keras.optimizers.legacy", "keras.ops",
+    "keras.optimizers.experimental", "keras.layers.experimental", "keras.layers.experimental.preprocessing",
+    "keras.experimental", "keras.utils.FeatureSpace", "keras.src.utils.FeatureSpace",
+})  # fmt: skip
+FUNCTION_MODULES = frozenset({
+    "keras.activations", "keras.losses", "keras.metrics", "keras.initializers", "keras.regularizers", "keras.constraints",
+    "keras.ops", "keras.ops.nn", "keras.ops.numpy", "keras.ops.image", "keras.ops.linalg",
+})  # fmt: skip
+CALLS_BACK = frozenset({
+    "cond", "custom_gradient", "fori_loop", "map", "scan", "associative_scan", "switch", "while_loop", "vectorized_map",
+    "vectorize", "fused_loop", "get", "serialize", "deserialize",
+})  # fmt: skip
+"""Functions that call what they are given, or look names up."""
+ACTS = frozenset({
+    "open", "exec", "eval", "compile", "import_module", "__import__", "func_load", "load_model", "load", "loads",
+    "get_file", "gfile", "GFile", "py_function", "numpy_function", "load_op_library", "urlopen", "system", "popen",
+    "saved_model", "TFSMLayer", "load_vocabulary", "get_vocabulary_from_file", "pickle", "marshal", "subprocess", "exists", "loadtxt", "genfromtxt",
+    "set_vocabulary",
+})  # fmt: skip
+OUTSIDE = ("_test.py", "/testing/", "/tests/", "/callbacks/", "/applications/", "/datasets/", "/export/", "/saving/", "/legacy/",
+           "/legacy_tf_layers/", "/wrappers/", "/distribute/", "/testing_infra/", "/api/", "/integration_test", "/mixed_precision/test", "/visualization/",
+           "/benchmarks/", "/premade_models/", "/feature_column/", "_saved_model", "/utils/")  # fmt: skip
+KEPT = ("/utils/feature_space.py", "/legacy/layers.py", "/optimizers/legacy/")
+
+
+READ_BY_HAND = frozenset({"Model"})
+"""`Model.from_config` hands over to Functional, whose parts stand in the same configuration and are judged there."""
+
+
+def main(paths: list[str]) -> None:
+    """Read the wheels and print the list."""
+    classes: dict[str, set[str]] = defaultdict(set)
+    functions: dict[str, set[str]] = defaultdict(set)
+    left_out: set[str] = set()
+    sources = {}
+    for path in map(Path, paths):
+        sources[path.name] = hashlib.sha256(path.read_bytes()).hexdigest()
+        read_wheel(path, classes, functions, left_out)
+    document = {
+        "schema": "weighbridge.keras-names/1",
+        "made": "tools/keras_names.py, from the wheels' source, nothing imported",
+        "sources": sources,
+        "classes": {
+            key: sorted(value - left_out) for key, value in sorted(classes.items()) if value - left_out
+        },
+        "functions": {key: sorted(value - CALLS_BACK) for key, value in sorted(functions.items()) if value},
+        "left_out": sorted(left_out),
+    }
+    print(
+        json.dumps(document, indent=1, separators=(",", ": ")).replace(",\n   ", ", ").replace("[\n   ", "[")
+    )
+    print("left out:", *sorted(left_out), file=sys.stderr)
+
+
+def read_wheel(
+    path: Path, classes: dict[str, set[str]], functions: dict[str, set[str]], left_out: set[str]
+) -> None:
+    """Add what one wheel exports and derives."""
+    trees: dict[str, ast.Module] = {}
+    with zipfile.ZipFile(path) as wheel:
+        for name in wheel.namelist():
+            if name.endswith(".py") and (
+                not any(part in name for part in OUTSIDE) or any(part in name for part in KEPT)
+            ):
+                trees[name.removesuffix(".py").replace("/", ".")] = ast.parse(wheel.read(name))
+    bases = {
+        node.name: {_last(base) for base in node.bases}
+        for tree in trees.values()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ClassDef)
+    }
+    for module, tree in trees.items():
+        for node in tree.body:
+            if not isinstance(node, (ast.ClassDef, ast.FunctionDef)):
+                continue
+            exported = {name for item in node.decorator_list for name in _exports(item)}
+            if isinstance(node, ast.FunctionDef):
+                for full in exported:
+                    where, _, short = full.rpartition(".")
+                    if where in FUNCTION_MODULES:
+                        functions[where].add(short)
+                        functions[module].add(node.name)
+                continue
+            if _acts(node) and node.name not in READ_BY_HAND:
+                left_out.update({node.name, *(full.rpartition(".")[2] for full in exported)})
+                continue
+            if _derives(node.name, bases):
+                classes[module].add(node.name)
+            for full in exported:
+                where, _, short = full.rpartition(".")
+                if where in CLASS_MODULES or (where == "keras.utils" and short == "FeatureSpace"):
+                    classes[where].add(short)
+                    classes[module].add(node.name)
+
+
+def _last(node: ast.expr) -> str:
+    return node.attr if isinstance(node, ast.Attribute) else node.id if isinstance(node, ast.Name) else ""
+
+
+def _derives(name: str, bases: dict[str, set[str]]) -> bool:
+    seen: set[str] = set()
+    work = [name]
+    while work:
+        here = work.pop()
+        if here in BASES:
+            return True
+        if here not in seen:
+            seen.add(here)
+            work.extend(bases.get(here, ()))
+    return False
+
+
+def _exports(node: ast.expr) -> list[str]:
+    if not isinstance(node, ast.Call) or _last(node.func) not in ("keras_export", "tf_export"):
+        return []
+    return [
+        item.value
+        for argument in [*node.args, *(keyword.value for keyword in node.keywords if keyword.arg == "v1")]
+        for item in ast.walk(argument)
+        if isinstance(item, ast.Constant) and isinstance(item.value, str)
+    ]
+
+
+def _acts(node: ast.ClassDef) -> bool:
+    """Whether making an object of the class from a configuration may do more than compute."""
+    loading = (
+        "from_config",
+        "__init__",
+        "build",
+        "build_from_config",
+        "compile_from_config",
+        "call",
+        "__call__",
+    )
+    for method in node.body:
+        if isinstance(method, ast.FunctionDef) and method.name in loading:
+            for item in ast.walk(method):
+                if isinstance(item, (ast.Name, ast.Attribute)) and _last(item) in ACTS:
+                    return True
+    return False
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
