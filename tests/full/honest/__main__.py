@@ -1,0 +1,27 @@
+"""Write the honest files: `PYTHONPATH=tests/full python -m honest FOLDER [FAMILY...]`; nothing is fetched."""
+
+import importlib
+import sys
+import warnings
+from pathlib import Path
+
+from honest.catalogue import write_list
+
+FAMILIES = ("plain", "numeric", "learned", "boosted", "torches", "graphs", "hub")
+
+
+def main(folder: Path, families: tuple[str, ...]):
+    """Write each family below `folder`, and its list beside it."""
+    for family in families:
+        folder.mkdir(parents=True, exist_ok=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            shelves = importlib.import_module(f"honest.{family}").make(folder)
+        made = [item for shelf in shelves for item in shelf.made]
+        skipped = [line for shelf in shelves for line in shelf.skipped]
+        write_list(folder / f"{family}.json", made, skipped)
+        sys.stdout.write(f"{family}: {len(made)} files, {len(skipped)} skipped\n")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), tuple(sys.argv[2:]) or FAMILIES)
