@@ -20,6 +20,7 @@ from weighbridge.formats.pickle_stack import (
     KIND_NAMES,
     LIST,
     NONE,
+    OBJECT,
     OTHER,
     PERS,
     RESULT,
@@ -94,11 +95,19 @@ class Calls(Stack):
                 self.odd(pos, "computed-name", "the name of a global is computed, not written out")
                 return OTHER
             return self.global_of(module, name, opcode, pos)
+        if opcode in ("GLOBAL", "INST"):
+            self.check_name(pos, end)
         value = argument(self.data, pos, end)
         if isinstance(value, tuple):
             return self.global_of(str(value[0]), str(value[1]), opcode, pos)
         self.odd(pos, "extension", f"the name comes from the extension registry (code {value})")
         return OTHER
+
+    def check_name(self, pos: int, end: int) -> None:
+        """Note a name of which a part is empty, as the unpickler in Python looks it up."""
+        module, _, name = self.data[pos + 1 : end - 1].partition(b"\n")
+        if not module or not name:
+            self.odd(pos, "empty-name", "a global has an empty name")
 
     def global_of(self, module: str, name: str, opcode: str, pos: int) -> int:
         """Give a name a number, and report it the first time."""
@@ -116,12 +125,12 @@ class Calls(Stack):
     def acted(self, name: str, pos: int, end: int) -> None:
         """REDUCE, NEWOBJ, NEWOBJ_EX, OBJ, INST and BUILD: everything that runs code."""
         if name == "BUILD":
-            self.build(pos)
+            self.build(pos, self.pop(pos))
             return
         items: list[int] | None
         if name == "INST":
+            callee = self.named_by(name, pos, end)  # first, as the unpickler in Python does
             items = self.pop_items(pos)
-            callee = self.named_by(name, pos, end)
         elif name == "OBJ":
             items = self.pop_items(pos)
             if not items:
@@ -158,27 +167,31 @@ class Calls(Stack):
                         self.hashed(self.union(self.group(item), self.late), pos, opcode)
             elif special and opcode == "REDUCE" and items[0] & 15 == GLOBAL:
                 return self.constructed(special, pos, items, callee & ~15 | RESULT)
-        return callee & ~15 | RESULT
+        return self.object_of(opcode, pos, callee & ~15 | RESULT, items)
+
+    def object_of(self, opcode: str, pos: int, token: int, items: list[int] | None) -> int:
+        """Return the value of the result `token`; who must tell results apart gives it a number of its own."""
+        del opcode, pos, items
+        return token
 
     def constructed(self, special: int, pos: int, items: list[int], result: int) -> int:
         """Report the call that a function of `copyreg` makes for its first argument, and return its result."""
-        made = items[0] & ~15 | RESULT
         if special == _RECONSTRUCTOR:
             if len(items) != 3 or items[2] != NONE or items[1] & 15 != GLOBAL:
                 return result
             if self.named[items[1] >> 4][:2] not in (("builtins", "object"), ("__builtin__", "object")):
                 return result
-            self.called("RECONSTRUCT", pos, items[0], [])
-        elif special == _NEWOBJ:
-            self.called("NEWOBJ", pos, items[0], items[1:])
-        else:
-            self.called("NEWOBJ_EX", pos, items[0], None)
-        return made
+            return self.called("RECONSTRUCT", pos, items[0], [])
+        if special == _NEWOBJ:
+            return self.called("NEWOBJ", pos, items[0], items[1:])
+        return self.called("NEWOBJ_EX", pos, items[0], None)
 
-    def build(self, pos: int) -> None:
+    def keep_state(self, token: int, items: list[int]) -> None:
+        """Keep what a dict is given, where that may be needed; nothing needs it here."""
+
+    def build(self, pos: int, state: int) -> None:
         """BUILD: set the state of what a call gave."""
-        state = self.pop(pos)
-        target = self.top(pos)
+        target = self.result(self.top(pos))
         kind = target & 15
         if state in self.tainted or (self.late_taint and state & 15 == TUPLE):
             self.odd(pos, "special-state", "the state of an object sets special names (__…__)")
@@ -208,7 +221,7 @@ class Calls(Stack):
 
     def put_items(self, items: list[int], opcode: str, pos: int, *, single: bool) -> None:
         """Put items into the top value: APPEND(S), SETITEM(S), ADDITEMS."""
-        target = self.top(pos)
+        target = self.result(self.top(pos))
         kind = target & 15
         if kind == RESULT:
             self.noted("items", opcode, pos, target >> 4)
@@ -218,6 +231,7 @@ class Calls(Stack):
             self.odd(pos, "target", "items are put into something that takes none")
         if opcode in ("SETITEM", "SETITEMS"):
             self.check_keys(target, items, pos)
+            self.keep_state(target, items)
         self.fill(target, items, pos, single=single)
         if self.holding:
             if kind == RESULT:
@@ -228,7 +242,7 @@ class Calls(Stack):
     def hash_items(self, items: list[int], opcode: str, pos: int) -> None:
         """Report what is hashed when `items` are put into a dict or set."""
         for item in items[::2] if opcode in ("SETITEM", "SETITEMS", "DICT") else items:
-            if item & 15 in (RESULT, TUPLE):
+            if item & 15 in (RESULT, OBJECT, TUPLE):
                 self.hashed(self.group(item), pos, opcode)
 
     def check_keys(self, target: int, items: list[int], pos: int) -> None:
@@ -282,8 +296,8 @@ class Calls(Stack):
         blurred: list[int] = []
         for place, item in enumerate(items or ()):
             item_kind = item & 15
-            if item_kind in (GLOBAL, RESULT):
-                spelled.append(item)
+            if item_kind in (GLOBAL, RESULT, OBJECT):
+                spelled.append(self.result(item))
             elif item_kind == TUPLE:
                 spelled.append(self.shape(item))
             elif item_kind == STR:
@@ -322,6 +336,7 @@ class Calls(Stack):
 
     def argument_of(self, token: int) -> Arg:
         """Say what is known of one argument."""
+        token = self.result(token)
         kind = token & 15
         text = ""
         if kind == STR:

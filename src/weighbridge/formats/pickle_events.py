@@ -51,11 +51,26 @@ class PickleAnomaly(NamedTuple):
     reason: str
 
 
+class InlineArray(NamedTuple):
+    """A raw array of a joblib file: its bytes at [offset, offset + length).
+
+    `dtype` is its endianness and code as numpy writes them (`<f8`); for a type that holds objects the bytes
+    are a pickle of the whole array.
+    """
+
+    offset: int
+    length: int
+    dtype: str
+    shape: tuple[int, ...]
+    order: str
+
+
 class Trace(NamedTuple):
     """What one stream does: `end` is the offset after STOP, or where reading ended.
 
     `broken` says why the stream cannot be read to STOP (empty when it can), `spent` that a budget ended
-    the reading. The events before that point are complete in either case.
+    the reading. The events before that point are complete in either case. `arrays` are the raw arrays read
+    past in a joblib file.
     """
 
     events: tuple[Event, ...]
@@ -63,6 +78,7 @@ class Trace(NamedTuple):
     end: int
     broken: str
     spent: bool
+    arrays: tuple[InlineArray, ...] = ()
 
     @property
     def whole(self) -> bool:

@@ -147,8 +147,6 @@ def _text(name: str, data: bytes, pos: int, end: int) -> object:
     line = data[pos + 1 : end - 1]
     if name in ("GLOBAL", "INST"):
         module, _, attribute = line.partition(b"\n")
-        if not module or not attribute:
-            raise PickleBroken(pos, "a global has an empty name")
         codec = "utf-8" if name == "GLOBAL" else "ascii"
         return (_decoded(module, codec, "strict", pos), _decoded(attribute, codec, "strict", pos))
     if name == "STRING":
@@ -182,6 +180,45 @@ def _integer(name: str, line: bytes, pos: int) -> object:
         return int(line)
     except ValueError as error:
         raise PickleBroken(pos, "an integer has too many digits") from error
+
+
+def loose_number(name: str, line: bytes) -> int | None:
+    """Return the number a line means to one of CPython's two unpicklers, where no pickler writes it so.
+
+    Whitespace, underscores, other bases and what follows a zero byte are taken by one of them or by both;
+    for FLOAT, and for INT and LONG too long to be worth reading, 0 stands for any number. None: neither takes it.
+    """
+    for text in (line, line.partition(b"\0")[0]):
+        if name == "LONG":
+            text = text.removesuffix(b"L")  # noqa: PLW2901  the unpicklers take it off as well
+        if name in ("INT", "LONG") and _DECIMAL.fullmatch(text):
+            return 0
+        for read in _LOOSE.get(name) or (_any_base, _octal):
+            try:
+                return read(text)
+            except ValueError:
+                continue
+    return 0 if name == "INT" and line[:1] == b"\0" else None
+
+
+def _any_base(text: bytes) -> int:
+    return int(text, 0)
+
+
+def _octal(text: bytes) -> int:
+    return int(text, 8)
+
+
+def _decimal(text: bytes) -> int:
+    return int(text)
+
+
+def _float(text: bytes) -> int:
+    float(text)
+    return 0
+
+
+_LOOSE: Final = {"FLOAT": (_float,), "GET": (_decimal,), "PUT": (_decimal,)}
 
 
 def _decoded(body: bytes, codec: str, errors: str, pos: int) -> str:
@@ -230,6 +267,8 @@ def decode(data: bytes, start: int = 0, *, max_opcodes: int = MAX_OPCODES) -> It
         if pos < frame_end < end:
             raise PickleBroken(pos, "an opcode crosses the end of its frame")
         value = argument(data, pos, end)
+        if isinstance(value, tuple) and "" in value:
+            raise PickleBroken(pos, "a global has an empty name")
         if code == 0x95:
             frame_end = _framed(data, pos, end, frame_end)
         elif code == 0x80 and data[pos + 1] > HIGHEST_PROTOCOL:

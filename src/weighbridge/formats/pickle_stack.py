@@ -31,9 +31,11 @@ SET: Final = 11
 TUPLE: Final = 12
 INTS: Final = 13
 PERS: Final = 14
+OBJECT: Final = 15
+"""A result that is told from others of its name: its number leads to the index of the name."""
 KIND_NAMES: Final = (
     "other", "str", "int", "float", "bool", "none", "bytes", "global", "result", "list", "dict", "set",
-    "tuple", "ints", "persistent",
+    "tuple", "ints", "persistent", "result",
 )  # fmt: skip
 EMPTY_TUPLE: Final = INTS
 
@@ -65,6 +67,7 @@ class Stack:
         self.marks: list[int] = [0]
         self.memo = array("q")
         self.sparse: dict[int, int] = {}
+        self.objects: list[int] = []
         # Containers are numbered; the size of one counts shared values each time they are used.
         self.sizes = array("d", [0.0])
         self.notes = array("q", [0])
@@ -123,6 +126,10 @@ class Stack:
             raise PickleBroken(pos, f"the memo holds nothing under {index}")
         return self.sparse[index]
 
+    def result(self, token: int) -> int:
+        """Return a result without what tells it from others of its name."""
+        return token if token & 15 != OBJECT else self.objects[token >> 4] << 4 | RESULT
+
     # Containers.
 
     def container(self, kind: int, size: float, note: int) -> int:
@@ -141,12 +148,12 @@ class Stack:
         opened: list[int] | None = None
         for item in items:
             kind = item & 15
-            if kind < RESULT or kind > INTS:
+            if kind < RESULT or kind == PERS:
                 continue
             group = self.group(item)
             if group and group != self.holding:
                 self.holding = self.union(self.holding, group)
-            if kind == RESULT:
+            if kind in (RESULT, OBJECT):
                 continue
             self.notes[item >> 4] |= _INSIDE
             more = self.sizes[item >> 4]
@@ -215,7 +222,8 @@ class Stack:
     def group(self, token: int) -> int:
         """Return the group of names whose results a value is or holds; 0 for none."""
         kind = token & 15
-        if kind == RESULT:
+        if kind in (RESULT, OBJECT):
+            token = self.result(token)
             number = self.alone.get(token)
             if number is None:
                 number = self.alone[token] = self.grouped(frozenset((token >> 4,)))

@@ -12,9 +12,10 @@ file keeps to plain annotations so that it can be compiled.
 
 from __future__ import annotations
 
+from array import array
 from typing import Final
 
-from weighbridge.formats.pickle_calls import Calls
+from weighbridge.formats.pickle_arrays import Arrays
 from weighbridge.formats.pickle_events import Trace
 from weighbridge.formats.pickle_ops import (
     CODES,
@@ -25,6 +26,7 @@ from weighbridge.formats.pickle_ops import (
     WIDTH,
     PickleBroken,
     argument,
+    loose_number,
     span,
 )
 from weighbridge.formats.pickle_stack import (
@@ -36,6 +38,7 @@ from weighbridge.formats.pickle_stack import (
     INT,
     LIST,
     NONE,
+    OBJECT,
     OTHER,
     SET,
     STR,
@@ -52,12 +55,15 @@ def trace(
     max_opcodes: int = MAX_OPCODES,
     max_events: int = MAX_EVENTS,
     max_expansion: int = MAX_EXPANSION,
+    joblib: bool = False,
 ) -> Trace:
     """Run the stream at `start` symbolically; never raises on its content.
 
-    Raises nothing: what CPython would refuse ends in `broken`, with all events up to there.
+    With `joblib` the raw arrays behind joblib's array wrappers are read past, as `joblib.load` does; without
+    it the stream is read as `pickle.load` reads it. Raises nothing: what CPython would refuse ends in
+    `broken`, with all events up to there.
     """
-    machine = _Machine(data, start, max_opcodes, max_events, max_expansion)
+    machine = _Machine(data, start, (max_opcodes, max_events, max_expansion), joblib=joblib)
     broken = ""
     end = start
     try:
@@ -66,7 +72,9 @@ def trace(
         broken, end = error.reason, error.pos
     except IndexError:
         broken, end = "the data ends inside an opcode", len(data)
-    return Trace(tuple(machine.events), tuple(machine.anomalies), end, broken, machine.spent)
+    return Trace(
+        tuple(machine.events), tuple(machine.anomalies), end, broken, machine.spent, tuple(machine.arrays)
+    )
 
 
 # How the loop treats an opcode: push a constant, push a text, an integer, keep in the memo,
@@ -96,30 +104,30 @@ for _member, _token in _PUSHED.items():
     _TOKEN[CODES[_member]] = _token
 
 # CPython's pickler ends a frame early only for a value of this size, which it then writes outside of frames.
+_NUMBERS: Final = ("INT", "LONG", "FLOAT", "GET", "PUT")
 _FRAME_TARGET: Final = 64 * 1024
 _AFTER_FRAME: Final = b"\x95BX\x8d\x8e\x96"
 
 
-class _Machine(Calls):
+class _Machine(Arrays):
     """The symbolic stack machine: its methods are named after the opcodes they stand for."""
 
-    def __init__(
-        self, data: bytes, start: int, max_opcodes: int, max_events: int, max_expansion: int
-    ) -> None:
-        super().__init__(data, max_events, max_expansion)
+    def __init__(self, data: bytes, start: int, budgets: tuple[int, int, int], *, joblib: bool) -> None:
+        self.max_opcodes, max_events, max_expansion = budgets
+        super().__init__(data, max_events, max_expansion, joblib=joblib)
         self.start = start
-        self.size = len(data)
         self.limit = len(data)
-        self.frame_start = self.frame_end = -1
+        self.frame_start = -1
+        self.resume = start
         # Where a frame may begin: after PROTO, after a frame, after a value too large for one.
         self.boundary = start
-        self.max_opcodes = max_opcodes
 
     def run(self) -> int:
         """Run to STOP and return the offset after it; the common opcodes are handled in the loop itself."""
         data, stack, memo, sparse, marks = self.data, self.stack, self.memo, self.sparse, self.marks
         limit, pos = self.limit, self.start
-        for _ in range(self.max_opcodes):
+        while self.max_opcodes > 0:
+            self.max_opcodes -= 1
             if pos >= limit:
                 limit = self.unframed(pos)
             code = data[pos]
@@ -158,13 +166,12 @@ class _Machine(Calls):
             elif kind == _C_FILL:
                 self.put_items(self.pop_items(pos), NAMES[code], pos, single=False)
             else:
-                end = span(data, pos)
-                if end > limit:
-                    self.overrun(pos)
+                end = self.rest(pos, limit)
                 if code == 0x2E:
                     return self.stop(pos)
+                self.resume = end
                 self.rare(code, pos, end)
-                limit = self.limit
+                end, limit = self.resume, self.limit
             pos = end
         self.spent = True
         return pos
@@ -180,6 +187,58 @@ class _Machine(Calls):
                 self.odd(pos, "frame", "the frame ends before STOP, and no large value follows")
         self.limit = self.size
         return self.limit
+
+    def rest(self, pos: int, limit: int) -> int:
+        """Return where an opcode that the loop does not know itself ends.
+
+        A name in the last line of the data is looked up by the unpickler in Python, less its last character.
+        """
+        try:
+            end = span(self.data, pos)
+        except PickleBroken:
+            if pos < self.size and self.data[pos] in b"ci":
+                self.unended(pos)
+            raise
+        if end > limit:
+            self.overrun(pos)
+        return end
+
+    def unended(self, pos: int) -> None:
+        """Report the name of a GLOBAL or INST whose last line does not end."""
+        module, _, name = self.data[pos + 1 : -1].partition(b"\n")
+        opcode = NAMES[self.data[pos]]
+        codec = "utf-8" if opcode == "GLOBAL" else "ascii"
+        try:
+            callee = self.global_of(module.decode(codec), name.decode(codec), opcode, pos)
+        except UnicodeDecodeError:
+            return
+        if opcode == "INST":
+            self.called(opcode, pos, callee, None)
+
+    def build(self, pos: int, state: int) -> None:
+        """BUILD; a dtype or an array wrapper of joblib is followed further."""
+        super().build(pos, state)
+        target = self.top(pos)
+        if target & 15 == OBJECT:
+            self.resume = self.boundary = self.built(pos, self.resume, target, state)
+            if self.resume != pos + 1:
+                self.limit, self.frame_end = self.size, -1
+
+    def nested(self, start: int) -> int:
+        """Run the pickle that stands in place of an array of objects, as a stream of its own."""
+        kept = (self.stack, self.marks, self.memo, self.sparse, self.tainted, self.dunders)
+        outer = (self.start, self.limit, self.frame_start, self.frame_end, self.boundary)
+        self.stack, self.marks, self.memo, self.sparse = [], [0], array("q"), {}
+        self.tainted, self.dunders = set(), set()
+        self.start = self.boundary = start
+        self.limit, self.frame_start, self.frame_end, self.joblib = self.size, -1, -1, False
+        end = self.run()
+        self.joblib = True
+        self.stack, self.marks, self.memo, self.sparse, self.tainted, self.dunders = kept
+        self.start, self.limit, self.frame_start, self.frame_end, self.boundary = outer
+        if self.spent:
+            raise PickleBroken(end, "more opcodes than the limit allows")
+        return end
 
     def overrun(self, pos: int) -> int:
         """Note an opcode that crosses the end of its frame, or raise when it crosses the end of the data.
@@ -199,7 +258,9 @@ class _Machine(Calls):
             self.odd(pos, "frame", "a frame begins after opcodes that stand in no frame")
         self.frame_start = end
         if length > self.size - end:
-            raise PickleBroken(pos, "a frame is longer than the data")
+            # CPython's C unpickler stops here; the one in Python reads what there is.
+            self.odd(pos, "frame", "a frame is longer than the data")
+            length = self.size - end
         self.limit = self.frame_end = end + length
 
     def stop(self, pos: int) -> int:
@@ -217,6 +278,8 @@ class _Machine(Calls):
         if self.tainted and any(item in self.tainted for item in items):
             self.tainted.add(token)
         self.pending, self.pending_items = token, items
+        if self.joblib:
+            self.keep_shape(token, items)
         return token
 
     def small_tuple(self, pos: int, count: int) -> int:
@@ -237,6 +300,8 @@ class _Machine(Calls):
         token = self.container(kind, size, self.holding << 1)
         if name == "DICT":
             self.check_keys(token, items, pos)
+            if self.joblib:
+                self.keep_state(token, items)
         if self.holding and name != "LIST":
             self.hash_items(items, name, pos)
         return token
@@ -292,7 +357,16 @@ class _Machine(Calls):
         if name in ("LONG1", "LONG4"):
             self.stack.append(pos << 4 | INT)
             return
-        value = argument(self.data, pos, end)
+        try:
+            value = argument(self.data, pos, end)
+        except PickleBroken:
+            value = loose_number(name, self.data[pos + 1 : end - 1]) if name in _NUMBERS else None
+            if value is None:
+                raise
+            self.odd(pos, "number", "a number is written as no pickler writes it")
+            if name in ("INT", "LONG", "FLOAT"):
+                self.stack.append(OTHER)
+                return
         if name == "GET":
             self.stack.append(self.get(int(str(value)), pos))
         elif name == "PUT":

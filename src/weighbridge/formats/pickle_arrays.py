@@ -1,0 +1,218 @@
+"""Where the raw arrays of a joblib file lie: what the state of each NumpyArrayWrapper announces.
+
+joblib writes an array as a wrapper object and, right behind the BUILD that gives the wrapper its state, the
+bytes of the array: with an alignment in the state, first one byte that counts the padding and the padding;
+for a dtype that holds objects, a pickle of its own instead (joblib's numpy_pickle.py, `read_array`). So the
+few values that decide on the length are kept: dtypes, tuples of integers, the last small dicts. Whatever
+is not written the way joblib writes it is refused, because its length would be a guess.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from weighbridge.formats.pickle_calls import Calls
+from weighbridge.formats.pickle_events import InlineArray
+from weighbridge.formats.pickle_ops import PickleBroken, argument, span
+from weighbridge.formats.pickle_stack import (
+    BOOL,
+    DICT,
+    EMPTY_TUPLE,
+    GLOBAL,
+    INT,
+    INTS,
+    NONE,
+    OBJECT,
+    STR,
+    TUPLE,
+)
+
+_WRAPPERS: Final = (
+    ("joblib.numpy_pickle", "NumpyArrayWrapper"),
+    ("sklearn.externals.joblib.numpy_pickle", "NumpyArrayWrapper"),
+)
+_DTYPE: Final = ("numpy", "dtype")
+_CLASSES: Final = (
+    "numpy.ndarray", "numpy.matrix", "numpy.memmap", "numpy.core.memmap.memmap", "numpy._core.memmap.memmap",
+    "numpy.matrixlib.defmatrix.matrix",
+)  # fmt: skip
+_CODE: Final = re.compile(r"(b1|[iu][1248]|f(?:2|4|8|12|16)|c(?:8|16|24|32)|[mM]8|O[48]|[SUV][0-9]{1,9})")
+_NEEDED: Final = frozenset(("subclass", "shape", "order", "dtype", "allow_mmap"))
+_ALIGNMENT: Final = "numpy_array_alignment_bytes"
+_HAS_OBJECT: Final = 1
+_MAX_DIMENSIONS: Final = 64
+_MAX_KEPT: Final = 4096
+_MAX_STATE: Final = 16
+_MAX_OBJECTS: Final = 200_000
+
+
+class Arrays(Calls):
+    """The names of a stream, and the arrays it announces."""
+
+    def __init__(self, data: bytes, max_events: int, max_expansion: int, *, joblib: bool) -> None:
+        super().__init__(data, max_events, max_expansion)
+        self.joblib = joblib
+        self.arrays: list[InlineArray] = []
+        # Of each object: (code, endianness, bytes of one element, 1 when it holds objects), of a dtype.
+        self.dtypes: dict[int, tuple[str, str, int, int]] = {}
+        self.fresh: set[int] = set()
+        self.shapes: dict[int, list[int]] = {}
+        self.states: dict[int, list[int]] = {}
+        self.kept_from = 0
+        self.size = len(data)
+        self.frame_end = -1
+
+    # What is kept while the stream goes on.
+
+    def keep_shape(self, token: int, items: list[int]) -> None:
+        """Keep a tuple of integers for as long as it may be the shape of the next array."""
+        if token & 15 == INTS and len(items) <= _MAX_DIMENSIONS:
+            if len(self.shapes) >= _MAX_KEPT:
+                self.shapes.clear()
+            self.shapes[token] = items
+
+    def keep_state(self, token: int, items: list[int]) -> None:
+        """Keep the items of a small dict for as long as it may be the state of the next array."""
+        if not self.joblib or token & 15 != DICT:
+            return
+        if len(self.states) >= _MAX_KEPT:
+            self.states.clear()
+            self.kept_from = len(self.sizes)
+        self.states[token] = (self.states.get(token, []) + items)[: _MAX_STATE + 1]
+
+    def object_of(self, opcode: str, pos: int, token: int, items: list[int] | None) -> int:
+        """Give the result of a call a number of its own when it is a dtype or a wrapper."""
+        if not self.joblib:
+            return token
+        index = token >> 4
+        name = self.named[index][:2]
+        if name != _DTYPE and name not in _WRAPPERS:
+            return token
+        number = len(self.objects)
+        if number > _MAX_OBJECTS:
+            raise PickleBroken(pos, "more array types than are kept apart")
+        self.objects.append(index)
+        if name == _DTYPE:
+            self.dtype_of(number, items)
+        elif opcode in ("NEWOBJ", "RECONSTRUCT") and items == []:
+            self.fresh.add(number)
+        else:
+            raise PickleBroken(pos, "an array is announced in another way than joblib does")
+        return number << 4 | OBJECT
+
+    def dtype_of(self, number: int, items: list[int] | None) -> None:
+        """Keep what numpy.dtype is called with, when it is a type whose size is known."""
+        if items is None or [item & 15 for item in items] != [STR, BOOL, BOOL]:
+            return
+        found = _CODE.fullmatch(self.text(items[0]) or "")
+        if found:
+            code = found.group(0)
+            size = int(code[1:]) * (4 if code[0] == "U" else 1)
+            self.dtypes[number] = (code, "", size, int(code[0] == "O"))
+
+    # BUILD.
+
+    def built(self, pos: int, end: int, target: int, state: int) -> int:
+        """Follow what BUILD does to a dtype or a wrapper; return where the stream goes on."""
+        number = target >> 4
+        if self.named[self.objects[number]][:2] == _DTYPE:
+            self.dtype_built(number, state)
+            return end
+        if number not in self.fresh:
+            raise PickleBroken(pos, "an array is announced in another way than joblib does")
+        self.fresh.discard(number)
+        return self.array_at(pos, end, self.wrapper_state(pos, state))
+
+    def dtype_built(self, number: int, state: int) -> None:
+        """Check the state of a dtype against its code; one that does not fit has no known size."""
+        known = self.dtypes.pop(number, None)
+        items = self.pending_items if state == self.pending and state & 15 == TUPLE else []
+        if known is None or len(items) not in (8, 9) or self.integer(items[0]) not in (3, 4):
+            return
+        code, _, size, _ = known
+        endianness, flags = self.text(items[1]), self.integer(items[7])
+        if endianness not in ("<", ">", "|", "=") or flags is None or not 0 <= flags < 1 << 64:
+            return
+        objects = flags & _HAS_OBJECT
+        fixed = code[0] not in "SUV"
+        if self.integer(items[5]) != (-1 if fixed else size):
+            return
+        if code[0] == "V" or objects == int(code[0] == "O"):
+            self.dtypes[number] = (code, endianness, size, objects)
+
+    def integer(self, token: int) -> int | None:
+        """Return the value of an integer."""
+        if token & 15 != INT:
+            return None
+        pos = token >> 4
+        value = argument(self.data, pos, span(self.data, pos))
+        return value if isinstance(value, int) else None
+
+    def wrapper_state(self, pos: int, state: int) -> dict[str, int]:
+        """Return the attributes a wrapper is given; raises PickleBroken when they are not the ones joblib sets."""
+        items = self.states.get(state, []) if state >> 4 >= self.kept_from else []
+        found = {self.text(key) or "": value for key, value in zip(items[::2], items[1::2], strict=False)}
+        names = frozenset(found)
+        if len(found) * 2 != len(items) or names - {_ALIGNMENT} != _NEEDED:
+            raise PickleBroken(pos, "an array is announced without saying how long it is")
+        return found
+
+    def array_at(self, pos: int, end: int, state: dict[str, int]) -> int:
+        """Return the offset behind the array that begins at `end`."""
+        if self.frame_end > end:
+            raise PickleBroken(pos, "an array is announced in the middle of a frame")
+        subclass, order = state["subclass"], self.text(state["order"])
+        if subclass & 15 != GLOBAL or ".".join(self.named[subclass >> 4][:2]) not in _CLASSES:
+            raise PickleBroken(pos, "an array is announced of a class that is not numpy's")
+        if order not in ("C", "F") or state["allow_mmap"] & 15 != BOOL:
+            raise PickleBroken(pos, "an array is announced in another way than joblib does")
+        shape = self.shape_of(pos, state["shape"])
+        dtype = state["dtype"]
+        known = self.dtypes.get(dtype >> 4) if dtype & 15 == OBJECT else None
+        if known is None:
+            raise PickleBroken(pos, "an array is announced of a type whose size is not known")
+        code, endianness, size, objects = known
+        if objects:
+            begin, behind = end, self.nested(end)
+        else:
+            begin = self.padded(pos, end, state.get(_ALIGNMENT, NONE))
+            behind = begin + self.length(pos, begin, shape, size)
+        self.arrays.append(InlineArray(begin, behind - begin, endianness + code, shape, order))
+        return behind
+
+    def shape_of(self, pos: int, token: int) -> tuple[int, ...]:
+        """Return the shape an array is announced with."""
+        items = [] if token == EMPTY_TUPLE else self.shapes.get(token)
+        sizes = [self.integer(item) for item in items or ()]
+        if items is None or any(size is None or size < 0 for size in sizes):
+            raise PickleBroken(pos, "an array is announced without saying how long it is")
+        return tuple(size for size in sizes if size is not None)
+
+    def length(self, pos: int, begin: int, shape: tuple[int, ...], size: int) -> int:
+        """Return the bytes of an array; raises PickleBroken when the data has fewer."""
+        count = size
+        for dimension in shape:
+            count *= min(dimension, self.size + 1)
+        if count > self.size - begin:
+            raise PickleBroken(pos, "an array is longer than the data")
+        return count
+
+    def padded(self, pos: int, end: int, alignment: int) -> int:
+        """Return where the bytes of the array begin, behind the padding."""
+        if alignment == NONE:
+            return end
+        most = self.integer(alignment)
+        if most is None or not 1 <= most <= 255:
+            raise PickleBroken(pos, "an array is announced in another way than joblib does")
+        padding = self.data[end] if end < self.size else self.size
+        begin = end + 1 + padding
+        if padding > most or begin > self.size:
+            raise PickleBroken(pos, "the padding of an array is longer than its alignment, or than the data")
+        if self.data[end + 1 : begin].strip(b"\xff"):
+            raise PickleBroken(pos, "the padding of an array holds something")
+        return begin
+
+    def nested(self, start: int) -> int:
+        """Run the pickle that stands in place of an array; the machine knows how."""
+        raise PickleBroken(start, "a pickle stands in place of an array")
