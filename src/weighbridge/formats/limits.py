@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from weighbridge.core.errors import OutOfBudget
 
@@ -35,6 +35,18 @@ class Limits:
     """Findings reported for one file; one more says how many were left out."""
     max_text: int = 512 * MIB
     """Bytes of one text file."""
+
+    def within(self, size: int) -> Limits:
+        """Return the limits for what is unpacked from an archive of `size` bytes: a small one may not ask for much.
+
+        Honest packing wins a factor of ten; the floors leave room for small files of zeros.
+        """
+        return replace(
+            self,
+            max_memory=min(self.max_memory, max(16 * MIB, 64 * size)),
+            max_text=min(self.max_text, max(8 * MIB, 16 * size)),
+            max_unpacked=min(self.max_unpacked, max(512 * MIB, 64 * size)),
+        )
 
 
 DEFAULT_LIMITS = Limits()

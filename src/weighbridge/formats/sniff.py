@@ -9,7 +9,7 @@ MAGIC: tuple[tuple[int, bytes, str], ...] = (
     (0, b"GGUF", "gguf"),
     (0, b"\x89HDF\r\n\x1a\n", "hdf5"),
     (0, b"\x1f\x8b", "gzip"),
-    (0, b"BZh", "bzip2"),
+    *((0, b"BZh%d" % level, "bzip2") for level in range(1, 10)),
     (0, b"\xfd7zXZ\x00", "xz"),
     (0, b"\x28\xb5\x2f\xfd", "zstd"),
     (0, b"\x04\x22\x4d\x18", "lz4"),

@@ -19,6 +19,8 @@ says who owns which rule id. A new format is a reader in `formats`, one file her
 PROBES: tuple[str, ...] = (
     "weighbridge.scanner.hdf5_rules",
     "weighbridge.scanner.compressed_rules",
+    "weighbridge.scanner.wire_probe",
+    "weighbridge.scanner.onnx_rules",
 )
 """Modules with `probe(file) -> str | None`: the kind of what is neither text nor announced by its first bytes."""
 
@@ -54,6 +56,7 @@ EXAMINERS: tuple[str, ...] = (
     "weighbridge.scanner.gguf_rules",
     "weighbridge.scanner.keras_rules",
     "weighbridge.scanner.hdf5_rules",
+    "weighbridge.scanner.onnx_rules",
 )
 
 RULES: dict[str, str] = {
@@ -90,6 +93,11 @@ RULES: dict[str, str] = {
     "keras-path": "weighbridge.scanner.keras_rules",
     "numpy-broken": "weighbridge.scanner.numpy_rules",
     "numpy-objects": "weighbridge.scanner.numpy_rules",
+    "onnx-broken": "weighbridge.scanner.onnx_rules",
+    "onnx-code": "weighbridge.scanner.onnx_rules",
+    "onnx-path": "weighbridge.scanner.onnx_rules",
+    "onnx-unlisted": "weighbridge.scanner.onnx_rules",
+    "onnx-unread": "weighbridge.scanner.onnx_rules",
     "pickle-broken": "weighbridge.scanner.pickle_rules",
     "pickle-call": "weighbridge.scanner.pickle_rules",
     "pickle-import": "weighbridge.scanner.pickle_rules",
@@ -99,6 +107,7 @@ RULES: dict[str, str] = {
     "pickle-streams": "weighbridge.scanner.pickle_rules",
     "pickle-trailing": "weighbridge.scanner.pickle_rules",
     "pickle-unlisted": "weighbridge.scanner.pickle_rules",
+    "remote-unverified": "weighbridge.scanner.engine",
     "repository-code": "weighbridge.scanner.repository_rules",
     "repository-import": "weighbridge.scanner.repository_rules",
     "repository-program": "weighbridge.scanner.repository_rules",

@@ -59,6 +59,15 @@ KINDS: dict[str, str] = {
     "sqlite": "an SQLite database",
     "parquet": "a Parquet table",
     "pdf": "a PDF document",
+    "onnx": "an ONNX model",
+    "onnx-data": "tensors of an ONNX model",
+    "savedmodel": "a TensorFlow SavedModel",
+    "graphdef": "a TensorFlow graph",
+    "tf-fingerprint": "the fingerprint of a SavedModel",
+    "keras-metadata": "what Keras adds to a SavedModel",
+    "sentencepiece": "a SentencePiece tokenizer",
+    "coreml": "a Core ML model",
+    "paddle": "a Paddle program",
     "unknown": "data of an unknown format",
 }
 """Every kind a file can be given, with the words for it."""
