@@ -168,8 +168,6 @@ class _Walk:
             raise _uncovered(f"a superblock of version {version}")
         if base not in (0, self.base):
             raise _broken("base", f"the base address is {base}, the file begins at {self.base}")
-        if base == 0 and self.base:
-            self.base = 0
         if self.base + end != self.size and end != self.size:
             code = "trailing" if self.base + end < self.size else "truncated"
             self.odd(
