@@ -65,7 +65,7 @@ class Forge:
         soft = [target for target in children.values() if isinstance(target, str)]
         heap, places = self.heap([*children, *soft])
         entries = b""
-        for place, (name, target) in zip(places, children.items(), strict=False):
+        for place, target in zip(places, children.values(), strict=False):
             if isinstance(target, str):
                 value = places[len(children) + soft.index(target)]
                 entries += struct.pack("<Q8sI4xI12x", place, NOWHERE, 2, value)
