@@ -1,11 +1,14 @@
 """The formulas of docs/reference/{decision,ruleset}.md, written down again from the page with hashlib and json alone."""
 
+import ast
 import hashlib
 import json
-from importlib import resources
+import sys
+from importlib import metadata, resources
+from pathlib import Path
 
 from weighbridge.core.finding import Finding, Location, Severity, Verdict
-from weighbridge.scanner import engine
+from weighbridge.scanner import ruleset
 from world import World
 
 
@@ -36,20 +39,39 @@ def test_a_fingerprint_is_rule_path_members_subject():
     assert finding.fingerprint == expected
 
 
+def counted(folder, name):
+    for item in folder.iterdir():
+        if item.is_dir():
+            yield from counted(item, f"{name}/{item.name}")
+        elif item.name.endswith((".py", ".json", ".tsv", ".txt")):
+            yield f"{name}/{item.name}", hashlib.sha256(item.read_bytes()).hexdigest()
+
+
 def test_the_ruleset_digest_is_what_the_page_says():
-    rules = engine.ruleset()
     sources = {}
-    for room in ("weighbridge.scanner", "weighbridge.formats"):
-        for path in resources.files(room).iterdir():
-            if path.name.endswith(".py"):
-                sources[f"{room}/{path.name}"] = hashlib.sha256(path.read_bytes()).hexdigest()
-    for path in (resources.files("weighbridge.scanner") / "profiles").iterdir():
-        if path.name.endswith(".json"):
-            sources[f"profiles/{path.name}"] = hashlib.sha256(path.read_bytes()).hexdigest()
-    document = {
-        "readers": sorted(reader for module in engine.owners() for reader in module.READERS),
-        "rules": {rule.id: rule.verdict.value for rule in engine.all_rules().values()},
-        "sources": sources,
-        "version": rules.version,
-    }
-    assert str(rules.digest) == "sha256:" + hashlib.sha256(jcs(document)).hexdigest()
+    for room in ("weighbridge.formats", "weighbridge.scanner"):
+        sources.update(counted(resources.files(room), room))
+    libraries = {"python": f"{sys.version_info.major}.{sys.version_info.minor}"}
+    for name in ruleset.LIBRARIES:
+        try:
+            libraries[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            libraries[name] = "absent"
+    document = {"libraries": libraries, "sources": sources, "version": ruleset.VERSION}
+    assert str(ruleset.ruleset().digest) == "sha256:" + hashlib.sha256(jcs(document)).hexdigest()
+
+
+def test_every_parser_that_is_not_ours_counts_into_the_ruleset():
+    """Whatever formats and scanner import beside the standard library and Weighbridge itself."""
+    imported = set()
+    for room in ruleset.ROOMS:
+        for path in Path(str(resources.files(room))).rglob("*.py"):
+            for node in ast.walk(ast.parse(path.read_text())):
+                if isinstance(node, ast.Import):
+                    imported |= {alias.name.split(".")[0] for alias in node.names}
+                elif isinstance(node, ast.ImportFrom) and not node.level:
+                    imported.add(node.module.split(".")[0])
+                elif isinstance(node, ast.Call) and getattr(node.func, "attr", "") == "import_module":
+                    imported |= {arg.value for arg in node.args if isinstance(arg, ast.Constant)}
+    foreign = imported - sys.stdlib_module_names - {"weighbridge"}
+    assert {{"yaml": "pyyaml"}.get(name, name) for name in foreign} == set(ruleset.LIBRARIES)

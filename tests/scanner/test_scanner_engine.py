@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from weighbridge.core.digest import Digest
 from weighbridge.core.finding import Verdict
 from weighbridge.core.manifest import FileEntry, Manifest
-from weighbridge.scanner import EXAMINERS, RULES, engine, names, routing
-from weighbridge.scanner.engine import all_rules, ruleset, scan_files
+from weighbridge.scanner import EXAMINERS, RULES, engine, routing
+from weighbridge.scanner import ruleset as rules
+from weighbridge.scanner.engine import all_rules, scan_files
 
 ROOT = Path(__file__).parents[2]
 
@@ -26,8 +27,8 @@ def scan(files):
 @pytest.mark.parametrize(
     "data",
     [
-        b"\x1f\x8b" + bytes(30), b"GGUF" + bytes(30), b"\x89HDF\r\n\x1a\n", b"7z\xbc\xaf\x27\x1c", b"\x7fELF" + bytes(60),
-        b"\x89PNG\r\n\x1a\n", b"\x08\x07\x12\x07onnx\x00\xff", bytes(500), b"\xff" * 40, bytes(257) + b"ustar",
+        b"SQLite format 3\x00" + bytes(84), b"PAR1" + bytes(30), b"Rar!\x1a\x07" + bytes(30), b"%PDF-1.7\n\xff\xff",
+        b"\x7fELF" + bytes(60), bytes(500), b"\xff" * 40,
     ],
 )  # fmt: skip
 def test_what_has_no_reader_is_unread_whatever_its_name(data):
@@ -36,6 +37,18 @@ def test_what_has_no_reader_is_unread_whatever_its_name(data):
         assert not report.verdict.passes
         assert "unread-format" in {finding.rule for finding in report.findings} or path == "model.safetensors"
         assert not report.coverage.complete
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"\x1f\x8b" + bytes(30), b"GGUF" + bytes(30), b"\x89HDF\r\n\x1a\n", b"7z\xbc\xaf\x27\x1c", bytes(257) + b"ustar",
+        b"\x89PNG\r\n\x1a\n", b"\x08\x07\x12\x07onnx\x00\xff", b"BZh9" + bytes(9), b"\xfd7zXZ\x00" + bytes(30),
+    ],
+)  # fmt: skip
+def test_a_magic_number_with_nothing_behind_it_passes_under_no_name(data):
+    for path in ("model.bin", "README.md", "config.json", "model.safetensors", "model.pt"):
+        assert not scan({path: data}).verdict.passes
 
 
 def test_ordinary_text_is_clean():
@@ -112,12 +125,22 @@ def test_every_examiner_keeps_the_protocol():
         assert callable(module.examine)
 
 
-def test_the_ruleset_digest_covers_names_and_sources(monkeypatch):
-    before = ruleset()
-    assert before == ruleset()
-    original = names.profile_bytes
-    monkeypatch.setattr(names, "profile_bytes", lambda name: original(name) + b" ")
-    assert ruleset.__wrapped__().digest != before.digest
+def test_the_ruleset_digest_covers_names_sources_and_parsers(monkeypatch):
+    before = rules.ruleset()
+    assert before == rules.ruleset()
+    original = rules._files
+
+    def longer(folder, name):
+        return (
+            (path, data + b" " if path.endswith("inert.json") else data)
+            for path, data in original(folder, name)
+        )
+
+    with monkeypatch.context() as changed:
+        changed.setattr(rules, "_files", longer)
+        assert rules.ruleset.__wrapped__().digest != before.digest
+    monkeypatch.setattr(rules, "versions", lambda libraries, path: dict.fromkeys(libraries, "absent"))
+    assert rules.ruleset.__wrapped__().digest != before.digest
 
 
 def test_a_report_is_the_same_twice_and_is_json():

@@ -2,34 +2,31 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from functools import cache
-from importlib import resources
 from types import ModuleType
 from typing import BinaryIO
 
-from weighbridge.core.canonical import JSON, canonical
-from weighbridge.core.digest import Digest
 from weighbridge.core.errors import OutOfBudget, Unreadable, WeighbridgeError
-from weighbridge.core.finding import Coverage, Finding, Report, Ruleset, Verdict
+from weighbridge.core.finding import Coverage, Finding, Report, Verdict
 from weighbridge.core.manifest import FileEntry, Manifest
 from weighbridge.formats.limits import DEFAULT_LIMITS, Budget, Limits
-from weighbridge.scanner import CONTAINERS, EXAMINERS, LAYOUTS, PROBES, names
+from weighbridge.scanner import CONTAINERS, EXAMINERS, LAYOUTS, PROBES
 from weighbridge.scanner.file import HEAD_SIZE, Part, RuleInfo, ScannedFile, printable, severity_of
 from weighbridge.scanner.pickle_rules import Judgement, judge
 from weighbridge.scanner.routing import KINDS, also_pickle, hides_zip, identify
+from weighbridge.scanner.ruleset import ruleset
 
-VERSION = "1"
 RULES = (
     RuleInfo("unread-format", "There is no reader for this format yet", Verdict.UNREAD),
     RuleInfo("unread-budget", "The file asks for more work than a scan may spend", Verdict.UNREAD),
     RuleInfo("unread-file", "The file, or a part of it, could not be read", Verdict.UNREAD),
     RuleInfo("archive-polyglot", "The file is an archive as well as what it looks like", Verdict.BROKEN),
     RuleInfo("pickle-polyglot", "The file is a pickle as well as what it looks like", Verdict.BROKEN),
+    RuleInfo("remote-unverified", "The file was read in parts, its digest was not compared", Verdict.NOTES),
     RuleInfo("findings-cut", "More was found than is reported", Verdict.UNREAD),
 )
 _ACTING = frozenset({"pickle-call", "pickle-import", "pickle-unlisted"})
@@ -49,9 +46,14 @@ def scan_files(
     Raises nothing for what the files hold: what cannot be read is a finding of verdict `unread`.
     `model` is the name that stands in the report.
     """
-    findings: list[Finding] = []
-    coverage = Coverage()
-    formats: dict[str, str] = {}
+    make = files_of(manifest, open_file, limits)
+    return merged(model, manifest, (judged(make(entry)) for entry in manifest.files))
+
+
+def files_of(
+    manifest: Manifest, open_file: Callable[[FileEntry], BinaryIO | bytes], limits: Limits
+) -> Callable[[FileEntry], ScannedFile]:
+    """Return what makes the file of an entry, as rules are given it before anybody has looked at it."""
     siblings = frozenset(entry.path for entry in manifest.files)
 
     def sibling(path: str) -> bytes:
@@ -78,9 +80,23 @@ def scan_files(
         entry = manifest.entry(path)
         return None if entry is None else blank(entry)
 
-    for entry in manifest.files:
-        part = _scan_entry(blank(entry))
-        findings.extend(_cut(part.findings, entry.path, limits.max_findings))
+    return blank
+
+
+def judged(blank: ScannedFile) -> Part:
+    """Judge one file of a model; raises nothing for what it holds."""
+    limit = blank.budget.limits.max_findings
+    part = _scan_entry(blank)
+    return replace(part, findings=_cut(part.findings, blank.path, limit))
+
+
+def merged(model: str, manifest: Manifest, parts: Iterable[Part]) -> Report:
+    """Return the report on a model from what came of its files, in the order of the manifest."""
+    findings: list[Finding] = []
+    coverage = Coverage()
+    formats: dict[str, str] = {}
+    for entry, part in zip(manifest.files, parts, strict=True):
+        findings.extend(part.findings)
         coverage += part.coverage
         formats[entry.path] = part.kind
     return Report(model, manifest.digest, tuple(findings), coverage, ruleset(), formats)
@@ -242,19 +258,3 @@ def all_rules() -> dict[str, RuleInfo]:
     """Return every rule of this room by its id."""
     rules = [rule for module in owners() for rule in module.RULES]
     return {rule.id: rule for rule in (*RULES, *rules)}
-
-
-@cache
-def ruleset() -> Ruleset:
-    """Return version and digest of all that can influence a verdict: rules, readers, sources, names, limits."""
-    sources: dict[str, JSON] = {}
-    for room in ("weighbridge.scanner", "weighbridge.formats"):
-        for path in sorted(resources.files(room).iterdir(), key=lambda item: item.name):
-            if path.name.endswith(".py"):
-                sources[f"{room}/{path.name}"] = hashlib.sha256(path.read_bytes()).hexdigest()
-    for name in names.PROFILES:
-        sources[f"profiles/{name}"] = hashlib.sha256(names.profile_bytes(name)).hexdigest()
-    rules: dict[str, JSON] = {rule.id: rule.verdict.value for rule in all_rules().values()}
-    readers: list[JSON] = sorted(reader for module in owners() for reader in module.READERS)
-    content = canonical({"readers": readers, "rules": rules, "sources": sources, "version": VERSION})
-    return Ruleset(VERSION, Digest.of(content))
