@@ -57,6 +57,7 @@ EXAMINERS: tuple[str, ...] = (
     "weighbridge.scanner.keras_rules",
     "weighbridge.scanner.hdf5_rules",
     "weighbridge.scanner.onnx_rules",
+    "weighbridge.scanner.joblib_rules",
 )
 
 RULES: dict[str, str] = {

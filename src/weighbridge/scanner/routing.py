@@ -16,7 +16,7 @@ from weighbridge.formats.pickle_ops import COUNTED, WIDTH
 from weighbridge.formats.pickle_ops import KINDS as KIND_OF
 from weighbridge.formats.pickle_trace import trace
 from weighbridge.formats.sniff import as_text, sniff
-from weighbridge.scanner import PROBES, torch_layout
+from weighbridge.scanner import PROBES, joblib_rules, torch_layout
 from weighbridge.scanner.file import ScannedFile
 from weighbridge.scanner.names import danger
 
@@ -26,6 +26,7 @@ KINDS: dict[str, str] = {
     "torch-legacy": "a torch checkpoint of the older layout",
     "torchscript": "a TorchScript program",
     "pickle": "a Python pickle",
+    "joblib": "a Python pickle with raw arrays (joblib)",
     "zip": "a zip archive",
     "npy": "a numpy array",
     "npz": "numpy arrays in a zip archive",
@@ -87,6 +88,8 @@ def identify(file: ScannedFile) -> ScannedFile:
     kind = sniff(file.head, file.size)
     if kind == "pickle" and torch_layout.MAGIC.match(file.head):
         return dataclasses.replace(file, kind="torch-legacy")
+    if kind == "pickle" and joblib_rules.is_joblib(file):
+        return dataclasses.replace(file, kind="joblib")
     if kind not in ("unknown", "pe"):
         return dataclasses.replace(file, kind=kind)
     if file.size > file.budget.limits.max_text:
