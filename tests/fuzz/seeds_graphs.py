@@ -36,3 +36,74 @@ def gguf_seeds() -> list[bytes]:
     )
     quantised = ((b"a", (32, 2), 2, bytes(36)), (b"b", (3,), 0, bytes(12)))
     return [gguf(pairs), gguf(pairs, quantised), gguf((), order=">"), gguf((), ())]
+
+
+def varint(value: int) -> bytes:
+    out = b""
+    value &= (1 << 64) - 1
+    while value > 0x7F:
+        out += bytes((value & 0x7F | 0x80,))
+        value >>= 7
+    return out + bytes((value,))
+
+
+def pb(*fields) -> bytes:
+    """Write a message; a field is (number, int | str | bytes | float)."""
+    out = b""
+    for number, value in fields:
+        if isinstance(value, float):
+            out += varint(number << 3 | 5) + struct.pack("<f", value)
+        elif isinstance(value, int):
+            out += varint(number << 3) + varint(value)
+        else:
+            raw = value.encode() if isinstance(value, str) else value
+            out += varint(number << 3 | 2) + varint(len(raw)) + raw
+    return out
+
+
+def onnx_node(op="Relu", domain="", *attributes) -> bytes:
+    return pb(
+        (1, "x"),
+        (2, "y"),
+        (3, "n"),
+        (4, op),
+        *((5, a) for a in attributes),
+        *(((7, domain),) if domain else ()),
+    )
+
+
+def onnx_tensor(*entries, data=b"\0\0\0\0", external=False) -> bytes:
+    rows = ((13, pb((1, key), (2, value))) for key, value in entries)
+    return pb(
+        (1, 1),
+        (2, 1),
+        (8, "w"),
+        *(() if external else ((9, data),)),
+        *rows,
+        *(((14, 1),) if external else ()),
+    )
+
+
+def onnx_graph(*nodes, tensors=(), extra=()) -> bytes:
+    return pb(
+        *((1, node) for node in nodes),
+        (2, "g"),
+        *((5, tensor) for tensor in tensors),
+        (11, pb((1, "x"))),
+        *extra,
+    )
+
+
+def onnx(*nodes, tensors=(), functions=(), extra=()) -> bytes:
+    graph = onnx_graph(*nodes, tensors=tensors)
+    return pb((1, 10), (2, "test"), (7, graph), (8, pb((2, 21))), *((25, f) for f in functions), *extra)
+
+
+def onnx_seeds() -> list[bytes]:
+    inner = pb((1, "body"), (6, onnx_graph(onnx_node("Add"))), (20, 5))
+    function = pb((1, "f"), (7, onnx_node("Mul")), (9, pb((2, 21))), (10, "local"))
+    packed = pb((1, b"\2\3"), (2, 7), (7, varint(300) + varint(-1)), (8, "p"))
+    return [
+        onnx(onnx_node(), onnx_node("MatMulNBits", "com.microsoft"), tensors=(onnx_tensor(), packed)),
+        onnx(onnx_node("Loop", "", inner), onnx_node("f", "local"), functions=(function,)),
+    ]
