@@ -3,6 +3,9 @@
 Order: command line, then environment, then `weighbridge.toml` in the configuration home
 (`WEIGHBRIDGE_CONFIG_HOME`, else `$XDG_CONFIG_HOME/weighbridge`, else `~/.config/weighbridge`), then the
 default. No file in the working directory, and none at or below a model, is ever read.
+
+The same file may hold `[[accept]]` entries (rule, digest, reason, until): findings that `scan` shows as
+accepted. They change what `scan` shows and its exit code, never a report, a claim or the gate.
 """
 
 from __future__ import annotations
@@ -11,13 +14,16 @@ import difflib
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from weighbridge.core.errors import BadSetting
+from weighbridge.core.digest import Digest
+from weighbridge.core.errors import BadReference, BadSetting
 
 FILE = "weighbridge.toml"
 LIMIT = 1024 * 1024
+ACCEPT = "accept"
 
 SETTINGS: Mapping[str, tuple[type, str, Any]] = {
     # key: (type, environment variable, default)
@@ -40,11 +46,22 @@ class Value:
 
 
 @dataclass(frozen=True, slots=True)
+class Accept:
+    """One finding the user accepts: by rule, in the bytes of one file (`sha256:`) or model (`wb1:`), until a time."""
+
+    rule: str
+    digest: str
+    reason: str
+    until: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
     """All settings of one invocation."""
 
     home: Path
     values: Mapping[str, Value]
+    accept: tuple[Accept, ...] = ()
 
     def __getitem__(self, key: str) -> Any:
         return self.values[key].value
@@ -62,6 +79,7 @@ def read_config(environ: Mapping[str, str], overrides: Mapping[str, Any] | None 
     """Read all settings; `overrides` are from the command line (None means not given). Raises BadSetting."""
     home = config_home(environ)
     from_file = _read_file(home / FILE)
+    accept = _accepted(from_file.pop(ACCEPT, []), home / FILE)
     values: dict[str, Value] = {}
     for key, (kind, variable, default) in SETTINGS.items():
         given = (overrides or {}).get(key)
@@ -73,7 +91,7 @@ def read_config(environ: Mapping[str, str], overrides: Mapping[str, Any] | None 
             values[key] = Value(_checked(key, kind, from_file[key]), f"file {home / FILE}")
         else:
             values[key] = Value(default, "default")
-    return Config(home, values)
+    return Config(home, values, accept)
 
 
 def _read_file(path: Path) -> dict[str, Any]:
@@ -87,13 +105,43 @@ def _read_file(path: Path) -> dict[str, Any]:
             f"{path} cannot be read", cause=str(error), remedy="mend or remove the file"
         ) from error
     for key in table:
-        if key not in SETTINGS:
+        if key not in SETTINGS and key != ACCEPT:
             close = difflib.get_close_matches(key, SETTINGS, n=1)
             raise BadSetting(
                 f"{path} has an unknown setting {key!r}",
                 remedy=f"did you mean {close[0]!r}?" if close else f"known are {', '.join(SETTINGS)}",
             )
     return table
+
+
+def _accepted(rows: Any, path: Path) -> tuple[Accept, ...]:
+    """Read `[[accept]]`; an entry that says less than all four things is refused, not passed over."""
+    found: list[Accept] = []
+    for number, row in enumerate(rows if isinstance(rows, list) else [rows], 1):
+        try:
+            if not isinstance(row, dict) or set(row) != {"rule", "digest", "reason", "until"}:
+                raise ValueError("it needs exactly rule, digest, reason and until")
+            rule, digest, reason = row["rule"], row["digest"], row["reason"]
+            if not all(isinstance(text, str) and text.strip() for text in (rule, digest, reason)):
+                raise ValueError("rule, digest and reason are texts, and not empty")
+            if Digest.parse(digest).algorithm not in ("sha256", "wb1"):
+                raise ValueError("the digest is a file's (sha256:…) or a model's (wb1:…)")
+            found.append(Accept(rule, digest, reason, _end(row["until"])))
+        except (ValueError, OverflowError, BadReference) as error:
+            raise BadSetting(
+                f"entry {number} of [[accept]] in {path} cannot be used",
+                cause=error.cause or error.problem if isinstance(error, BadReference) else str(error),
+                remedy="write rule, digest, reason and until = YYYY-MM-DD",
+            ) from error
+    return tuple(found)
+
+
+def _end(until: Any) -> datetime:
+    """Return when an exception ends: a day lasts until its end (UTC)."""
+    if isinstance(until, datetime):
+        return until if until.tzinfo is not None else until.replace(tzinfo=UTC)
+    day = until if isinstance(until, date) else date.fromisoformat(str(until))
+    return datetime(day.year, day.month, day.day, tzinfo=UTC) + timedelta(days=1)
 
 
 def _checked(key: str, kind: type, value: Any) -> Any:

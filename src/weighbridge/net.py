@@ -8,7 +8,7 @@ a library can use them as such. When the door is closed (`offline`) no client is
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from urllib.parse import urljoin, urlsplit
 
@@ -143,3 +143,64 @@ def _check_headers(response: httpx2.Response) -> None:
             remedy="do not use this source until its owner explains it",
             check="net.answer",
         )
+
+
+class Ranges:
+    """Parts of one file of `size` bytes at `url`; every answer must be exactly the part that was asked for.
+
+    Source: RFC 9110, section 14. Headers with a token go to the address itself, never to where it redirects.
+    """
+
+    def __init__(self, door: Door, url: str, headers: Mapping[str, str], size: int) -> None:
+        self._door = door
+        self._client = door.client()
+        self._url = url
+        self._headers = dict(headers)
+        self._size = size
+        self._etag: str | None = None
+
+    def read(self, start: int, count: int) -> bytes:
+        """Return the bytes [start, start + count); raises Unreachable, or VerificationFailed when it is another file."""
+        last = start + count - 1
+        headers = self._headers | {"Range": f"bytes={start}-{last}"}
+        try:
+            with self._client.stream("GET", self._url, headers=headers) as answer:
+                self._check(answer, f"bytes {start}-{last}/{self._size}")
+                data = answer.read()
+        except httpx2.HTTPError as error:
+            raise Unreachable(
+                f"{self._door.host} gave no usable answer",
+                cause="the connection broke off, or there was none in time",
+                remedy="check the connection, then try again",
+                check="net.unreachable",
+            ) from error
+        if len(data) != count:
+            raise self._other(f"{count} bytes were asked for, {len(data)} came")
+        return data
+
+    def _check(self, answer: httpx2.Response, expected: str) -> None:
+        if answer.status_code != 206:
+            raise Unreachable(
+                f"{self._door.host} does not give parts of files",
+                cause=f"it answered with status {answer.status_code}",
+                remedy="scan the whole file: leave out --remote",
+                check="net.range",
+            )
+        if answer.headers.get("content-range", "") != expected:
+            raise self._other("it gave another part than was asked for, or the file has another size")
+        etag = answer.headers.get("etag", "")
+        if self._etag not in (None, etag):
+            raise self._other("the file changed between two parts of it")
+        self._etag = etag
+
+    def _other(self, cause: str) -> VerificationFailed:
+        return VerificationFailed(
+            f"{self._door.host} gave parts that do not belong together",
+            cause=cause,
+            remedy="try again; if it happens twice, do not use this source",
+            check="net.range",
+        )
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._client.close()

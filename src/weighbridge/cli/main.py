@@ -47,7 +47,6 @@ MODULES = {
     "list": "lineage",
     "bom": "bom",
     "config": "inspect",
-    "rule": "inspect",
     "init": "setup",
     "key": "keys",
 }

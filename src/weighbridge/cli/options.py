@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from weighbridge.registry.wiring import Registry
 
 _log = logging.getLogger("weighbridge.cli")
+FORMATS = ("text", "json", "jsonl")
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -41,7 +42,15 @@ class Shared:
 
 def common(function: F) -> F:
     """Give a verb the options that all verbs have; it receives them as its first argument."""
+    return _with_options(function, FORMATS)
 
+
+def common_with(*formats: str) -> Callable[[F], F]:
+    """Do what `common` does for a verb that prints more formats than the others."""
+    return lambda function: _with_options(function, (*FORMATS, *formats))
+
+
+def _with_options(function: F, formats: tuple[str, ...]) -> F:
     def wrapper(**kwargs: Any) -> Any:
         shared = Shared(
             format=kwargs.pop("format_"),
@@ -67,19 +76,18 @@ def common(function: F) -> F:
     wrapper.__name__ = function.__name__
     wrapper.__doc__ = function.__doc__
     wrapper.__click_params__ = getattr(function, "__click_params__", [])  # type: ignore[attr-defined]
-    for option in reversed(_OPTIONS):
+    for option in reversed((_format(formats), *_OPTIONS)):
         option(wrapper)
     return wrapper  # type: ignore[return-value]
 
 
+def _format(formats: tuple[str, ...]) -> Callable[[F], F]:
+    return click.option(
+        "--format", "format_", type=click.Choice(formats), default="text", help="How to print."
+    )
+
+
 _OPTIONS = [
-    click.option(
-        "--format",
-        "format_",
-        type=click.Choice(["text", "json", "jsonl"]),
-        default="text",
-        help="How to print.",
-    ),
     click.option("--output", type=click.Path(path_type=Path, dir_okay=False), help="Write data to a file."),
     click.option("--registry", metavar="DIR", help="The registry's folder (or WEIGHBRIDGE_HOME)."),
     click.option("--project", metavar="NAME", help="The project to act in."),
@@ -122,9 +130,19 @@ def key_password() -> str | None:
 
 @contextmanager
 def progress(shared: Shared, label: str, total: int) -> Iterator[Callable[[int], None]]:
-    """Show bytes, rate and time left on a terminal, and nothing in a pipe."""
-    if shared.quiet or not sys.stderr.isatty() or total < 64 * 1024 * 1024:
+    """Show bytes, rate and time left on a terminal, and nothing in a pipe; work below 64 MiB shows nothing."""
+    if not shows_progress(shared, total):
         yield lambda _count: None
         return
-    with click.progressbar(length=total, label=label, file=sys.stderr) as bar:
-        yield bar.update
+    from weighbridge.cli.bar import Bar
+
+    bar = Bar(label, total, sys.stderr)
+    try:
+        yield bar.advance
+    finally:
+        bar.close()
+
+
+def shows_progress(shared: Shared, total: int) -> bool:
+    """Tell whether `progress` would show anything for work on so many bytes."""
+    return not shared.quiet and total >= 64 * 1024 * 1024 and sys.stderr.isatty()

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from datetime import timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -13,7 +15,10 @@ from weighbridge.cli.options import Shared
 from weighbridge.core.canonical import JSON
 from weighbridge.core.decision import Check, Decision, Outcome
 from weighbridge.core.envelope import envelope
-from weighbridge.core.finding import Finding, Report, Severity, Verdict
+from weighbridge.core.finding import Finding, Severity, Verdict
+
+if TYPE_CHECKING:
+    from weighbridge.cli.outcome import Row
 
 COLOURS = {Severity.ERROR: "red", Severity.WARNING: "yellow", Severity.NOTE: "blue"}
 MARKS = {Outcome.PASS: ("✓", "green"), Outcome.FAIL: ("✗", "red"), Outcome.CANNOT_TELL: ("?", "yellow")}
@@ -27,9 +32,18 @@ SENTENCES = {
 }
 
 
-def emit(shared: Shared, kind: str, items: Sequence[JSON], text: str) -> None:
-    """Print data as asked: one JSON envelope, one item a line, or text."""
-    if shared.format == "json":
+def emit(
+    shared: Shared,
+    kind: str,
+    items: Sequence[JSON],
+    text: str,
+    *,
+    more: Mapping[str, Callable[[], str]] | None = None,
+) -> None:
+    """Print data as asked: one JSON envelope, one item a line, or text; `more` makes further formats."""
+    if more is not None and shared.format in more:
+        data = more[shared.format]()
+    elif shared.format == "json":
         data = json.dumps(envelope(kind, items), indent=2, ensure_ascii=False)
     elif shared.format == "jsonl":
         data = "\n".join(json.dumps(item, ensure_ascii=False) for item in items)
@@ -57,26 +71,57 @@ def safe(text: str) -> str:
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
 
 
-def report_text(report: Report, seconds: float | None = None) -> str:
-    """Return findings, worst first, and the line that says what was read."""
-    ordered = sorted(
-        report.findings, key=lambda f: (-f.verdict.rank, f.location.path, f.location.offset or 0)
-    )
-    parts = [finding_text(finding) for finding in ordered]
-    coverage = report.coverage
-    percent = 100 if not coverage.bytes_present else int(100 * coverage.bytes_read / coverage.bytes_present)
-    errors = sum(f.severity is Severity.ERROR for f in report.findings)
-    warnings = sum(f.severity is Severity.WARNING for f in report.findings)
-    line = (
-        f"{safe(report.model)}: {_count(len(report.formats), 'file')}, "
-        f"{size(coverage.bytes_read)} read of {size(coverage.bytes_present)} ({percent} %), "
-        f"{_count(errors, 'error')}, {_count(warnings, 'warning')}"
-    )
-    if seconds is not None:
-        line += f", {seconds:.1f} s"
-    colour = "green" if report.verdict.passes else "yellow" if report.verdict is Verdict.UNREAD else "red"
-    parts.append(f"{line}\n{click.style(SENTENCES[report.verdict], fg=colour, bold=True)}\n{report.manifest}")
+def report_text(row: Row) -> str:
+    """Return findings, worst first, what was accepted, and the line that says what was read."""
+    report = row.report
+    parts = [finding_text(finding) for finding in row.shown]
+    parts += [
+        _accepted_text(finding, row) for finding in report.findings if finding.fingerprint in row.accepted
+    ]
+    line = f"{safe(report.model)}: {_count(len(report.formats), 'file')}, {_read_text(row)}, {counts(row)}"
+    line += f", {row.seconds:.1f} s" + (", from cache" if row.cached else "")
+    verdict = row.verdict
+    colour = "green" if verdict.passes else "yellow" if verdict is Verdict.UNREAD else "red"
+    sentence = SENTENCES[verdict]
+    if verdict is not report.verdict:
+        sentence += f" (the report says {report.verdict.value}; you accepted the rest)"
+    parts.append(f"{line}\n{click.style(sentence, fg=colour, bold=True)}\n{report.manifest}")
     return "\n".join(parts)
+
+
+def _read_text(row: Row) -> str:
+    """Say what was read of what is there; for a remote model also how much of that was fetched at all."""
+    coverage = row.report.coverage
+    percent = 100 if not coverage.bytes_present else int(100 * coverage.bytes_read / coverage.bytes_present)
+    if row.remote is None:
+        return f"{size(coverage.bytes_read)} read of {size(coverage.bytes_present)} ({percent} %)"
+    return (
+        f"{size(row.remote.fetched)} fetched of {size(row.remote.present)}, "
+        f"{percent} % read or explained by headers"
+    )
+
+
+def counts(row: Row) -> str:
+    """Return `1 error, 0 warnings`, and how many findings were accepted where any were."""
+    errors = sum(finding.severity is Severity.ERROR for finding in row.shown)
+    warnings = sum(finding.severity is Severity.WARNING for finding in row.shown)
+    text = f"{_count(errors, 'error')}, {_count(warnings, 'warning')}"
+    return text + (f", {len(row.report.findings) - len(row.shown)} accepted" if row.accepted else "")
+
+
+def total_text(rows: Sequence[Row]) -> str:
+    """Return the line below several reports."""
+    present = sum(row.report.coverage.bytes_present for row in rows)
+    files = sum(len(row.report.formats) for row in rows)
+    blocked = sum(not row.verdict.passes for row in rows)
+    seconds = sum(row.seconds for row in rows)
+    return f"{_count(len(rows), 'model')}, {_count(files, 'file')}, {size(present)}, {blocked} blocked, {seconds:.1f} s"
+
+
+def _accepted_text(finding: Finding, row: Row) -> str:
+    entry = row.accepted[finding.fingerprint]
+    last = (entry.until - timedelta(seconds=1)).date().isoformat()
+    return f"accepted[{finding.rule}]: {safe(finding.message)} (until {last}: {safe(entry.reason)})"
 
 
 def _count(number: int, word: str) -> str:

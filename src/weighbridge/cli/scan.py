@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import os
-import tempfile
-import time
-from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING
 
 import click
 
-from weighbridge.cli.options import Shared, common, progress
-from weighbridge.cli.render import emit, report_text, say
-from weighbridge.core.errors import NotFound, UsageError, WeighbridgeError
-from weighbridge.core.finding import Report, Verdict
-from weighbridge.core.manifest import FileEntry
-from weighbridge.core.reference import Reference, parse_reference
+from weighbridge.cli.options import Shared, common_with
+from weighbridge.cli.outcome import Failed, Row, accepted, exit_code
+from weighbridge.cli.render import emit, report_text, say, total_text
+from weighbridge.core.errors import NotFound, WeighbridgeError
 
 if TYPE_CHECKING:
     from weighbridge.source.cache import CachedModel
@@ -25,112 +21,89 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("model", nargs=-1)
 @click.option("--fail-on", type=click.Choice(["notes"]), help="Also fail (exit 1) when there are notes.")
-@common
-def scan(shared: Shared, model: tuple[str, ...], fail_on: str | None) -> int:
+@click.option("--remote", is_flag=True, help="Read large files on a hub in parts, only as far as needed.")
+@click.option(
+    "--jobs", type=click.IntRange(1, 256), metavar="N", help="Processes to scan in (default: as many as pay)."
+)
+@click.option("--no-cache", is_flag=True, help="Scan again what was scanned before by the same rules.")
+@common_with("sarif", "markdown")
+def scan(
+    shared: Shared,
+    model: tuple[str, ...],
+    *,
+    fail_on: str | None,
+    remote: bool,
+    jobs: int | None,
+    no_cache: bool,
+) -> int:
     """Look through models (paths, hf:// references) for anything that could run or that cannot be told.
 
     Without an argument: every model in this machine's hub cache, read in place, worst first.
     """
+    from weighbridge.cli.scan_run import How, run
+
     if model:
         found = dict.fromkeys(model, "")
     else:
         found = {str(kept.path): f"hf://{kept.repository}@{kept.commit}" for kept in _cached(shared)}
-    seen: list[_Seen] = []
-    codes: set[int] = set()
+    how = How(jobs=jobs, cache=not no_cache, remote=remote)
+    rows: list[Row] = []
+    failed: list[Failed] = []
     for reference, name in found.items():
-        begun = time.monotonic()
         try:
-            report = scan_reference(shared, reference)
+            rows.append(_excused(shared, run(shared, reference, name or reference, how)))
         except WeighbridgeError as error:
-            if len(found) == 1:
+            if len(found) == 1 and shared.format != "sarif":
                 raise
-            codes.add(error.exit_code)  # one that cannot be scanned hides none of the others
+            failed.append(
+                Failed(name or reference, error)
+            )  # one that cannot be scanned hides none of the others
             say(shared, f"{name or reference}: {error}")
-        else:
-            seen.append(_Seen(report, report_text(report, time.monotonic() - begun), name))
     if not model:
-        seen.sort(key=lambda row: -row.report.verdict.rank)
-    emit(shared, "report", [row.report.to_json() for row in seen], "\n\n".join(row.text for row in seen))
-    if not model and seen:
-        say(shared, _next(seen[0]))
-    codes |= {row.report.verdict.exit_code for row in seen}
-    if fail_on == "notes" and any(row.report.verdict is Verdict.NOTES for row in seen):
-        codes.add(1)
-    return next((code for code in (1, 3, 2, 4) if code in codes), 0)
+        rows.sort(key=lambda row: -row.verdict.rank)
+    code = exit_code(rows, failed, fail_on=fail_on)
+    _show(shared, rows, failed, code)
+    if not model and rows:
+        say(shared, _next(rows[0]))
+    return code
 
 
-@dataclass(frozen=True, slots=True)
-class _Seen:
-    """One report, how it looks, and for a model of the hub cache the reference it came from."""
+def _show(shared: Shared, rows: list[Row], failed: list[Failed], code: int) -> None:
+    def as_sarif() -> str:
+        import json
 
-    report: Report
-    text: str
-    name: str
+        from weighbridge.cli.sarif import sarif
+
+        return json.dumps(sarif(rows, failed, exit_code=code, here=Path.cwd()), indent=1)
+
+    def as_markdown() -> str:
+        from weighbridge.cli.markdown import markdown
+
+        return markdown(rows, failed)
+
+    text = "\n\n".join(report_text(row) for row in rows)
+    if len(rows) > 1:
+        text += f"\n\n{total_text(rows)}"
+    more = {"sarif": as_sarif, "markdown": as_markdown}
+    emit(shared, "report", [row.to_json() for row in rows], text, more=more)
 
 
-def _next(worst: _Seen) -> str:
+def _excused(shared: Shared, row: Row) -> Row:
+    """Apply the exceptions of the user's own configuration to what is shown, never to the report."""
+    if not shared.config.accept:
+        return row
+    from dataclasses import replace
+
+    found = accepted(row.report, row.files, shared.config.accept, datetime.now(UTC))
+    return replace(row, accepted=found)
+
+
+def _next(worst: Row) -> str:
     """Return the one command that leads on."""
-    if worst.report.verdict.passes:
+    if worst.verdict.passes:
         return f"next: weighbridge pull {worst.name}"
-    finding = max(worst.report.findings, key=lambda row: row.verdict.rank, default=None)
+    finding = max(worst.shown, key=lambda row: row.verdict.rank, default=None)
     return f"next: weighbridge rule {finding.rule}" if finding else "next: weighbridge rule"
-
-
-def scan_reference(shared: Shared, text: str) -> Report:
-    """Hash and scan what a reference names; what comes over a network is kept first and scanned as kept."""
-    path = Path(text).expanduser()
-    reference = parse_reference(text) if not path.exists() else None
-    if reference is None or reference.scheme == "path":
-        return _scan_folder(shared, path)
-    if reference.scheme != "hf":
-        raise UsageError(
-            f"scan reads paths and hf:// references, not {text!r}", remedy="give a path, for example ./model"
-        )
-    return _scan_hub(shared, reference)
-
-
-def _scan_folder(shared: Shared, path: Path) -> Report:
-    from weighbridge.scanner.engine import scan_files
-    from weighbridge.source.local import open_folder
-    from weighbridge.source.read import read_tree
-
-    with open_folder(path) as tree:
-        files = {file.path: file for file in tree.files()}
-        with progress(shared, "hashing", sum(file.size for file in files.values())) as advance:
-            manifest = read_tree(tree, None, progress=advance).manifest
-
-        def open_file(entry: FileEntry) -> BinaryIO:
-            return files[entry.path].open()
-
-        report = scan_files(tree.model_hint, manifest, open_file)
-        tree.settle()  # the bytes that were hashed are the bytes that were scanned
-    return report
-
-
-def _scan_hub(shared: Shared, reference: Reference) -> Report:
-    from weighbridge.scanner.engine import scan_files
-    from weighbridge.source.hub import fetch_hub
-    from weighbridge.source.read import read_tree
-    from weighbridge.store.files import FileBlobs
-
-    with tempfile.TemporaryDirectory(prefix="weighbridge-") as folder:
-        blobs = FileBlobs(Path(folder) / "blobs")
-        tree = fetch_hub(
-            reference,
-            endpoint=str(shared.config["hub_endpoint"]) or None,
-            token=os.environ.get("HF_TOKEN"),
-            cache_dir=Path(folder) / "hub",
-            offline=bool(shared.config["offline"]),
-        )
-        try:
-            manifest = read_tree(tree, blobs).manifest
-        finally:
-            tree.close()
-
-        def open_file(entry: FileEntry) -> BinaryIO:
-            return blobs.open(entry.sha256)
-
-        return scan_files(tree.model_hint, manifest, open_file)
 
 
 def _cached(shared: Shared) -> list[CachedModel]:

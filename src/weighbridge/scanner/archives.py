@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cache
 from types import ModuleType
 from typing import BinaryIO
@@ -12,6 +12,7 @@ from weighbridge.core.errors import OutOfBudget, Unreadable, WeighbridgeError
 from weighbridge.core.finding import Coverage, Finding, Verdict
 from weighbridge.formats.archive import (
     ENCRYPTED,
+    STORED,
     Anomaly,
     ZipArchive,
     ZipMember,
@@ -126,6 +127,8 @@ class _Reader:
         if member.is_folder:
             return
         if self.layout.raw(member):
+            if self.spared(member):
+                return
             for _ in stream_member(self.stream, member, budget):
                 pass  # only size and checksum are checked here; the layout accounts for the bytes
             return
@@ -140,6 +143,12 @@ class _Reader:
         self.inner += Coverage(0, 0, part.coverage.members_present, part.coverage.members_read)
         self.unread_bytes += 0 if part.coverage.complete else member.compressed_size
         yield from part.findings
+
+    def spared(self, member: ZipMember) -> bool:
+        """Tell whether a stream that fetches what it reads (scanner.remote) may leave these raw bytes where they are."""
+        spare: Callable[[int, int], bool] | None = getattr(self.stream, "spare", None)
+        plain = member.method == STORED and member.compressed_size == member.size and not member.hidden
+        return plain and spare is not None and spare(member.data_offset, member.size)
 
 
 def _of_anomaly(file: ScannedFile, anomaly: Anomaly) -> Finding:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from huggingface_hub import HfApi, ModelInfo
     from huggingface_hub.hf_api import RepoFile
 
-    from weighbridge.net import Door
+    from weighbridge.net import Door, Ranges
 
 DEFAULT_REVISION = "main"
 _COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -92,6 +92,23 @@ class HubTree:
     def files(self) -> Sequence[TreeFile]:
         """Return the files in the order of the manifest."""
         return self._files
+
+    def parts(self, file: TreeFile) -> Ranges:
+        """Return a way to read parts of `file` without fetching it whole; the caller closes it.
+
+        Nothing that is read so can be compared with what was announced: that takes every byte.
+        """
+        from huggingface_hub import hf_hub_url
+
+        from weighbridge.net import Ranges
+
+        pinned = self._pinned
+        url = hf_hub_url(self.repository, file.path, revision=self.commit, endpoint=pinned.api.endpoint)
+        token = pinned.api.token
+        headers = {"User-Agent": f"weighbridge/{VERSION}"}
+        if isinstance(token, str):
+            headers["Authorization"] = f"Bearer {token}"
+        return Ranges(pinned.door, url, headers, file.size)
 
     def settle(self) -> None:
         """Do nothing: a commit does not change, and what arrives is compared with its announcement."""
