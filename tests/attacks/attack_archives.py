@@ -177,9 +177,9 @@ def seven_zip(name, data):
     streams = b"\x06" + number(0) + number(1) + b"\x09" + number(len(data)) + b"\x00"
     folders = (
         b"\x07\x0b\x01\x00"
-        + b"\x01"
-        + b"\x01\x00"
-        + b"\x0c"
+        b"\x01"
+        b"\x01\x00"
+        b"\x0c"
         + number(len(data))
         + b"\x00"
         + b"\x08\x0a\x01"

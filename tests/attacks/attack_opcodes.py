@@ -136,11 +136,7 @@ def computed(rng, module, name):
         + b"".join(text(rng, one) for one in name)
         + b"etR",
         "decode": b"c_codecs\ndecode\n("
-        + b"C"
-        + bytes((len(name.encode()),))
-        + name.encode()
-        + text(rng, "utf-8", "ab")
-        + b"tR",
+        b"C" + bytes((len(name.encode()),)) + name.encode() + text(rng, "utf-8", "ab") + b"tR",
         "pid": b"P" + word(rng).encode() + b"\n",
         "binpid": text(rng, name) + b"Q",
         "str": b"cbuiltins\nstr\n" + text(rng, name) + b"\x85R",
