@@ -43,6 +43,6 @@ clean: ## remove what make made here
 .venv/.check: .venv/.run requirements/check.txt
 	$(LOCKED) -r requirements/check.txt && touch $@
 .venv/.full: .venv/.check requirements/full.txt tools/fit_torch.py
-	$(LOCKED) -r requirements/full.txt && $(BIN)/python tools/fit_torch.py && touch $@
+	$(BIN)/python tools/fit_torch.py && $(LOCKED) -r requirements/full.txt && touch $@
 .venv/.lock: .venv/.check requirements/lock.txt
 	$(LOCKED) -r requirements/lock.txt && touch $@

@@ -25,7 +25,11 @@ LOCKS: dict[str, tuple[str, ...]] = {
         "--extra=check",
         "--constraint=requirements/run.txt",
     ),
-    "full": ("requirements/full.in", "--constraint=requirements/check.txt"),
+    "full": (
+        "requirements/full.in",
+        "--constraint=requirements/check.txt",
+        "--excludes=requirements/without.in",
+    ),
     "lock": ("requirements/lock.in",),
 }
 

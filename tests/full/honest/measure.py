@@ -1,6 +1,5 @@
 """Scan what was written, one model after the other, and say what each came to and what it cost."""
 
-import resource
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,11 +36,6 @@ def weigh(folder: Path, item) -> Weighed:
     blocking = tuple(finding for finding in report.findings if not finding.verdict.passes)
     size = sum(entry.size for entry in manifest.files)
     return Weighed(item.path, item.library, item.what, report.verdict, blocking, wall, cpu, size)
-
-
-def peak() -> int:
-    """Return the most memory this process ever held, in MB."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
 
 
 def lines(rows: list[Weighed]) -> list[str]:
