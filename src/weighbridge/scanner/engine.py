@@ -157,7 +157,7 @@ def _polyglot(file: ScannedFile) -> tuple[Finding, ...]:
         return ()
     found = _hidden_zip(file)
     # A zip archive begins with an id outside of the pickle, at which plain loaders stop.
-    also = also_pickle(file) if file.kind not in ("pickle", "torch-legacy", "unknown") else None
+    also = also_pickle(file) if file.kind not in ("pickle", "joblib", "torch-legacy", "unknown") else None
     if also is None:
         return found
     result = Judgement()

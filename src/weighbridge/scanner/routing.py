@@ -38,6 +38,7 @@ KINDS: dict[str, str] = {
     "gguf": "a GGUF model",
     "hdf5": "an HDF5 file (Keras models and weights)",
     "keras": "a Keras model (zip)",
+    "skops": "a skops file (zip)",
     "tflite": "a TensorFlow Lite model",
     "gzip": "data packed with gzip",
     "zlib": "data packed with zlib",
@@ -88,8 +89,8 @@ def identify(file: ScannedFile) -> ScannedFile:
     kind = sniff(file.head, file.size)
     if kind == "pickle" and torch_layout.MAGIC.match(file.head):
         return dataclasses.replace(file, kind="torch-legacy")
-    if kind == "pickle" and joblib_rules.is_joblib(file):
-        return dataclasses.replace(file, kind="joblib")
+    if kind == "pickle":
+        return dataclasses.replace(file, kind=_pickle_kind(file))
     if kind not in ("unknown", "pe"):
         return dataclasses.replace(file, kind=kind)
     if file.size > file.budget.limits.max_text:
@@ -97,10 +98,14 @@ def identify(file: ScannedFile) -> ScannedFile:
     data = file.read()
     text = as_text(data)
     if acts_as_pickle(data, is_text=text is not None and not is_weight_file(file.name)):
-        return dataclasses.replace(file, kind="pickle")
+        return dataclasses.replace(file, kind=_pickle_kind(file))
     if text is None:
         return dataclasses.replace(file, kind=_probed(file) if kind == "unknown" else kind)
     return dataclasses.replace(file, kind=_text_kind(file.name), text=text)
+
+
+def _pickle_kind(file: ScannedFile) -> str:
+    return "joblib" if joblib_rules.is_joblib(file) else "pickle"
 
 
 @cache

@@ -1,0 +1,94 @@
+"""Rules on joblib files: pickles with raw arrays between their opcodes, judged as joblib reads them and as pickle does."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from weighbridge.core.finding import Finding, Verdict
+from weighbridge.formats.limits import Limits
+from weighbridge.formats.pickle_events import Event, Trace
+from weighbridge.formats.pickle_trace import trace
+from weighbridge.scanner.file import RuleInfo, ScannedFile, severity_of
+from weighbridge.scanner.pickle_rules import Judgement, judge, judge_streams, run
+
+RULES: tuple[RuleInfo, ...] = ()
+EXPLAINS = frozenset({"joblib"})
+READERS: tuple[str, ...] = ("joblib-arrays 1",)
+
+_MARK = b"NumpyArrayWrapper"
+_WINDOW = 1024 * 1024
+
+
+def is_joblib(file: ScannedFile) -> bool:
+    """Tell whether a pickle names joblib's array wrapper somewhere, and so may hold raw arrays."""
+    with file.open() as stream:
+        kept = b""
+        while data := stream.read(_WINDOW):
+            if _MARK in kept + data:
+                return True
+            kept = data[-len(_MARK) :]
+    return False
+
+
+def examine(file: ScannedFile) -> Iterable[Finding]:
+    """Judge every stream of a joblib file in both ways it can be read."""
+    if file.kind != "joblib":
+        return ()
+    data = file.read()
+    result = Judgement()
+    streams = 0
+    while result.end < len(data):
+        one = read_past(data, result.end, file.budget.limits)
+        if not one.arrays:
+            # No raw array after all: what is left is pickles, or bytes that belong to nothing.
+            rest = judge_streams(file, data, result.end)
+            return [*result.findings, *rest.findings]
+        judge(file, one, result)
+        _plainly(file, data, result, one)
+        streams += 1
+        result.end = one.end
+        if one.broken or one.spent:
+            break
+        if streams == file.budget.limits.max_streams:
+            return [*result.findings, _too_many(file, result.end)]
+    return result.findings
+
+
+def read_past(data: bytes, start: int, limits: Limits) -> Trace:
+    """Trace the stream at `start` as joblib reads it: past the raw arrays that its wrappers announce."""
+    return trace(
+        data,
+        start,
+        max_opcodes=limits.max_opcodes,
+        max_events=limits.max_events,
+        max_expansion=limits.max_expansion,
+        joblib=True,
+    )
+
+
+def _plainly(file: ScannedFile, data: bytes, result: Judgement, one: Trace) -> None:
+    """Judge what pickle.load would make of the bytes of the arrays: noise, unless somebody wrote opcodes there."""
+    first = one.arrays[0].offset
+    plain = run(data, result.end, file.budget.limits)
+    found = tuple(event for event in plain.events if event.pos >= first and _plausible(event))
+    if found:
+        judge(file, Trace(found, (), plain.end, "", False), result)
+
+
+def _plausible(event: Event) -> bool:
+    """Tell whether a name could be imported at all; the opcodes that noise spells name nothing."""
+    parts = f"{event.module}.{event.name}".split(".")
+    return event.kind != "persistent" and all(part.isidentifier() for part in parts)
+
+
+def _too_many(file: ScannedFile, offset: int) -> Finding:
+    return Finding(
+        rule="unread-budget",
+        verdict=Verdict.UNREAD,
+        severity=severity_of(Verdict.UNREAD),
+        location=file.at(offset),
+        message="more pickles follow each other than a scan reads",
+        why="what was not read cannot be called harmless",
+        help="split the file",
+        subject="pickle",
+    )
