@@ -41,6 +41,7 @@ CONTAINERS: dict[str, str] = {
 LAYOUTS: tuple[str, ...] = (
     "weighbridge.scanner.torch_layout",
     "weighbridge.scanner.keras_layout",
+    "weighbridge.scanner.skops_rules",
 )
 """Modules with `layout(file, archive) -> Layout | None`; the first that knows a zip archive judges it."""
 
@@ -58,6 +59,7 @@ EXAMINERS: tuple[str, ...] = (
     "weighbridge.scanner.hdf5_rules",
     "weighbridge.scanner.onnx_rules",
     "weighbridge.scanner.joblib_rules",
+    "weighbridge.scanner.skops_rules",
 )
 
 RULES: dict[str, str] = {
@@ -116,6 +118,9 @@ RULES: dict[str, str] = {
     "repository-script": "weighbridge.scanner.repository_rules",
     "repository-secret": "weighbridge.scanner.repository_rules",
     "safetensors-broken": "weighbridge.scanner.safetensors_rules",
+    "skops-class": "weighbridge.scanner.skops_rules",
+    "skops-code": "weighbridge.scanner.skops_rules",
+    "skops-profile": "weighbridge.scanner.skops_rules",
     "template-broken": "weighbridge.scanner.template_rules",
     "template-code": "weighbridge.scanner.template_rules",
     "template-unlisted": "weighbridge.scanner.template_rules",
