@@ -1,6 +1,7 @@
 """Small honest files of the graph and tensor formats, built byte by byte: seeds for the fuzzer, samples for tests."""
 
 import struct
+import zlib
 
 
 def text(value: str | bytes, order: str = "<") -> bytes:
@@ -107,3 +108,54 @@ def onnx_seeds() -> list[bytes]:
         onnx(onnx_node(), onnx_node("MatMulNBits", "com.microsoft"), tensors=(onnx_tensor(), packed)),
         onnx(onnx_node("Loop", "", inner), onnx_node("f", "local"), functions=(function,)),
     ]
+
+
+def png_chunk(kind: bytes, body: bytes = b"") -> bytes:
+    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+
+def png(*, packed: bytes | None = None, extra: bytes = b"", interlace: int = 0) -> bytes:
+    """Write a picture of 3 by 2 grey pixels."""
+    header = struct.pack(">IIBBBBB", 3, 2, 8, 0, 0, 0, interlace)
+    rows = zlib.compress(b"\0abc" * 2) if packed is None else packed
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + png_chunk(b"IHDR", header)
+        + extra
+        + png_chunk(b"IDAT", rows)
+        + png_chunk(b"IEND")
+    )
+
+
+JPEG = b"\xff\xd8\xff\xe0\0\x04JF\xff\xda\0\x04\1\1\x12\xff\0\x34\xff\xd0\x56\xff\xd9"
+GIF = b"GIF89a\3\0\2\0\x80\0\0\0\0\0\xff\xff\xff!\xf9\4\0\0\0\0\0,\0\0\0\0\3\0\2\0\0\2\3\x84\x8f\5\0;"
+
+
+def riff(form: bytes, *chunks) -> bytes:
+    body = form + b"".join(
+        kind + struct.pack("<I", len(raw)) + raw + b"\0" * (len(raw) % 2) for kind, raw in chunks
+    )
+    return b"RIFF" + struct.pack("<I", len(body)) + body
+
+
+WAV = riff(b"WAVE", (b"fmt ", struct.pack("<HHIIHH", 1, 1, 8000, 8000, 1, 8)), (b"data", b"abc"))
+
+
+def media_seeds() -> list[bytes]:
+    return [
+        png(),
+        png(extra=png_chunk(b"tEXt", b"a\0b")),
+        JPEG,
+        JPEG + JPEG,
+        GIF,
+        WAV,
+        riff(b"WEBP", (b"VP8L", b"abcd")),
+    ]
+
+
+def sentencepiece(*extra) -> bytes:
+    pieces = [
+        (1, pb((1, piece), (2, -1.5), (3, kind))) for piece, kind in (("<unk>", 2), ("\n", 4), ("▁a", 1))
+    ]
+    trainer = pb((1, "corpus.txt"), (2, "m"), (3, 1), (4, 3), (10, 0.5), (45, "<unk>"))
+    return pb(*pieces, (2, trainer), (3, pb((1, "nmt_nfkc"), (2, b"\0\1\2"), (3, 1))), *extra)

@@ -29,6 +29,8 @@ MAGIC: tuple[tuple[int, bytes, str], ...] = (
     (0, b"SQLite format 3\x00", "sqlite"),
     (0, b"PAR1", "parquet"),
     (0, b"%PDF-", "pdf"),
+    (8, b"WAVE", "wav"),
+    (8, b"WEBP", "webp"),
 )
 """Offset, bytes, kind."""
 

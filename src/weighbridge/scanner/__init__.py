@@ -60,6 +60,8 @@ EXAMINERS: tuple[str, ...] = (
     "weighbridge.scanner.onnx_rules",
     "weighbridge.scanner.joblib_rules",
     "weighbridge.scanner.skops_rules",
+    "weighbridge.scanner.media_rules",
+    "weighbridge.scanner.tokenizer_rules",
 )
 
 RULES: dict[str, str] = {
@@ -94,6 +96,8 @@ RULES: dict[str, str] = {
     "keras-code": "weighbridge.scanner.keras_rules",
     "keras-layout": "weighbridge.scanner.keras_layout",
     "keras-path": "weighbridge.scanner.keras_rules",
+    "media-broken": "weighbridge.scanner.media_rules",
+    "media-unread": "weighbridge.scanner.media_rules",
     "numpy-broken": "weighbridge.scanner.numpy_rules",
     "numpy-objects": "weighbridge.scanner.numpy_rules",
     "onnx-broken": "weighbridge.scanner.onnx_rules",
@@ -125,6 +129,8 @@ RULES: dict[str, str] = {
     "template-code": "weighbridge.scanner.template_rules",
     "template-unlisted": "weighbridge.scanner.template_rules",
     "template-unread": "weighbridge.scanner.template_rules",
+    "tokenizer-broken": "weighbridge.scanner.tokenizer_rules",
+    "tokenizer-unread": "weighbridge.scanner.tokenizer_rules",
     "torch-layout": "weighbridge.scanner.torch_layout",
     "unread-budget": "weighbridge.scanner.engine",
     "unread-file": "weighbridge.scanner.engine",

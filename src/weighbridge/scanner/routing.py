@@ -70,6 +70,8 @@ KINDS: dict[str, str] = {
     "sentencepiece": "a SentencePiece tokenizer",
     "coreml": "a Core ML model",
     "paddle": "a Paddle program",
+    "webp": "a picture (WebP)",
+    "wav": "a sound (WAV)",
     "unknown": "data of an unknown format",
 }
 """Every kind a file can be given, with the words for it."""
