@@ -79,6 +79,7 @@ RULES: dict[str, str] = {
     "config-foreign-code": "weighbridge.scanner.config_rules",
     "config-object": "weighbridge.scanner.config_rules",
     "config-path": "weighbridge.scanner.config_rules",
+    "config-unpinned": "weighbridge.scanner.config_rules",
     "config-unread": "weighbridge.scanner.config_rules",
     "file-suffix": "weighbridge.scanner.suffix_rules",
     "findings-cut": "weighbridge.scanner.engine",

@@ -19,8 +19,70 @@ SENTENCE_MODULES = frozenset(
 )  # fmt: skip
 """Classes a sentence-transformers `modules.json` may name."""
 
-CLASS_KEYS = frozenset({"_target_", "py/object", "py/type", "py/function", "py/reduce"})
-"""Keys whose value hydra or jsonpickle would import and call: no value is listed."""
+CALLED_KEYS = frozenset({"_target_", "class_path", "_component_"})
+"""Keys whose value hydra, Lightning or torchtune import and call; `target` beside `params` is one more."""
+
+OBJECT_KEYS = frozenset({"py/object", "py/type", "py/function", "py/reduce"})
+"""Keys whose value jsonpickle would import and call: no value is listed."""
+
+_OPTIMIZERS = (
+    "ASGD",
+    "Adadelta",
+    "Adagrad",
+    "Adam",
+    "AdamW",
+    "Adamax",
+    "NAdam",
+    "RAdam",
+    "RMSprop",
+    "Rprop",
+    "SGD",
+    "SparseAdam",
+)
+_SCHEDULERS = (
+    "ConstantLR", "CosineAnnealingLR", "CosineAnnealingWarmRestarts", "CyclicLR", "ExponentialLR", "LinearLR", "MultiStepLR",
+    "OneCycleLR", "PolynomialLR", "ReduceLROnPlateau", "StepLR",
+)  # fmt: skip
+_MODULES = (
+    "BCELoss", "BCEWithLogitsLoss", "BatchNorm1d", "BatchNorm2d", "Conv1d", "Conv2d", "CrossEntropyLoss", "Dropout", "ELU", "GELU",
+    "Hardswish", "HuberLoss", "Identity", "KLDivLoss", "L1Loss", "LayerNorm", "LeakyReLU", "Linear", "MSELoss", "Mish", "NLLLoss", "PReLU",
+    "ReLU", "SELU", "SiLU", "Sigmoid", "SmoothL1Loss", "Softmax", "Softplus", "Tanh",
+)  # fmt: skip
+_LATENT_DIFFUSION = (
+    "cldm.cldm.ControlLDM", "cldm.cldm.ControlNet", "cldm.cldm.ControlledUnetModel", "ldm.lr_scheduler.LambdaLinearScheduler",
+    "ldm.models.autoencoder.AutoencoderKL", "ldm.models.diffusion.ddpm.LatentDepth2ImageDiffusion", "ldm.models.diffusion.ddpm.LatentDiffusion",
+    "ldm.models.diffusion.ddpm.LatentInpaintDiffusion", "ldm.models.diffusion.ddpm.LatentUpscaleDiffusion",
+    "ldm.modules.diffusionmodules.openaimodel.UNetModel", "ldm.modules.encoders.modules.FrozenCLIPEmbedder",
+    "ldm.modules.encoders.modules.FrozenOpenCLIPEmbedder", "sgm.models.autoencoder.AutoencoderKL", "sgm.models.autoencoder.AutoencoderKLInferenceWrapper",
+    "sgm.models.diffusion.DiffusionEngine", "sgm.modules.GeneralConditioner", "sgm.modules.diffusionmodules.denoiser.DiscreteDenoiser",
+    "sgm.modules.diffusionmodules.denoiser_scaling.EpsScaling", "sgm.modules.diffusionmodules.discretizer.LegacyDDPMDiscretization",
+    "sgm.modules.diffusionmodules.openaimodel.UNetModel", "sgm.modules.encoders.modules.ConcatTimestepEmbedderND",
+    "sgm.modules.encoders.modules.FrozenCLIPEmbedder", "sgm.modules.encoders.modules.FrozenOpenCLIPEmbedder2",
+)  # fmt: skip
+_NEMO_ASR = "nemo.collections.asr."
+_NEMO = (
+    "models.EncDecCTCModel", "models.EncDecCTCModelBPE", "models.EncDecHybridRNNTCTCBPEModel", "models.EncDecMultiTaskModel", "models.EncDecRNNTBPEModel",
+    "models.EncDecRNNTModel", "models.EncDecSpeakerLabelModel", "models.EncDecClassificationModel",
+    "models.ctc_bpe_models.EncDecCTCModelBPE", "models.ctc_models.EncDecCTCModel", "models.rnnt_bpe_models.EncDecRNNTBPEModel",
+    "models.hybrid_rnnt_ctc_bpe_models.EncDecHybridRNNTCTCBPEModel", "models.aed_multitask_models.EncDecMultiTaskModel",
+    "models.label_models.EncDecSpeakerLabelModel", "models.classification_models.EncDecClassificationModel",
+    "losses.AngularSoftmaxLoss", "losses.angularloss.AngularSoftmaxLoss",
+    "modules.AudioToMelSpectrogramPreprocessor", "modules.AudioToMFCCPreprocessor", "modules.ConformerEncoder", "modules.ConvASRDecoder",
+    "modules.ConvASRDecoderClassification", "modules.ConvASREncoder", "modules.CropOrPadSpectrogramAugmentation", "modules.ECAPAEncoder",
+    "modules.RNNTDecoder", "modules.RNNTJoint", "modules.SpeakerDecoder", "modules.SpectrogramAugmentation", "modules.SqueezeformerEncoder",
+)  # fmt: skip
+
+CLASSES = frozenset(
+    {f"torch.optim.{name}" for name in _OPTIMIZERS}
+    | {f"torch.optim.lr_scheduler.{name}" for name in _SCHEDULERS}
+    | {f"torch.nn.{name}" for name in _MODULES}
+    | {_NEMO_ASR + name for name in _NEMO}
+    | set(_LATENT_DIFFUSION)
+)
+"""Classes a configuration may have built: they make tensors and modules out of numbers, and fetch nothing."""
+
+KERAS_MODULES = re.compile(r"keras|tf_keras|tensorflow\.keras")
+"""What MLflow imports as Keras."""
 
 PARENT_LIBRARY = re.compile(
     r"(transformers|diffusers)(\.models\.[a-z0-9_]+(\.(modeling|configuration)_[a-z0-9_]+)?)?"

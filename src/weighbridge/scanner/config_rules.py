@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator
-from types import NoneType
-from typing import Any
+from dataclasses import replace
 
 from weighbridge.core.errors import OutOfBudget, Refused
 from weighbridge.core.finding import Finding, Verdict
 from weighbridge.formats.json_text import Place, looks_like_json, read_json, walk
-from weighbridge.scanner.config_names import (
-    ACTIVATION,
-    CLASS_KEYS,
-    DIFFUSERS_LIBRARIES,
-    MLFLOW_LOADERS,
-    PARENT_LIBRARY,
-    SENTENCE_MODULES,
-)
+from weighbridge.scanner.config_files import judge_file
+from weighbridge.scanner.config_values import WHY_IMPORT, Remark, leaves, named
+from weighbridge.scanner.config_yaml import READER as YAML_READER
+from weighbridge.scanner.config_yaml import judge_yaml, looks_like_yaml
 from weighbridge.scanner.file import RuleInfo, ScannedFile, printable, severity_of
 
 RULES = (
@@ -28,24 +22,19 @@ RULES = (
     RuleInfo("config-class", "A configuration that names a class nobody listed", Verdict.UNLISTED),
     RuleInfo("config-path", "A configuration that names a file outside the model", Verdict.DANGEROUS),
     RuleInfo("config-object", "A configuration whose reader would build Python objects", Verdict.DANGEROUS),
+    RuleInfo("config-unpinned", "A configuration that names another model without a revision", Verdict.NOTES),
     RuleInfo("config-broken", "A configuration that two readers may read differently", Verdict.BROKEN),
     RuleInfo("config-unread", "A configuration too large or too deep to be read", Verdict.UNREAD),
 )
 EXPLAINS = frozenset({"json"})
-READERS: tuple[str, ...] = ("json-strict 1", "yaml-nodes 1")
+READERS: tuple[str, ...] = ("json-strict 1", YAML_READER)
 """What counts into the ruleset digest beside the rules: readers and their versions."""
 
 YAML_SUFFIXES = (".yaml", ".yml")
 YAML_NAMES = frozenset({"mlmodel"})
-MAX_YAML = 4 * 1024 * 1024
-"""Characters of one YAML file: the reader takes about a second for a million."""
-
+CARD_SUFFIXES = (".md", ".mdx", ".markdown")
 _FORM = ("config-broken", "config-unread")
-_CORE_TAGS = re.compile(
-    r"tag:yaml\.org,2002:(binary|bool|float|int|map|merge|null|omap|pairs|seq|set|str|timestamp|value)"
-)
 _REMOTE = "loading with trust_remote_code=True would import and run this code"
-_IMPORT = "the library that loads this model imports what the configuration names"
 
 
 def examine(file: ScannedFile) -> Iterable[Finding]:
@@ -56,11 +45,14 @@ def examine(file: ScannedFile) -> Iterable[Finding]:
         yield from _examine_json(file, file.text)
     elif file.name.endswith(YAML_SUFFIXES) or file.name in YAML_NAMES:
         yield from _examine_yaml(file, file.text)
+    elif file.name.endswith(CARD_SUFFIXES):
+        if file.text.removeprefix("\ufeff").startswith("---"):
+            yield from _front_matter(file, file.text.removeprefix("\ufeff")[3:])
     elif looks_like_json(file.text):
         # JSON under another name: whoever reads it as JSON gets what it asks for, nobody else can be misled.
         yield from (found for found in _examine_json(file, file.text) if found.rule not in _FORM)
-    elif file.name.endswith(".md") and file.text.startswith("---"):
-        yield from _examine_yaml(file, file.text[3:].split("\n---", 1)[0])
+    elif file.kind == "text" and looks_like_yaml(file.text):
+        yield from _examine_yaml(file, file.text, form=False)
 
 
 def _examine_json(file: ScannedFile, text: str) -> Iterator[Finding]:
@@ -99,13 +91,12 @@ def _judge(file: ScannedFile, place: Place) -> Iterator[Finding]:
     if key == "weight_map" and isinstance(value, dict):
         yield from _weight_map(file, place)
     elif key in ("_attn_implementation", "attn_implementation") and isinstance(value, str) and "/" in value:
-        yield _finding(file, "config-foreign-code", Verdict.DANGEROUS, f"{key} names the kernel repository {value!r}", subject=place.pointer, why=_IMPORT)  # fmt: skip
+        yield _finding(file, "config-foreign-code", Verdict.DANGEROUS, f"{key} names the kernel repository {value!r}", subject=place.pointer, why=WHY_IMPORT)  # fmt: skip
     elif isinstance(value, str):
-        yield from _class_name(file, place, key, value)
-    if place.parent is None and file.name == "modules.json":
-        yield from _modules(file, value)
-    if place.parent is None and file.name == "model_index.json" and isinstance(value, dict):
-        yield from _pipeline(file, value)
+        yield from _class_names(file, place, key, value)
+    if place.parent is None:
+        for remark in judge_file(file.name, value):
+            yield _of_remark(file, remark)
 
 
 def _auto_map(file: ScannedFile, place: Place) -> Iterator[Finding]:
@@ -132,7 +123,7 @@ def _weight_map(file: ScannedFile, place: Place) -> Iterator[Finding]:
     folder = file.path.rsplit("/", 1)[0] + "/" if "/" in file.path else ""
     named = {value if isinstance(value, str) else repr(value) for value in place.value.values()}
     for name in sorted(named):
-        if _leaves(name):
+        if leaves(name):
             yield _finding(
                 file, "config-path", Verdict.DANGEROUS, f"the shard index names {name!r}", subject=f"{place.pointer} {name}",
                 why="a loader that follows it reads a file that is not part of this model",
@@ -144,115 +135,30 @@ def _weight_map(file: ScannedFile, place: Place) -> Iterator[Finding]:
             )  # fmt: skip
 
 
-def _leaves(name: str) -> bool:
-    parts = name.replace("\\", "/").split("/")
-    return (
-        not name
-        or name.startswith(("/", "~"))
-        or ".." in parts
-        or ":" in name
-        or "\\" in name
-        or "\0" in name
-    )
-
-
-def _class_name(file: ScannedFile, place: Place, key: str, value: str) -> Iterator[Finding]:
+def _class_names(file: ScannedFile, place: Place, key: str, value: str) -> Iterator[Finding]:
     """Judge keys whose value some library imports."""
-    allowed = {
-        "parent_library": PARENT_LIBRARY,
-        "megatron_core": re.compile(r"megatron\.core"),
-        "activation_function": ACTIVATION,
-        "loader_module": MLFLOW_LOADERS,
-    }.get(key)
-    if key == "activation_function" and "." not in value:
-        return
-    if key in CLASS_KEYS or (allowed is not None and not allowed.fullmatch(value)):
-        rule, verdict = (
-            ("config-object", Verdict.DANGEROUS) if key == "py/reduce" else ("config-class", Verdict.UNLISTED)
-        )
-        yield _finding(
-            file, rule, verdict, f"{key} names {value!r}", subject=f"{place.pointer} {value}", why=_IMPORT
-        )
+    beside = place.parent.value if place.parent is not None and isinstance(place.parent.value, dict) else {}
+    for remark in named(key, value, beside.keys()):
+        yield _of_remark(file, remark, place.pointer)
 
 
-def _modules(file: ScannedFile, value: Any) -> Iterator[Finding]:
-    """Judge a sentence-transformers module list: exact class names, paths inside the model."""
-    rows = value if isinstance(value, list) else []
-    for index, row in enumerate(rows):
-        kind = row.get("type") if isinstance(row, dict) else None
-        path = row.get("path") if isinstance(row, dict) else None
-        if not isinstance(kind, str) or kind not in SENTENCE_MODULES:
-            yield _finding(file, "config-class", Verdict.UNLISTED, f"module {index} is of the class {kind!r}", subject=f"/{index}/type {kind}", why=_IMPORT)  # fmt: skip
-        if isinstance(path, str) and path and _leaves(path):
-            yield _finding(file, "config-path", Verdict.DANGEROUS, f"module {index} lies at {path!r}", subject=f"/{index}/path {path}", why=_IMPORT)  # fmt: skip
+def _examine_yaml(file: ScannedFile, text: str, *, form: bool = True) -> Iterator[Finding]:
+    """Judge YAML; where nobody promised YAML, `form` is false and a text that is none says nothing."""
+    for remark in judge_yaml(text, mlmodel=file.name in YAML_NAMES):
+        if form or remark.rule not in _FORM:
+            yield _of_remark(file, remark)
 
 
-def _pipeline(file: ScannedFile, value: dict[str, Any]) -> Iterator[Finding]:
-    """Judge a diffusers index: each part is [library, class], the library must be listed."""
-    for name, row in value.items():
-        library = row[0] if isinstance(row, list) and row else None
-        if not isinstance(library, (str, NoneType)) or library not in DIFFUSERS_LIBRARIES:
-            yield _finding(file, "config-class", Verdict.UNLISTED, f"the part {name!r} comes from {library!r}", subject=f"/{name} {library}", why=_IMPORT)  # fmt: skip
+def _front_matter(file: ScannedFile, text: str) -> Iterator[Finding]:
+    """Judge the YAML that opens a model card; a card is shown, not loaded, so that its form is no more than a note."""
+    for remark in judge_yaml(text.split("\n---", 1)[0]):
+        kept = remark if remark.rule not in _FORM else replace(remark, verdict=Verdict.NOTES)
+        yield _of_remark(file, kept)
 
 
-def _examine_yaml(file: ScannedFile, text: str) -> Iterator[Finding]:
-    import yaml
-
-    if len(text) > MAX_YAML:
-        yield _finding(
-            file,
-            "config-unread",
-            Verdict.UNREAD,
-            f"more than {MAX_YAML} characters of YAML",
-            subject="yaml.budget",
-        )
-        return
-    try:
-        # Nodes only: nothing is constructed, so tags are read and never obeyed.
-        for document in yaml.compose_all(text, Loader=yaml.SafeLoader):
-            yield from _examine_node(file, document)
-    except yaml.YAMLError as error:
-        yield _finding(
-            file, "config-broken", Verdict.BROKEN, f"this is not YAML: {error}", subject="yaml.syntax"
-        )
-    except RecursionError:
-        yield _finding(
-            file, "config-unread", Verdict.UNREAD, "the YAML is nested too deeply", subject="yaml.budget"
-        )
-
-
-def _examine_node(file: ScannedFile, document: Any) -> Iterator[Finding]:
-    """Judge tags and keys; an alias leads to the same node again, which is visited once."""
-    work: list[tuple[str, Any]] = [("", document)]
-    seen: set[tuple[str, int]] = set()
-    while work:
-        key, node = work.pop()
-        if node is None or (key, id(node)) in seen:
-            continue
-        seen.add((key, id(node)))
-        if node.tag != "!" and not _CORE_TAGS.fullmatch(node.tag):
-            yield _tag(file, node.tag)
-        if isinstance(node.value, str):
-            yield from _class_name(file, Place(None, key, node.value), key, node.value)
-            continue
-        for item in node.value:
-            if isinstance(item, tuple):
-                name = item[0].value if isinstance(item[0].value, str) else ""
-                work += [("", item[0]), (name, item[1])]
-            else:
-                work.append((key, item))
-
-
-def _tag(file: ScannedFile, tag: str) -> Finding:
-    python = "python" in tag.lower()
-    return _finding(
-        file,
-        "config-object" if python else "config-class",
-        Verdict.DANGEROUS if python else Verdict.UNLISTED,
-        f"the YAML tag {tag!r}",
-        subject=f"tag {tag}",
-        why="a YAML reader that obeys tags builds Python objects from it",
-    )
+def _of_remark(file: ScannedFile, remark: Remark, pointer: str = "") -> Finding:
+    subject = f"{pointer} {remark.subject}".strip()
+    return _finding(file, remark.rule, remark.verdict, remark.message, subject=subject, why=remark.why)
 
 
 def _finding(

@@ -1,0 +1,108 @@
+"""Judge YAML by its tags and keys: the nodes are read, nothing is constructed, so no tag is ever obeyed."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from weighbridge.core.finding import Verdict
+from weighbridge.scanner.config_values import WHY_IMPORT, Remark, leaves, named
+
+READER = "yaml-nodes 2"
+MAX_YAML = 1024 * 1024
+"""Characters of one YAML text: the reader takes four to fifteen seconds for so many."""
+MAX_NODES = 500_000
+
+_CORE_TAGS = re.compile(
+    r"tag:yaml\.org,2002:(binary|bool|float|int|map|merge|null|omap|pairs|seq|set|str|timestamp|value)"
+)
+_LOOKS = re.compile(
+    r"!!?python[/.]|tag:yaml\.org,2002:python|^[ \t]*(?:-[ \t]+)?[\"']?(?:_target_|class_path|_component_|loader_module)[\"']?[ \t]*:",
+    re.MULTILINE,
+)
+_PATH_KEYS = frozenset({
+    "artifact_path", "conda", "data", "env", "input_example_path", "model_data", "model_path", "path", "pickled_model",
+    "python_model", "saved_input_example_info", "virtualenv",
+})  # fmt: skip
+"""Keys of an MLmodel file whose values are files below its folder."""
+_NOT_BELOW = frozenset({"artifact_path"})
+"""Keys that may hold the address of an MLflow server instead."""
+
+
+def looks_like_yaml(text: str) -> bool:
+    """Tell whether a text of any name holds a key or tag that a YAML reader would act upon."""
+    return _LOOKS.search(text) is not None
+
+
+def judge_yaml(text: str, *, mlmodel: bool = False) -> Iterator[Remark]:
+    """Yield what is to be said of the tags and keys of YAML text, and last of its form."""
+    import yaml
+
+    if len(text) > MAX_YAML:
+        problem = f"more than {MAX_YAML} characters of YAML"
+        yield Remark(
+            "config-unread", Verdict.UNREAD, problem, "yaml.budget", "what was not read may hold anything"
+        )
+        return
+    count = 0
+    try:
+        for document in yaml.compose_all(text, Loader=yaml.SafeLoader):
+            for found in _document(document, mlmodel=mlmodel):
+                count += found is None
+                if count > MAX_NODES:
+                    problem = f"more than {MAX_NODES} values"
+                    yield Remark("config-unread", Verdict.UNREAD, problem, "yaml.budget")
+                    return
+                if found is not None:
+                    yield found
+    except (yaml.YAMLError, ValueError) as error:
+        why = "two readers may disagree"
+        yield Remark("config-broken", Verdict.BROKEN, f"this is not YAML: {error}", "yaml.syntax", why)
+    except RecursionError:
+        yield Remark("config-unread", Verdict.UNREAD, "the YAML is nested too deeply", "yaml.budget")
+
+
+def _document(document: Any, *, mlmodel: bool) -> Iterator[Remark | None]:
+    """Judge every node once, with the key it stands under and the keys beside it; None counts one node."""
+    work: list[tuple[str, Any, frozenset[str]]] = [("", document, frozenset())]
+    seen: set[tuple[str, int, bool, bool]] = set()
+    while work:
+        key, node, siblings = work.pop()
+        met = (key, id(node), "params" in siblings, "loader_module" in siblings)
+        if node is None or met in seen:
+            continue
+        seen.add(met)
+        yield None
+        if node.tag != "!" and not _CORE_TAGS.fullmatch(node.tag):
+            yield _tag(node.tag)
+        if isinstance(node.value, str):
+            yield from named(key, node.value, siblings)
+            if mlmodel:
+                yield from _path(key, node.value)
+            continue
+        pairs = [item for item in node.value if isinstance(item, tuple)]
+        keys = frozenset(item[0].value for item in pairs if isinstance(item[0].value, str))
+        for item in node.value:
+            if isinstance(item, tuple):
+                name = item[0].value if isinstance(item[0].value, str) else ""
+                work += [("", item[0], frozenset()), (name, item[1], keys)]
+            else:
+                work.append((key, item, siblings))
+
+
+def _path(key: str, value: str) -> Iterator[Remark]:
+    if key in _PATH_KEYS and value and leaves(value) and not (key in _NOT_BELOW and ":/" in value):
+        why = "loading the model reads a file that is not part of it"
+        yield Remark("config-path", Verdict.DANGEROUS, f"{key} names {value!r}", f"{key} {value}", why)
+
+
+def _tag(tag: str) -> Remark:
+    python = "python" in tag.lower()
+    return Remark(
+        "config-object" if python else "config-class",
+        Verdict.DANGEROUS if python else Verdict.UNLISTED,
+        f"the YAML tag {tag!r}",
+        f"tag {tag}",
+        "a YAML reader that obeys tags builds Python objects from it" if python else WHY_IMPORT,
+    )
