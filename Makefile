@@ -42,7 +42,7 @@ clean: ## remove what make made here
 	$(PYTHON) -m venv .venv && $(LOCKED) -r requirements/run.txt && $(PIP) --no-deps --no-build-isolation -e . && touch $@
 .venv/.check: .venv/.run requirements/check.txt
 	$(LOCKED) -r requirements/check.txt && touch $@
-.venv/.full: .venv/.check requirements/full.txt tools/fit_torch.py
-	$(BIN)/python tools/fit_torch.py && $(LOCKED) -r requirements/full.txt && touch $@
+.venv/.full: .venv/.check requirements/full.txt tools/fit_torch.py tests/full/published.json
+	$(BIN)/python tools/fit_torch.py && $(LOCKED) -r requirements/full.txt && $(BIN)/python tools/fetch_published.py && touch $@
 .venv/.lock: .venv/.check requirements/lock.txt
 	$(LOCKED) -r requirements/lock.txt && touch $@
