@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
@@ -74,6 +73,8 @@ def _folder(shared: Shared, path: Path, name: str, how: How) -> Row:
 
 
 def _hub(shared: Shared, reference: Reference, how: How) -> Row:
+    import tempfile
+
     from weighbridge.source.read import read_tree
     from weighbridge.store.files import FileBlobs
 
@@ -94,6 +95,8 @@ def _hub(shared: Shared, reference: Reference, how: How) -> Row:
 
 def _parts(shared: Shared, reference: Reference) -> Row:
     """Fetch small files whole and compare them; of large ones only what their readers ask for."""
+    import tempfile
+
     from weighbridge.scanner.remote import scan_in_parts, worth_it
     from weighbridge.source.read import read_file
     from weighbridge.source.remote import RangedFile
