@@ -52,6 +52,8 @@ EXAMINERS: tuple[str, ...] = (
     "weighbridge.scanner.template_rules",
     "weighbridge.scanner.config_rules",
     "weighbridge.scanner.repository_rules",
+    "weighbridge.scanner.requirement_rules",
+    "weighbridge.scanner.secret_rules",
     "weighbridge.scanner.text_rules",
     "weighbridge.scanner.suffix_rules",
     "weighbridge.scanner.gguf_rules",
@@ -62,6 +64,7 @@ EXAMINERS: tuple[str, ...] = (
     "weighbridge.scanner.skops_rules",
     "weighbridge.scanner.media_rules",
     "weighbridge.scanner.tokenizer_rules",
+    "weighbridge.scanner.markup_rules",
 )
 
 RULES: dict[str, str] = {
@@ -97,6 +100,9 @@ RULES: dict[str, str] = {
     "keras-code": "weighbridge.scanner.keras_rules",
     "keras-layout": "weighbridge.scanner.keras_layout",
     "keras-path": "weighbridge.scanner.keras_rules",
+    "markup-entity": "weighbridge.scanner.markup_rules",
+    "markup-script": "weighbridge.scanner.markup_rules",
+    "markup-unread": "weighbridge.scanner.markup_rules",
     "media-broken": "weighbridge.scanner.media_rules",
     "media-unread": "weighbridge.scanner.media_rules",
     "numpy-broken": "weighbridge.scanner.numpy_rules",
@@ -119,9 +125,9 @@ RULES: dict[str, str] = {
     "repository-code": "weighbridge.scanner.repository_rules",
     "repository-import": "weighbridge.scanner.repository_rules",
     "repository-program": "weighbridge.scanner.repository_rules",
-    "repository-requirements": "weighbridge.scanner.repository_rules",
+    "repository-requirements": "weighbridge.scanner.requirement_rules",
     "repository-script": "weighbridge.scanner.repository_rules",
-    "repository-secret": "weighbridge.scanner.repository_rules",
+    "repository-secret": "weighbridge.scanner.secret_rules",
     "safetensors-broken": "weighbridge.scanner.safetensors_rules",
     "skops-class": "weighbridge.scanner.skops_rules",
     "skops-code": "weighbridge.scanner.skops_rules",
