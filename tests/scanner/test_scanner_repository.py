@@ -5,7 +5,7 @@ import json
 import pytest
 
 from weighbridge.core.finding import Verdict
-from weighbridge.scanner import config_rules, repository_rules
+from weighbridge.scanner import config_rules, repository_rules, requirement_rules, secret_rules
 from weighbridge.scanner.file import ScannedFile, from_bytes
 
 UNLISTED, DANGEROUS, BROKEN, NOTES = Verdict.UNLISTED, Verdict.DANGEROUS, Verdict.BROKEN, Verdict.NOTES
@@ -224,9 +224,37 @@ BAD_FILES = [
     ("a.ipynb", {"cells": [{"cell_type": "code", "source": "eval('1')"}]}, {("repository-script", UNLISTED)}),
     ("a.ipynb", {"cells": [{"cell_type": "code", "source": "1 + 1"}]}, {("repository-script", NOTES)}),
     ("a.ipynb", "[]", {("repository-script", UNLISTED)}),
-    ("requirements.txt", "torch\n--index-url http://203.0.113.9/\n", {("repository-requirements", UNLISTED)}),
-    ("requirements.txt", "x @ git+https://203.0.113.9/x\n", {("repository-requirements", UNLISTED)}),
-    ("notes.txt", "token: hf_" + "a" * 34, {("repository-secret", NOTES)}),
+    (
+        "a.ipynb",
+        {"worksheets": [{"cells": [{"cell_type": "code", "input": ["!x"]}]}]},
+        {("repository-script", UNLISTED)},
+    ),
+    ("a.ipynb", {"cells": [{"cell_type": "code", "source": "x = !ls"}]}, {("repository-script", UNLISTED)}),
+    (
+        "a.ipynb",
+        {"cells": [{"cell_type": "code", "source": "%%html\n<b>"}]},
+        {("repository-script", UNLISTED)},
+    ),
+    (
+        "a.ipynb",
+        {"cells": [{"cell_type": "code", "source": "%pip install x"}]},
+        {("repository-script", UNLISTED)},
+    ),
+    (
+        "a.ipynb",
+        {"cells": [{"cell_type": "code", "source": "%matplotlib inline\n%%time\n1"}]},
+        {("repository-script", NOTES)},
+    ),
+    ("a.ipynb", {"cells": [{"cell_type": "code", "source": 5}]}, {("repository-script", UNLISTED)}),
+    ("a.ipynb", {"cells": []}, {("repository-script", NOTES)}),
+    ("Makefile", "all:\n\tx\n", {("repository-script", UNLISTED)}),
+    ("Dockerfile", "FROM x\n", {("repository-script", UNLISTED)}),
+    ("run.lua", "os.execute('x')\n", {("repository-script", UNLISTED)}),
+    (".vscode/tasks.json", "{}", {("repository-script", UNLISTED)}),
+    ("model.pth", "import os; os.system('x')\n", {("repository-script", UNLISTED)}),
+    ("index.html", "<p onload='x()'>", {("repository-script", UNLISTED)}),
+    ("logo.svg", "<svg><script>x</script></svg>", {("repository-script", UNLISTED)}),
+    ("data/pickle_module_info.txt", "evil", {("repository-import", UNLISTED)}),
 ]
 
 
@@ -235,10 +263,50 @@ def test_code_beside_the_weights_is_found(path, value, expected):
     assert judge(repository_rules, path, value) == expected
 
 
+BAD_REQUIREMENTS = [
+    ("requirements.txt", "torch==2 --hash=sha256:0\n--index-url http://203.0.113.9/\n", UNLISTED),
+    ("requirements.txt", "x @ git+https://203.0.113.9/x\n", UNLISTED),
+    ("requirements.txt", "x \\\n @ https://203.0.113.9/x\n", UNLISTED),
+    ("dev-requirements.in", "./local\n", UNLISTED),
+    ("requirements.txt", "x.whl\n", UNLISTED),
+    ("requirements.txt", "torch>=2\nnumpy==1.26.4 ; python_version > '3'\n# comment\n", NOTES),
+    ("conda.yaml", "dependencies:\n- pip:\n  - git+https://203.0.113.9/x\n", UNLISTED),
+    ("conda.yaml", "channels:\n- http://203.0.113.9/\n", UNLISTED),
+    (
+        "pyproject.toml",
+        "[project]\nurl = 'http://x'\ndependencies = [\n 'x @ http://203.0.113.9/x',\n]",
+        UNLISTED,
+    ),
+    ("Pipfile", "[[source]]\nurl = 'http://203.0.113.9/simple'\n", UNLISTED),
+    ("Pipfile", "[packages]\nx = {git = 'http://203.0.113.9/x'}\n", UNLISTED),
+    ("conda.yaml", "channels:\n- conda-forge\ndependencies:\n- python=3.11\n", NOTES),
+    ("pyproject.toml", "[project.urls]\nhome = 'http://x.org'\n[project]\nname='x'\n", NOTES),
+]
+
+
+@pytest.mark.parametrize(("path", "text", "verdict"), BAD_REQUIREMENTS)
+def test_what_is_to_be_installed_is_judged(path, text, verdict):
+    found = list(requirement_rules.examine(from_bytes(path, text.encode(), "text", text=text)))
+    assert {finding.rule for finding in found} == {"repository-requirements"}
+    assert max((finding.verdict for finding in found), key=lambda verdict: verdict.rank) is verdict
+
+
+def test_requirements_with_hashes_say_nothing():
+    text = "torch==2.4.0 \\\n  --hash=sha256:00 \\\n  --hash=sha256:11\n-r other.txt\n"
+    assert not list(
+        requirement_rules.examine(from_bytes("requirements.txt", text.encode(), "text", text=text))
+    )
+
+
 @pytest.mark.parametrize(
     ("path", "value"),
     [
-        ("requirements.txt", "torch>=2\nnumpy==1.26.4 ; python_version > '3'\n# comment\n"),
+        ("vocab.js.txt", "a"),
+        ("page.html", "<p>text</p>"),
+        ("weights.pth.txt", "import os"),
+        (".gitattributes", "*.bin filter=lfs diff=lfs merge=lfs -text"),
+        ("data/pickle_module_info.txt", "mlflow.pytorch.pickle_module"),
+        ("configs/tasks.json", "{}"),
         ("vocab.txt", "[PAD]\n!\n#\nhf_\n"),
         ("README.md", "# model\n```python\nimport os\nos.system('x')\n```\n"),
         ("LICENSE", "Apache"),
@@ -269,10 +337,28 @@ def test_weights_that_start_like_a_program_by_chance_are_left_to_their_reader():
     assert list(repository_rules.examine(from_bytes("a.bin", b"MZ" + bytes(4000), "unknown"))) == []
 
 
-def test_a_secret_is_never_repeated():
-    secret = "hf_" + "Zq" * 17
-    (finding,) = repository_rules.examine(from_bytes("a.txt", secret.encode(), "text", text=secret))
+SECRETS = [
+    "hf_" + "Zq" * 17, "AKIA" + "ABCD" * 4, "ghp_" + "a1" * 18, "github_pat_" + "a1_" * 20, "glpat-" + "a1" * 10, "AIza" + "b" * 35,
+    "xoxb-" + "1234567890-" * 3, "sk-ant-" + "x" * 50, "sk-proj-" + "x" * 50, "npm_" + "a" * 36,
+    "-----BEGIN RSA PRIVATE KEY-----", "sk_live_" + "4" * 24,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("secret", SECRETS)
+def test_a_secret_is_found_once_and_never_repeated(secret):
+    text = f"a\ntoken = {secret}\n"
+    (finding,) = secret_rules.examine(from_bytes("a.txt", text.encode(), "text", text=text))
+    assert (finding.rule, finding.verdict) == ("repository-secret", NOTES)
     assert secret not in json.dumps(finding.to_json())
+    (inside,) = secret_rules.examine(
+        from_bytes("training_args.bin", b"\x80\x02X" + text.encode() + b".", "pickle")
+    )
+    assert secret not in json.dumps(inside.to_json())
+
+
+def test_words_about_secrets_say_nothing():
+    text = "export HF_TOKEN=hf_xxx; sk-learn AKIA ghp_ AIza -----BEGIN PUBLIC KEY-----"
+    assert not list(secret_rules.examine(from_bytes("a.md", text.encode(), "text", text=text)))
 
 
 @pytest.mark.parametrize(
@@ -303,6 +389,13 @@ def test_the_rules_are_documented():
     from weighbridge.scanner import safetensors_rules, template_rules
 
     folder = Path(__file__).parents[2] / "docs" / "rules"
-    for module in (safetensors_rules, template_rules, config_rules, repository_rules):
+    for module in (
+        safetensors_rules,
+        template_rules,
+        config_rules,
+        repository_rules,
+        requirement_rules,
+        secret_rules,
+    ):
         for rule in module.RULES:
             assert (folder / f"{rule.id}.md").read_text().startswith(f"# {rule.id}\n")

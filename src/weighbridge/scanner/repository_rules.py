@@ -1,13 +1,13 @@
-"""Rules on what does not belong into a model: source code, scripts, native programs, secrets."""
+"""Rules on what does not belong into a model: source code, scripts, native programs."""
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable, Iterator
 
 from weighbridge.core.errors import OutOfBudget, Refused
-from weighbridge.core.finding import Confidence, Finding, Verdict
+from weighbridge.core.finding import Finding, Verdict
+from weighbridge.formats.json_text import read_json, walk
 from weighbridge.formats.python_source import READER, read_python
 from weighbridge.scanner.file import RuleInfo, ScannedFile, printable, severity_of
 
@@ -16,16 +16,23 @@ RULES = (
     RuleInfo("repository-import", "Python source that acts as soon as it is imported", Verdict.DANGEROUS),
     RuleInfo("repository-script", "A script or notebook inside a model", Verdict.UNLISTED),
     RuleInfo("repository-program", "A native program or library inside a model", Verdict.UNLISTED),
-    RuleInfo("repository-requirements", "Requirements that install from somewhere else", Verdict.UNLISTED),
-    RuleInfo("repository-secret", "Something that looks like a secret", Verdict.NOTES),
 )
 EXPLAINS = frozenset({"python", "text"})
 READERS = (READER,)
 """What counts into the ruleset digest beside the rules: readers and their versions."""
 
 SOURCE_SUFFIXES = (".py", ".pyi", ".pyx", ".pyw")
-SCRIPT_SUFFIXES = (".bash", ".bat", ".cmd", ".command", ".csh", ".fish", ".js", ".mjs", ".php", ".pl", ".ps1", ".rb",
-                   ".sh", ".vbs", ".zsh")  # fmt: skip
+SCRIPT_SUFFIXES = (
+    ".applescript", ".awk", ".bash", ".bat", ".cjs", ".cmd", ".command", ".csh", ".desktop", ".fish", ".hta", ".jl", ".js", ".jse", ".jsx",
+    ".ksh", ".lua", ".mjs", ".php", ".pl", ".ps1", ".psd1", ".psm1", ".r", ".rb", ".reg", ".scpt", ".service", ".sh", ".tcl",
+    ".ts", ".tsx", ".vb", ".vbe", ".vbs", ".workflow", ".wsf", ".zsh",
+)  # fmt: skip
+SCRIPT_NAMES = frozenset({
+    ".bash_profile", ".bashrc", ".envrc", ".gitmodules", ".npmrc", ".profile", ".zshrc", "containerfile", "devcontainer.json",
+    "dockerfile", "gnumakefile", "jenkinsfile", "justfile", "makefile", "procfile", "rakefile", "tasks.json", "vagrantfile",
+})  # fmt: skip
+"""Files that a program runs, or fetches code by, for no other reason than their name."""
+PAGE_SUFFIXES = (".htm", ".html", ".svg", ".xhtml", ".xml")
 PROGRAM_SUFFIXES = (".class", ".dll", ".dylib", ".egg", ".exe", ".jar", ".msi", ".pyc", ".pyd", ".pyo", ".so", ".wasm",
                     ".whl")  # fmt: skip
 MACH_O = (
@@ -35,21 +42,21 @@ MACH_O = (
     b"\xcf\xfa\xed\xfe",
     b"\xca\xfe\xba\xbe",
 )
-MAX_SECRETS = 4 * 1024 * 1024
 MAX_ACTS = 20
 
-_SECRETS = (
-    ("a Hugging Face token", re.compile(r"\bhf_[A-Za-z0-9]{34,}\b")),
-    ("an AWS access key", re.compile(r"\b(?:AKIA|ASIA)[A-Z0-9]{16}\b")),
-    ("a GitHub token", re.compile(r"\bgh[pousr]_[A-Za-z0-9]{36,}\b")),
-    ("an OpenAI key", re.compile(r"\bsk-(?:proj-)?[A-Za-z0-9_-]{40,}\b")),
-    ("a private key", re.compile(r"-----BEGIN (?:[A-Z]+ )?PRIVATE KEY-----")),
+PICKLE_MODULES = frozenset({"cloudpickle", "dill", "mlflow.pytorch.pickle_module", "pickle"})
+"""What MLflow's `pickle_module_info.txt` may name; the pickle itself is judged by what it holds."""
+_ACTIVE = re.compile(
+    r"<\s*script\b|\bon(?:load|error|click|begin|mouseover)\s*=|javascript:|<!ENTITY\b", re.IGNORECASE
 )
-_SHELL_LINE = re.compile(r"^[ \t]*(?:!|%%?(?:bash|sh|sx|system|script|cmd)\b)", re.MULTILINE)
-_FOREIGN_REQUIREMENT = re.compile(
-    r"(?:-i\b|--index-url|--extra-index-url|-f\b|--find-links|--trusted-host|-e\b|--editable|[a-z+]{1,20}://|git\+)"
-    r"|[A-Za-z0-9._\[\]-]{1,200}\s{0,9}@\s{0,9}\S"
+_IMPORT_LINE = re.compile(r"^import[ \t;]", re.MULTILINE)
+_PLAIN_MAGICS = "autoreload|capture|cd|config|debug|env|dirs|load_ext[ \\t]+(?:autoreload|tensorboard)|ls|matplotlib|memit|mkdir|notebook|precision|prun|pwd|pylab|reload_ext|tb|tensorboard|time|timeit|who|whos|xmode"
+_SHELL_LINE = re.compile(
+    rf"^[ \t]*(?:!|%%!|%%?(?!(?:{_PLAIN_MAGICS})\b)\w)|^[^#\n'\"]{{0,200}}=[ \t]*(?:!|%(?!(?:{_PLAIN_MAGICS})\b)\w)",
+    re.MULTILINE,
 )
+"""Lines of a notebook that start programs, and magics that are not known to do nothing of the kind."""
+_PLAIN_LINE = re.compile(r"^[ \t]*%.*", re.MULTILINE)
 
 
 def examine(file: ScannedFile) -> Iterable[Finding]:
@@ -60,17 +67,36 @@ def examine(file: ScannedFile) -> Iterable[Finding]:
             file, "repository-program", Verdict.UNLISTED, f"the file is {program}", subject=program
         )
     text = file.text
-    if text is None or _is_torchscript(file):
+    if text is None:
         return
     if file.kind == "python" or file.name.endswith(SOURCE_SUFFIXES):
         yield from _source(file, text, "Python source")
     elif file.name.endswith(".ipynb"):
         yield from _notebook(file, text)
-    elif file.name.endswith(SCRIPT_SUFFIXES) or text.startswith("#!"):
+    elif _is_script(file, text):
         yield _finding(file, "repository-script", Verdict.UNLISTED, "the file is a script", subject="script")
-    if re.fullmatch(r".*requirements.*\.(txt|in)", file.name):
-        yield from _requirements(file, text)
-    yield from _secrets(file, text)
+    elif file.name.endswith(PAGE_SUFFIXES) and _ACTIVE.search(text):
+        message = "the file is a page that runs a script when it is shown"
+        yield _finding(file, "repository-script", Verdict.UNLISTED, message, subject="page")
+    elif file.name == "pickle_module_info.txt" and text.strip() not in PICKLE_MODULES:
+        message = f"MLflow would import {printable(text.strip(), 80)!r} to load the model"
+        yield _finding(
+            file, "repository-import", Verdict.UNLISTED, message, subject=printable(text.strip(), 80)
+        )
+
+
+def _is_script(file: ScannedFile, text: str) -> bool:
+    name = file.name
+    if name in SCRIPT_NAMES:
+        return name not in ("tasks.json", "devcontainer.json") or "/." in f"/{file.path.lower()}"
+    # A `.pth` file that is text is no checkpoint: Python runs its import lines when it finds it on its path.
+    on_path = name.endswith(".pth") and _IMPORT_LINE.search(text) is not None
+    return (
+        name.endswith(SCRIPT_SUFFIXES)
+        or name.startswith("dockerfile.")
+        or text.startswith(("#!", "\ufeff#!"))
+        or on_path
+    )
 
 
 def _program(file: ScannedFile) -> str:
@@ -89,11 +115,6 @@ def _program(file: ScannedFile) -> str:
     if file.name.endswith(PROGRAM_SUFFIXES) or re.search(r"\.so\.\d", file.name):
         return "named like a program or library"
     return ""
-
-
-def _is_torchscript(file: ScannedFile) -> bool:
-    # TorchScript keeps its code as text beside the pickle; the interpreter of torch reads it, not Python.
-    return bool(file.members) and "/code/" in f"/{file.members[-1]}" and file.kind != "python"
 
 
 def _source(file: ScannedFile, text: str, what: str) -> Iterator[Finding]:
@@ -128,10 +149,8 @@ def _source(file: ScannedFile, text: str, what: str) -> Iterator[Finding]:
 def _notebook(file: ScannedFile, text: str) -> Iterator[Finding]:
     """Report a notebook: a note when it holds plain code, unlisted when it starts programs."""
     try:
-        cells = json.loads(text).get("cells", [])
-        sources = [cell["source"] for cell in cells if cell.get("cell_type") == "code"]
-        code = "\n".join(source if isinstance(source, str) else "".join(source) for source in sources)
-    except (ValueError, AttributeError, TypeError, KeyError, RecursionError):
+        code = _code_of(text)
+    except (ValueError, TypeError, RecursionError, Refused, OutOfBudget):
         yield _finding(
             file, "repository-script", Verdict.UNLISTED, "the notebook cannot be read", subject="notebook"
         )
@@ -140,50 +159,28 @@ def _notebook(file: ScannedFile, text: str) -> Iterator[Finding]:
         printable(match.string[match.start() :].split("\n", 1)[0]) for match in _SHELL_LINE.finditer(code)
     )
     try:
-        acts = tuple(f"{act.name}" for act in read_python(_SHELL_LINE.sub("#", code)).acts)
+        plain = _PLAIN_LINE.sub("#", _SHELL_LINE.sub("#", code))
+        acts = tuple(f"{act.name}" for act in read_python(plain).acts)
     except (Refused, OutOfBudget):
         acts = ("code that cannot be read",)
     verdict = Verdict.UNLISTED if shell or acts else Verdict.NOTES
+    shown = (*shell, *acts)[:MAX_ACTS] or (("an output that holds a script",) if "<script" in text else ())
     yield _finding(
-        file,
-        "repository-script",
-        verdict,
-        "the file is a notebook",
-        subject="notebook",
-        evidence=(*shell, *acts)[:MAX_ACTS],
+        file, "repository-script", verdict, "the file is a notebook", subject="notebook", evidence=shown
     )
 
 
-def _requirements(file: ScannedFile, text: str) -> Iterator[Finding]:
-    for number, line in enumerate(text.splitlines(), 1):
-        if _FOREIGN_REQUIREMENT.match(line.strip()):
-            shown = printable(line.strip())
-            yield _finding(
-                file,
-                "repository-requirements",
-                Verdict.UNLISTED,
-                f"line {number} installs {shown!r}",
-                subject=shown,
-            )
-
-
-def _secrets(file: ScannedFile, text: str) -> Iterator[Finding]:
-    """Note secrets without repeating them."""
-    for what, pattern in _SECRETS:
-        match = pattern.search(text, 0, MAX_SECRETS)
-        if match:
-            line = text.count("\n", 0, match.start()) + 1
-            yield Finding(
-                rule="repository-secret",
-                verdict=Verdict.NOTES,
-                severity=severity_of(Verdict.NOTES),
-                location=file.at(match.start()),
-                message=f"line {line} holds what looks like {what}",
-                why="everybody who gets the model gets the secret",
-                help="revoke the secret at its issuer, then remove it from the model",
-                confidence=Confidence.MEDIUM,
-                subject=what,
-            )
+def _code_of(text: str) -> str:
+    """Return the code of every code cell, wherever the version of the format keeps it; raises when it is no notebook."""
+    cells = [
+        place.value
+        for place in walk(read_json(text))
+        if isinstance(place.value, dict) and place.value.get("cell_type") == "code"
+    ]
+    if not cells and '"cell_type"' not in text and '"cells"' not in text:
+        raise ValueError
+    sources = [cell["source"] if "source" in cell else cell.get("input") for cell in cells]
+    return "\n".join(source if isinstance(source, str) else "".join(source or ()) for source in sources)
 
 
 def _finding(
