@@ -11,8 +11,8 @@ from typing import BinaryIO
 
 from weighbridge.core.manifest import is_weight_file
 from weighbridge.formats.archive import read_zip
-from weighbridge.formats.pickle_events import Trace
-from weighbridge.formats.pickle_ops import COUNTED, WIDTH
+from weighbridge.formats.pickle_events import PickleBroken, Trace
+from weighbridge.formats.pickle_ops import CODES, COUNTED, WIDTH, span
 from weighbridge.formats.pickle_ops import KINDS as KIND_OF
 from weighbridge.formats.pickle_trace import trace
 from weighbridge.formats.sniff import as_text, sniff
@@ -82,6 +82,7 @@ _TEXT_KINDS = {
 }  # fmt: skip
 _PROBE_OPCODES = 200_000
 _NAME = re.compile(r"[A-Za-z_][A-Za-z_0-9]*(\.[A-Za-z_][A-Za-z_0-9]*)*")
+_FIRST = 64 * 1024
 _WINDOW = 1024 * 1024
 _TAIL = 64 * 1024 + 22
 
@@ -157,13 +158,36 @@ def hides_zip(stream: BinaryIO, size: int) -> bool:
     return bool(archive.members) and not any(anomaly.code == "no-end" for anomaly in archive.anomalies)
 
 
+def _settled(window: bytes, one: Trace) -> bool:
+    """Tell whether more bytes would change nothing: the trace ended for a reason that lies within the window."""
+    if not one.broken:
+        return one.end < len(window)
+    if one.end >= len(window):
+        return False
+    code, before = window[one.end], window[max(0, one.end - 1)]
+    in_line = before == 0x0A or (
+        before in KIND_OF and KIND_OF[before] >= COUNTED and not WIDTH[KIND_OF[before]]
+    )
+    if in_line and b"\n" not in window[one.end :]:
+        return False
+    if code not in KIND_OF:
+        return True
+    try:
+        return span(window, one.end) <= len(window) and code != CODES["FRAME"]
+    except PickleBroken:
+        return False
+
+
 def also_pickle(file: ScannedFile) -> Trace | None:
     """Return what a pickle loader would do with a file that is something else; None when it would do nothing.
 
     A safetensors file can be written so that its first bytes are opcodes that jump into a payload. A first step that leads out of what is looked at here is one already: honest files break off.
     """
-    window = file.read(_WINDOW)
-    one = trace(window, max_opcodes=_PROBE_OPCODES, max_events=1000)
+    for size in (_FIRST, _WINDOW):
+        window = file.read(size)
+        one = trace(window, max_opcodes=_PROBE_OPCODES, max_events=1000)
+        if len(window) == file.size or _settled(window, one):
+            break
     if any(_NAME.fullmatch(event.module) and _NAME.fullmatch(event.name) for event in one.events):
         return one
     if not one.broken or one.end >= len(window) or len(window) == file.size:
