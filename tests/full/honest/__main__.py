@@ -7,7 +7,8 @@ from pathlib import Path
 
 from honest.catalogue import write_list
 
-FAMILIES = ("plain", "numeric", "learned", "boosted", "torches", "graphs", "hub")
+# "plain" comes last: once dill is imported, the pickles that joblib writes name dill as well.
+FAMILIES = ("numeric", "learned", "boosted", "torches", "graphs", "hub", "plain")
 
 
 def main(folder: Path, families: tuple[str, ...]):

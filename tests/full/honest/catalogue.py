@@ -7,6 +7,36 @@ from pathlib import Path
 
 SEED = 20261122
 
+CARD = """---
+license: apache-2.0
+language:
+- en
+tags:
+- text-classification
+datasets:
+- imdb
+metrics:
+- accuracy
+model-index:
+- name: small
+  results:
+  - task: {type: text-classification}
+    metrics:
+    - {type: accuracy, value: 0.91}
+---
+# A small model
+
+```python
+from transformers import pipeline
+classify = pipeline("text-classification", model="acme/small")
+print(classify("a fine day"))
+```
+
+| split | accuracy |
+|---|---|
+| test | 0.91 |
+"""
+
 
 @dataclass(frozen=True)
 class Honest:

@@ -13,9 +13,8 @@ import joblib
 import tokenizers
 import torch
 import transformers
-from honest.catalogue import SEED, Shelf
+from honest.catalogue import CARD, SEED, Shelf
 from honest.graphs import TEMPLATE
-from honest.plain import CARD
 
 SMALL = {
     "hidden_size": 16,

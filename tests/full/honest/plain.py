@@ -24,8 +24,9 @@ from http import HTTPStatus
 
 import cloudpickle
 import dill
+import joblib
 import yaml
-from honest.catalogue import Shelf, bytes_writer
+from honest.catalogue import CARD, Shelf, bytes_writer
 
 PROTOCOLS = (0, 1, 2, 3, 4, 5)
 
@@ -120,7 +121,20 @@ def other_picklers(folder):
         shelf.add(
             f"estimator.{name}.pkl", f"an estimator through {name}", bytes_writer(module.dumps(_estimator()))
         )
+    # With dill imported, joblib's pickler takes dill's way of writing types.
+    shelf.add(
+        "estimator.joblib", "an estimator through joblib beside dill", lambda p: joblib.dump(_on_frame(), p)
+    )
     return shelf
+
+
+def _on_frame():
+    import pandas as pd
+    from sklearn.compose import make_column_transformer
+    from sklearn.preprocessing import StandardScaler
+
+    table = pd.DataFrame({"a": [1.0, 2.0, 3.0], "b": [3.0, 4.0, 1.0]})
+    return make_column_transformer((StandardScaler(), ["a", "b"])).fit(table)
 
 
 class Settings:
@@ -149,37 +163,6 @@ def _estimator():
     from sklearn.linear_model import LogisticRegression
 
     return LogisticRegression().fit([[0.0], [1.0], [2.0], [3.0]], [0, 0, 1, 1])
-
-
-CARD = """---
-license: apache-2.0
-language:
-- en
-tags:
-- text-classification
-datasets:
-- imdb
-metrics:
-- accuracy
-model-index:
-- name: small
-  results:
-  - task: {type: text-classification}
-    metrics:
-    - {type: accuracy, value: 0.91}
----
-# A small model
-
-```python
-from transformers import pipeline
-classify = pipeline("text-classification", model="acme/small")
-print(classify("a fine day"))
-```
-
-| split | accuracy |
-|---|---|
-| test | 0.91 |
-"""
 
 
 def texts(folder):
