@@ -140,6 +140,74 @@ def test_a_backslash_in_a_name_is_named():
     assert "name" in codes(make([("a/b", b"")]).replace(b"a/b", b"a\\b"))
 
 
+def with_extra(*fields, comment=b"", name="plain"):
+    info = zipfile.ZipInfo(name)
+    info.extra = b"".join(struct.pack("<HH", kind, len(body)) + body for kind, body in fields)
+    info.comment = comment
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as archive:
+        archive.writestr(info, b"x")
+    return out.getvalue()
+
+
+@pytest.mark.parametrize(
+    "field",
+    [
+        (0x5455, b"\x03" + bytes(8)), (0x7875, b"\x01\x04" + bytes(4) + b"\x04" + bytes(4)), (0x4246, b"Z" * 40),
+        (0x4246, bytes(40)), (0x000A, bytes(4) + b"\x01\0\x18\0" + bytes(24)), (0xCAFE, b""), (0x5855, bytes(8)),
+        (0x7075, b"\x01" + zlib.crc32(b"plain").to_bytes(4, "little") + b"plain"),
+    ],
+)  # fmt: skip
+def test_extra_fields_that_honest_writers_leave_are_known(field):
+    assert codes(with_extra(field)) == set()
+
+
+@pytest.mark.parametrize(
+    ("field", "code"),
+    [
+        ((0x4141, b"\x80\x04N."), "hidden"), ((0x6375, b"cos\nsystem\n"), "hidden"), ((0xD935, bytes(9)), "hidden"),
+        ((0x4246, b"ZZcos"), "hidden"), ((0x5455, bytes(200)), "hidden"), ((0x7875, b"\x01"), "hidden"),
+        ((0x7875, b"\x01\xff"), "hidden"), ((0x000A, bytes(32)), "hidden"), ((0xCAFE, b"x"), "hidden"),
+        ((0x7075, b"\x01" + bytes(4) + b"plain"), "second-name"),
+    ],
+)  # fmt: skip
+def test_extra_fields_that_hold_anything_else_are_named(field, code):
+    assert codes(with_extra(field)) == {code}
+
+
+def test_extra_fields_that_stand_twice_or_are_cut_off_are_named():
+    assert codes(with_extra((0x4246, b"Z"), (0x4246, b"Z"))) == {"extra"}
+    info = zipfile.ZipInfo("plain")
+    info.extra = b"FB\xff\x00ZZ"
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as archive:
+        archive.writestr(info, b"x")
+    assert codes(out.getvalue()) == {"extra"}
+
+
+def test_comments_are_text_or_named():
+    assert codes(make(comment="größer\nals".encode())) == set()
+    assert codes(make(comment=b"\x80\x04N.")) == {"hidden"}
+    assert codes(with_extra(comment=b"a note")) == set()
+    assert codes(with_extra(comment=b"cos\x00")) == {"hidden"}
+
+
+def test_names_that_readers_read_differently_are_named():
+    assert "duplicate" in codes(make([("\ufb01le", b"x"), ("file", b"y")]))
+    assert "duplicate" in codes(make([("a", b"x"), ("a/b", b"y")]))
+    assert "duplicate" in codes(make([("a/b", b"y"), ("a", b"x")]))
+    assert codes(make([("a/", b""), ("a/b", b"y")])) == set()
+    assert "name" in codes(make([("a\u202eb", b"x")]))
+    assert "name" in codes(make([("x" * 2000, b"x")]))
+    latin = make([("ab", b"x")]).replace(b"ab", b"\xe4b")
+    assert "name" in codes(latin)
+
+
+def test_devices_are_named():
+    assert codes(patched(make(), CENTRAL, 38, b"\x00\x00\x00\x20")) == {"link"}
+    assert codes(patched(make(), CENTRAL, 38, b"\x00\x00\xa4\x81")) == set()
+
+
 def test_a_second_name_in_an_extra_field_is_named():
     info = zipfile.ZipInfo("plain")
     info.extra = struct.pack("<HH", 0x7075, 5) + b"\x01evil"

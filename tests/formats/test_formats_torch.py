@@ -135,9 +135,9 @@ def test_members():
         "archive/data/",
         "archive/evil.py",
         "elsewhere",
-        "archive/data/0/",
     ):
         assert refusal(simple().zip(extra=[(name, b"1234")])).check == "torch.member", name
+    assert refusal(simple().zip(extra=[("archive/data/0/", b"1234")])).check == "torch.container"
     long_version = simple().zip(extra=[("archive/.format_version", bytes(5000))])
     assert refusal(long_version).check == "torch.member"
 

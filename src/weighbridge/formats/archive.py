@@ -8,6 +8,7 @@ file that two readers could read differently is listed here as an anomaly and ne
 from __future__ import annotations
 
 import struct
+import unicodedata
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ from typing import BinaryIO
 
 from weighbridge.core.errors import Unreadable
 from weighbridge.formats.limits import DEFAULT_LIMITS, Budget, Limits
+from weighbridge.formats.zip_extra import ZIP64, fields, odd_comment, odd_fields
 
 STORED = 0
 DEFLATED = 8
@@ -33,8 +35,9 @@ _MAX_COMMENT = 0xFFFF
 _MAX_OFFSET = 2**62
 _MAX_HIDDEN = 1000
 _MAX_DIRECTORY = 256 * 1024 * 1024
-_ZIP64_EXTRA = 0x0001
-_UNICODE_PATH_EXTRA = 0x7075
+_MAX_NAME, _MAX_PARTS = 1024, 64
+_WIDE_SIZE = _END64.size - 12
+_LINK, _FILE, _FOLDER = 0xA000, 0x8000, 0x4000
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +70,7 @@ class ZipMember:
     @property
     def is_folder(self) -> bool:
         """Whether the member stands for a folder only."""
-        return self.name.endswith("/") and self.size == 0
+        return self.name.endswith("/") and self.size == 0 and self.compressed_size <= 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,12 +173,16 @@ def _find_directory(file: BinaryIO, size: int, notes: _Notes) -> _Directory | No
     _, disk, start_disk, here, count, cd_size, cd_start, comment = _END.unpack_from(tail, found)
     if end + _END.size + comment != size:
         notes.add("trailing", end + _END.size + comment, "the archive does not end where its end record says")
+    if odd_comment(tail[found + _END.size : found + _END.size + comment]):
+        notes.add("hidden", end, "the comment of the archive is no text")
     _check_second_end(tail, found, tail_start, notes)
     boundary = end
     plain = (disk, start_disk, here, count, cd_size, cd_start)
     locator = _at(file, end - _LOCATOR.size, _LOCATOR.size)
     if locator[:4] == b"PK\x06\x07":
         boundary = int(_LOCATOR.unpack(locator)[2])
+        if _LOCATOR.unpack(locator)[1] or _LOCATOR.unpack(locator)[3] > 1:
+            notes.add("disks", end, "the archive claims to span several disks")
         wide = _wide_end(file, boundary, end, plain, notes)
         if wide is None:
             return None
@@ -209,7 +216,7 @@ def _wide_end(file: BinaryIO, boundary: int, end: int, plain: _Sizes, notes: _No
     maxima = (0xFFFF, 0xFFFF, 0xFFFF, 0xFFFF, 0xFFFFFFFF, 0xFFFFFFFF)
     if any(narrow not in (broad, top) for narrow, broad, top in zip(plain, wide, maxima, strict=True)):
         notes.add("end64", boundary, "the zip64 end record contradicts the plain one")
-    if boundary + 12 + length + _LOCATOR.size != end:
+    if boundary + 12 + length + _LOCATOR.size != end or length != _WIDE_SIZE:
         notes.add("end64", boundary, "there are unexplained bytes around the zip64 end record")
     return wide
 
@@ -243,11 +250,14 @@ def _entries(file: BinaryIO, directory: _Directory, notes: _Notes) -> list[_Entr
             notes.add("directory", directory.start + pos, "a record of the central directory is cut off")
             break
         extra = data[begin + name_size : begin + name_size + extra_size]
-        size, packed, offset = _widened(extra, (size, packed, row[16]), directory.start + pos, notes)
-        entries.append(
-            _Entry(data[begin : begin + name_size], flags, method, crc, packed, size,
-                   offset + directory.shift, row[15] >> 16, directory.start + pos)
-        )  # fmt: skip
+        size, packed, offset = _widened(extra, (size, packed, row[16]))
+        entry = _Entry(data[begin : begin + name_size], flags, method, crc, packed, size,
+                       offset + directory.shift, row[15] >> 16, directory.start + pos)  # fmt: skip
+        entries.append(entry)
+        for code, what in odd_fields(extra, entry.raw_name, entry.name):
+            notes.add(code, entry.position, f"{entry.name!r}: {what}")
+        if odd_comment(data[stop - comment_size : stop]):
+            notes.add("hidden", entry.position, f"the comment of {entry.name!r} is no text")
         pos = stop
     if len(entries) != directory.count or len(data) != directory.size:
         notes.add(
@@ -256,22 +266,9 @@ def _entries(file: BinaryIO, directory: _Directory, notes: _Notes) -> list[_Entr
     return entries
 
 
-def _widened(
-    extra: bytes, values: tuple[int, int, int], position: int, notes: _Notes
-) -> tuple[int, int, int]:
+def _widened(extra: bytes, values: tuple[int, int, int]) -> tuple[int, int, int]:
     """Replace size, compressed size and offset by their zip64 values where they say so, section 4.5.3."""
-    pos = 0
-    wide = b""
-    while pos + 4 <= len(extra):
-        kind, length = struct.unpack_from("<HH", extra, pos)
-        body = extra[pos + 4 : pos + 4 + length]
-        if len(body) < length:
-            notes.add("extra", position, "an extra field is longer than its header")
-        if kind == _ZIP64_EXTRA:
-            wide = body
-        elif kind == _UNICODE_PATH_EXTRA:
-            notes.add("second-name", position, "an extra field gives the member a second name")
-        pos += 4 + length
+    wide = next((body for kind, body in fields(extra) if kind == ZIP64), b"")
     result: list[int] = []
     for value in values:
         if value == 0xFFFFFFFF and len(wide) >= 8:
@@ -283,22 +280,21 @@ def _widened(
 
 
 def _check_names(entries: list[_Entry], notes: _Notes) -> None:
+    keys = [unicodedata.normalize("NFKC", entry.name).casefold() for entry in entries]
+    files = {key for key in keys if not key.endswith("/")}
     seen: set[str] = set()
-    for entry in entries:
+    for entry, key in zip(entries, keys, strict=True):
         name = entry.name
-        key = name.casefold()
-        if key in seen:
+        parts = key.split("/", _MAX_PARTS)
+        parents = ("/".join(parts[:count]) for count in range(1, len(parts)))
+        if key.rstrip("/") in seen or any(parent in files for parent in parents):
             notes.add("duplicate", entry.position, f"two members are called {name!r}")
-        seen.add(key)
-        parts = name.rstrip("/").split("/")
-        if "\\" in name or ":" in parts[0] or any(part in ("", ".", "..") for part in parts):
-            notes.add(
-                "name", entry.position, f"the member name {name!r} leads out of the archive, or is ambiguous"
-            )
-        if any(ord(char) < 32 or ord(char) == 127 for char in name):
-            notes.add("name", entry.position, f"the member name {name!r} holds control characters")
-        if entry.mode & 0xF000 == 0xA000:
+        seen.add(key.rstrip("/"))
+        _check_name(entry, notes)
+        if entry.mode & 0xF000 == _LINK:
             notes.add("link", entry.position, f"{name!r} is a link")
+        elif entry.mode & 0xF000 not in (0, _FILE, _FOLDER):
+            notes.add("link", entry.position, f"{name!r} is a device, a pipe or a socket")
         if entry.flags & ENCRYPTED:
             notes.add("encrypted", entry.position, f"{name!r} is marked as encrypted")
         if entry.flags & ~(KNOWN_FLAGS | ENCRYPTED):
@@ -307,6 +303,23 @@ def _check_names(entries: list[_Entry], notes: _Notes) -> None:
             notes.add(
                 "method", entry.position, f"{name!r} is packed by method {entry.method}, which is not read"
             )
+
+
+def _check_name(entry: _Entry, notes: _Notes) -> None:
+    name = entry.name
+    parts = name.rstrip("/").split("/")
+    if "\\" in name or ":" in parts[0] or any(part in ("", ".", "..") for part in parts):
+        notes.add(
+            "name", entry.position, f"the member name {name!r} leads out of the archive, or is ambiguous"
+        )
+    if len(name) > _MAX_NAME or len(parts) > _MAX_PARTS:
+        notes.add("name", entry.position, f"a member's name has {len(name)} characters")
+    if any(unicodedata.category(char) in ("Cc", "Cf", "Zl", "Zp") for char in name):
+        notes.add("name", entry.position, f"the member name {name!r} holds control characters")
+    if not entry.raw_name.isascii() and (not entry.flags & UTF8 or "\\x" in name):
+        notes.add(
+            "name", entry.position, f"the member name {name!r} is read differently by different readers"
+        )
 
 
 def _members(
@@ -341,7 +354,9 @@ def _member(file: BinaryIO, entry: _Entry, following: int, notes: _Notes) -> Zip
     if local is None:
         notes.add("local", entry.header_offset, f"there is no local header for {entry.name!r}")
         return None
-    raw_name, flags, method, crc, packed, size, data_offset = local
+    raw_name, flags, method, crc, packed, size, data_offset, extra = local
+    for code, what in odd_fields(extra, raw_name, entry.name):
+        notes.add(code, entry.header_offset, f"{entry.name!r}: {what}")
     end = data_offset + entry.compressed_size
     same = (raw_name, flags, method) == (entry.raw_name, entry.flags, entry.method)
     if not same or (crc, packed, size) not in (
@@ -357,8 +372,8 @@ def _member(file: BinaryIO, entry: _Entry, following: int, notes: _Notes) -> Zip
     )  # fmt: skip
 
 
-def _local(file: BinaryIO, offset: int) -> tuple[bytes, int, int, int, int, int, int] | None:
-    """Read a local header, section 4.3.7: name, flags, method, crc, compressed size, size, data offset."""
+def _local(file: BinaryIO, offset: int) -> tuple[bytes, int, int, int, int, int, int, bytes] | None:
+    """Read a local header, section 4.3.7: name, flags, method, crc, compressed size, size, data offset, extra."""
     header = _at(file, offset, _LOCAL.size)
     if len(header) < _LOCAL.size or header[:4] != b"PK\x03\x04":
         return None
@@ -366,8 +381,9 @@ def _local(file: BinaryIO, offset: int) -> tuple[bytes, int, int, int, int, int,
     body = file.read(row[9] + row[10])
     if len(body) < row[9] + row[10]:
         return None
-    size, packed, _ = _widened(body[row[9] :], (row[8], row[7], 0), offset, _Notes())
-    return body[: row[9]], row[2], row[3], row[6], packed, size, offset + _LOCAL.size + len(body)
+    extra = body[row[9] :]
+    size, packed, _ = _widened(extra, (row[8], row[7], 0))
+    return body[: row[9]], row[2], row[3], row[6], packed, size, offset + _LOCAL.size + len(body), extra
 
 
 def _descriptor(file: BinaryIO, entry: _Entry, end: int, following: int, notes: _Notes) -> int:
@@ -395,7 +411,7 @@ def _carve(file: BinaryIO, start: int, end: int, notes: _Notes) -> Iterator[ZipM
         local = _local(file, start)
         if local is None:
             return
-        raw_name, flags, method, crc, packed, size, data_offset = local
+        raw_name, flags, method, crc, packed, size, data_offset, _ = local
         if data_offset + packed > end:
             return
         name = raw_name.decode("utf-8", "backslashreplace")

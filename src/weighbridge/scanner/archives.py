@@ -11,16 +11,17 @@ from typing import BinaryIO
 from weighbridge.core.errors import OutOfBudget, Unreadable, WeighbridgeError
 from weighbridge.core.finding import Coverage, Finding, Verdict
 from weighbridge.formats.archive import (
+    CHUNK,
     ENCRYPTED,
     STORED,
     Anomaly,
     ZipArchive,
     ZipMember,
-    read_member,
     read_zip,
     stream_member,
 )
 from weighbridge.scanner import LAYOUTS
+from weighbridge.scanner.contents import cut_out, enter, keep, worst
 from weighbridge.scanner.file import Descend, Layout, Part, RuleInfo, ScannedFile, printable, severity_of
 
 RULES = (
@@ -38,6 +39,8 @@ _RULE_OF = {
     "gap": "archive-hidden", "prefix": "archive-hidden", "trailing": "archive-hidden", "hidden": "archive-hidden",
     "encrypted": "archive-encrypted", "method": "archive-encrypted",
 }  # fmt: skip
+_LARGE = 8 * 1024 * 1024
+"""Bytes up to which a stored member is held in memory; a larger one is read where it lies."""
 _VERDICTS = {rule.id: rule.verdict for rule in RULES}
 _WHY = {
     "archive-broken": "two readers may take different bytes for the same member",
@@ -49,7 +52,7 @@ _WHY = {
 
 def read(file: ScannedFile, descend: Descend) -> Part:
     """Judge the container and every member; `descend` judges one member by its content."""
-    file.budget.check_depth(len(file.members) + 1)
+    enter(file)
     with file.open() as stream:
         archive = read_zip(stream, file.size, file.budget.limits)
         file.budget.spend_members(len(archive.members))
@@ -104,13 +107,16 @@ class _Reader:
         self.stream = stream
         self.descend = descend
         self.members_read = 0
+        self.asked = 0
         self.unread_bytes = 0
         self.inner = Coverage()
         self.layout = layout_of(file, archive)
 
-    def read(self) -> Iterator[Finding]:
-        """Judge every member."""
-        for member in self.archive.members:
+    def read(self) -> list[Finding]:
+        """Judge every member, pickles first: from them a layout learns which members are raw bytes."""
+        findings: list[Finding] = []
+        shown = self.file.budget.limits.max_findings
+        for member in sorted(self.archive.members, key=lambda member: not member.name.endswith(".pkl")):
             try:
                 found = list(self.member(member))
             except WeighbridgeError as error:
@@ -118,31 +124,60 @@ class _Reader:
                 found = [_unreadable(self.file, member, error)]
             else:
                 self.members_read += 1
-            yield from found
-        yield from self.layout.finish()
+            findings = worst([*findings, *found] if found else findings, shown)
+        return [*findings, *self.layout.finish()]
 
     def member(self, member: ZipMember) -> Iterator[Finding]:
         """Judge one member; raises core errors when it cannot be read."""
         budget = self.file.budget
-        if member.is_folder:
-            return
-        if self.layout.raw(member):
-            if self.spared(member):
+        self.overlapping(member)
+        if member.is_folder or self.layout.raw(member):
+            if not member.is_folder and self.spared(member):
                 return
             for _ in stream_member(self.stream, member, budget):
                 pass  # only size and checksum are checked here; the layout accounts for the bytes
             return
-        content = read_member(self.stream, member, budget)
+        damage: list[WeighbridgeError] = []
+        inside = self.content(member, damage)
         if member.flags & ENCRYPTED:
             lie = f"{member.name} is marked as encrypted and is not"
             yield _of_anomaly(self.file, Anomaly("flags", member.header_offset, lie))
-        inside = self.file.inside(member.name, content)
         part = self.layout.judge(inside, member)
         if part is None:
             part = self.descend(inside)
         self.inner += Coverage(0, 0, part.coverage.members_present, part.coverage.members_read)
         self.unread_bytes += 0 if part.coverage.complete else member.compressed_size
         yield from part.findings
+        if damage:
+            raise damage[0]
+
+    def content(self, member: ZipMember, damage: list[WeighbridgeError]) -> ScannedFile:
+        """Return the member's content; where it is damaged, what came before that, for loaders act on it."""
+
+        def chunks() -> Iterator[bytes]:
+            try:
+                yield from stream_member(self.stream, member, self.file.budget)
+            except Unreadable as error:
+                if error.check == "archive.method":
+                    raise
+                damage.append(error)
+
+        if member.method != STORED or member.size <= _LARGE:
+            return keep(self.file, member.name, chunks())
+        for _ in chunks():
+            pass
+        return cut_out(self.file, member.name, member.data_offset, min(member.size, member.compressed_size))
+
+    def overlapping(self, member: ZipMember) -> None:
+        """Refuse to read the same bytes for one member after the other; raises OutOfBudget."""
+        self.asked += member.compressed_size
+        if self.asked > 2 * self.file.size + CHUNK:
+            raise OutOfBudget(
+                "members of the archive share their bytes",
+                cause="members that overlap ask for more bytes than the archive has",
+                remedy="have the archive written anew by its author",
+                check="archive.overlap",
+            )
 
     def spared(self, member: ZipMember) -> bool:
         """Tell whether a stream that fetches what it reads (scanner.remote) may leave these raw bytes where they are."""

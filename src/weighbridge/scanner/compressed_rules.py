@@ -42,7 +42,7 @@ def read(file: ScannedFile, descend: Descend) -> Part:
         packed = Packed(file.kind, stream, file.size)
 
         def unpacked() -> ScannedFile:
-            return keep(file, inner_name(file), _chunks(packed, damage))
+            return keep(file, inner_name(file), _chunks(file, packed, damage))
 
         contents.judge(unpacked, inner_name(file), 0, file.size)
     findings = [*contents, *_anomalies(file, packed, damage)]
@@ -52,10 +52,12 @@ def read(file: ScannedFile, descend: Descend) -> Part:
     return Part(tuple(findings), coverage, file.kind)
 
 
-def _chunks(packed: Packed, damage: list[Unreadable]) -> Iterator[bytes]:
-    """Pass on what can be unpacked; damage ends it and is remembered."""
+def _chunks(file: ScannedFile, packed: Packed, damage: list[Unreadable]) -> Iterator[bytes]:
+    """Pass on what can be unpacked within the budget; damage ends it and is remembered."""
     try:
-        yield from unpack(packed)
+        for chunk in unpack(packed):
+            file.budget.spend_unpacked(len(chunk))
+            yield chunk
     except Unreadable as error:
         if error.check == "compressed.missing":
             raise

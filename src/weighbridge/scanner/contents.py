@@ -116,11 +116,10 @@ class _Spool:
 def keep(file: ScannedFile, name: str, chunks: Iterable[bytes]) -> ScannedFile:
     """Return a member of `file` with the content `chunks`: in memory while it is small, then on disk.
 
-    Raises OutOfBudget when more comes than the file's budget allows, and what `chunks` raises.
+    `chunks` keeps to the budget itself; what it raises is passed on.
     """
     spool = _Spool()
     for chunk in chunks:
-        file.budget.spend_unpacked(len(chunk))
         spool.size += len(chunk)
         spool.held.write(chunk)
     spool.held.seek(0)
@@ -150,13 +149,18 @@ class Contents:
             part = self.descend(inside())
         except WeighbridgeError as error:
             self.unread += size
-            self.findings.append(not_read(self.file, name, offset, error))
+            self.add([not_read(self.file, name, offset, error)])
             return "unknown"
         self.read += 1
         self.inner += Coverage(0, 0, part.coverage.members_present, part.coverage.members_read)
         self.unread += 0 if part.coverage.complete else size
-        self.findings.extend(part.findings)
+        self.add(part.findings)
         return part.kind
+
+    def add(self, found: Iterable[Finding]) -> None:
+        """Collect findings; when they are far more than a report shows, the worst are kept."""
+        self.findings.extend(found)
+        self.findings = worst(self.findings, self.file.budget.limits.max_findings)
 
     def coverage(self, unexplained: int = 0) -> Coverage:
         """Return what was read of the container; `unexplained` counts its bytes that no reader knows."""
@@ -166,6 +170,13 @@ class Contents:
 
     def __iter__(self) -> Iterator[Finding]:
         return iter(self.findings)
+
+
+def worst(found: list[Finding], shown: int) -> list[Finding]:
+    """Return `found`, or when it is ten times what a report shows the worst of them, still more than is shown."""
+    if len(found) < 10 * shown:
+        return found
+    return sorted(found, key=lambda finding: -finding.verdict.rank)[: 2 * shown]
 
 
 def not_read(file: ScannedFile, name: str, offset: int, error: WeighbridgeError) -> Finding:

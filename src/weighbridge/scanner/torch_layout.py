@@ -62,8 +62,8 @@ class TorchLayout:
         return member.name.removeprefix(prefix) if member.name.startswith(prefix) else None
 
     def raw(self, member: ZipMember) -> bool:
-        """Tell whether the member lies where raw tensor bytes lie; `finish` compares it with the pickle."""
-        return self.key(member) is not None
+        """Tell whether the member is a storage that the pickle refers to; the pickle was read before."""
+        return self.key(member) in self.storages
 
     def judge(self, inside: ScannedFile, member: ZipMember) -> Part | None:
         """Judge the pickle and the small members."""
