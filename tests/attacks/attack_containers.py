@@ -7,7 +7,7 @@ from attack_archives import Member, packed, seven_zip, tarred, zipped
 from attack_opcodes import payload, word
 from attack_streams import file, old, stream
 
-from world_checkpoints import MAGIC, Call, G, Pid, Raw, emit, ordered, pickled, storage, tensor
+from world_checkpoints import MAGIC, Call, G, New, Pid, Raw, emit, ordered, pickled, storage, tensor
 
 NAMES = (
     "pytorch_model.bin", "model.pkl", "model.pt", "model.pth", "weights.ckpt", "vectorizer.joblib", "model.dat", "data.bin", "optimizer.pt", "training_args.bin", "model.pickle", "cache.p", "index.faiss",
@@ -189,6 +189,23 @@ def _wrapper(rng, shape, *, dtype="f8", order="C", align=16):
     )
 
 
+def joblib_file(dtype, shape, raw, *, align=16, then=b""):
+    """Return a joblib file: a dict with one array described by `dtype`, its raw bytes, and what follows them."""
+    state = {
+        "subclass": G("numpy", "ndarray"),
+        "shape": shape,
+        "order": "C",
+        "dtype": dtype,
+        "allow_mmap": True,
+    }
+    if align is not None:
+        state["numpy_array_alignment_bytes"] = align
+    head = b"\x80\x04}" + emit("a") + emit(New(G("joblib.numpy_pickle", "NumpyArrayWrapper"), (), state))
+    room = align - (len(head) + 1) % align if align else 0
+    padding = bytes((room,)) + b"\xff" * room if align else b""
+    return head + padding + raw + b"s" + then + b"."
+
+
 def joblib_body(rng):
     """Write what joblib writes for a dict of arrays, with a hostile value before, between, after or inside of them."""
     act, form, gadget = payload(rng)
@@ -200,7 +217,9 @@ def joblib_body(rng):
         return data, [*words, where]
     raw = rng.randbytes(24)
     if where == "inside the raw bytes":
-        # joblib skips these as an array; pickle.load on the same file runs them.
+        # joblib skips these as an array; pickle.load on the same file runs them, if it knows what they refer to.
+        while form.startswith(("extension", "persistent")) or "pid" in form:
+            act, form, gadget = payload(rng)
         raw = act + b"." + b"\0" * 64
         raw = raw[: len(raw) // 8 * 8]
         array = _wrapper(rng, (len(raw) // 8,), align=None) + raw

@@ -15,6 +15,7 @@ from pathlib import Path
 sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1])]
 import attack_containers as containers  # noqa: E402  the path comes first
 import attack_formats as formats  # noqa: E402  the path comes first
+import attack_listed as listed  # noqa: E402  the path comes first
 import attack_texts as texts  # noqa: E402  the path comes first
 
 FAMILIES = (
@@ -22,6 +23,7 @@ FAMILIES = (
     (containers.torch_tar, "AE"), *[(containers.joblib_raw, "AE")] * 2, *[(containers.joblib_packed, "AE")] * 2, (containers.npy, "AE"), (containers.npy_renamed, "AF"), (containers.npz, "AE"), *[(containers.nest, "AEF")] * 2,
     (containers.mar, "AI"), (containers.nemo, "AI"), (containers.safetensors_polyglot, "EF"), (containers.zip_polyglot, "EF"), *[(containers.hidden_pickle, "E")] * 2, *[(containers.wrong_twin, "E")] * 2, (containers.persistent, "CE"),
     *[(formats.safetensors, "E")] * 2, (formats.gguf, "HI"), (formats.keras, "I"), (formats.onnx, "I"), (formats.saved_model, "I"), (formats.tflite, "I"), (formats.skops, "GI"), (formats.no_reader, "FI"), *[(formats.slip, "EH")] * 2,
+    *[(listed.misuse, "BDG")] * 3, *[(listed.addresses, "G")] * 2, (listed.joblib_objects, "AE"), (listed.joblib_lengths, "E"), (listed.numpy_pickled_raw, "AD"), (listed.sizes, "EG"),
     *[(texts.templates, "I")] * 2, (texts.config, "I"), (texts.yaml, "I"), (texts.source, "I"), (texts.program, "FI"),
 )  # fmt: skip
 """Each family with the classes of bypass it stands for (A missing name, B dotted, C computed, D hidden call,
