@@ -41,6 +41,7 @@ class Hub:
     in place of the right ones. `only_in_tree` are paths that the tree lists and the info does not. `before`
     are callbacks run with the request line before each answer: to move a branch between two calls.
     `raw` maps a request path to (status, headers, body), answered before anything else is looked at.
+    `whole` are files of which no parts are given. `sent` counts the bytes of all bodies.
     """
 
     def __init__(self) -> None:
@@ -48,6 +49,8 @@ class Hub:
         self.served: dict[tuple[str, str], bytes] = {}
         self.cut: dict[tuple[str, str], int] = {}
         self.gone: set[tuple[str, str]] = set()
+        self.whole: set[tuple[str, str]] = set()
+        self.sent = 0
         self.only_in_tree: set[tuple[str, str]] = set()
         self.headers: dict[tuple[str, str], dict[str, str]] = {}
         self.raw: dict[str, tuple[int, dict[str, str], bytes]] = {}
@@ -197,15 +200,19 @@ class _Handler(BaseHTTPRequestHandler):
         headers = {"X-Repo-Commit": commit, "ETag": f'"{etag}"', "Accept-Ranges": "bytes"}
         if facts["lfs"]:
             headers |= {"X-Linked-Etag": f'"{etag}"', "X-Linked-Size": str(facts["lfs"]["size"])}
-        self._body(data, headers | hub.headers.get(key, {}), cut=hub.cut.get(key))
+        parts = key not in hub.whole
+        self._body(data, headers, hub.headers.get(key, {}), cut=hub.cut.get(key), parts=parts)
 
-    def _body(self, data: bytes, headers: dict[str, str], cut: int | None) -> None:
+    def _body(
+        self, data: bytes, headers: dict[str, str], lies: dict[str, str], *, cut: int | None, parts: bool
+    ) -> None:
         status, start, end = 200, 0, len(data)
-        asked = self.headers.get("Range", "")
+        asked = self.headers.get("Range", "") if parts else ""
         if asked.startswith("bytes="):
             first, _, last = asked.removeprefix("bytes=").partition("-")
             start, end, status = int(first), min(int(last) + 1 if last else len(data), len(data)), 206
             headers["Content-Range"] = f"bytes {start}-{end - 1}/{len(data)}"
+        headers |= lies
         self._send(status, headers, data[start:end], cut=None if cut is None else max(cut - start, 0))
 
     def _refuse(self, status: int, code: str, message: str) -> None:
@@ -220,6 +227,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         if self.command != "HEAD":
             try:
+                self.server.hub.sent += len(body)  # type: ignore[attr-defined]
                 self.wfile.write(body if cut is None else body[:cut])
             except (BrokenPipeError, ConnectionResetError):
                 cut = 0  # the client had seen enough
