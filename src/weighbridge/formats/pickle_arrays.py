@@ -10,12 +10,13 @@ is not written the way joblib writes it is refused, because its length would be 
 from __future__ import annotations
 
 import re
-from typing import Final
+from typing import TYPE_CHECKING, Any, Final
 
-from weighbridge.formats.pickle_calls import Calls
-from weighbridge.formats.pickle_events import InlineArray
-from weighbridge.formats.pickle_ops import PickleBroken, argument, span
-from weighbridge.formats.pickle_stack import (
+from weighbridge.formats.pickle_events import InlineArray, PickleBroken
+
+from .pickle_calls import Calls
+from .pickle_ops import argument, span
+from .pickle_stack import (
     BOOL,
     DICT,
     EMPTY_TUPLE,
@@ -27,6 +28,9 @@ from weighbridge.formats.pickle_stack import (
     STR,
     TUPLE,
 )
+
+if TYPE_CHECKING:
+    from mypy_extensions import i64
 
 _WRAPPERS: Final = (
     ("joblib.numpy_pickle", "NumpyArrayWrapper"),
@@ -50,41 +54,38 @@ _MAX_OBJECTS: Final = 200_000
 class Arrays(Calls):
     """The names of a stream, and the arrays it announces."""
 
-    def __init__(self, data: bytes, max_events: int, max_expansion: int, *, joblib: bool) -> None:
+    def __init__(self, data: bytes, max_events: int, max_expansion: int) -> None:
         super().__init__(data, max_events, max_expansion)
-        self.joblib = joblib
         self.arrays: list[InlineArray] = []
         # Of each object: (code, endianness, bytes of one element, 1 when it holds objects), of a dtype.
         self.dtypes: dict[int, tuple[str, str, int, int]] = {}
         self.fresh: set[int] = set()
-        self.shapes: dict[int, list[int]] = {}
-        self.states: dict[int, list[int]] = {}
+        self.shapes: dict[int, list[Any]] = {}
+        self.states: dict[int, list[Any]] = {}
         self.kept_from = 0
-        self.size = len(data)
-        self.frame_end = -1
+        self.size: i64 = len(data)
+        self.frame_end: i64 = -1
 
     # What is kept while the stream goes on.
 
-    def keep_shape(self, token: int, items: list[int]) -> None:
+    def keep_shape(self, token: int, items: list[Any]) -> None:
         """Keep a tuple of integers for as long as it may be the shape of the next array."""
         if token & 15 == INTS and len(items) <= _MAX_DIMENSIONS:
             if len(self.shapes) >= _MAX_KEPT:
                 self.shapes.clear()
             self.shapes[token] = items
 
-    def keep_state(self, token: int, items: list[int]) -> None:
+    def keep_state(self, token: int, items: list[Any]) -> None:
         """Keep the items of a small dict for as long as it may be the state of the next array."""
-        if not self.joblib or token & 15 != DICT:
+        if token & 15 != DICT:
             return
         if len(self.states) >= _MAX_KEPT:
             self.states.clear()
             self.kept_from = len(self.sizes)
         self.states[token] = (self.states.get(token, []) + items)[: _MAX_STATE + 1]
 
-    def object_of(self, opcode: str, pos: int, token: int, items: list[int] | None) -> int:
+    def object_of(self, opcode: str, pos: int, token: int, items: list[Any] | None) -> int:
         """Give the result of a call a number of its own when it is a dtype or a wrapper."""
-        if not self.joblib:
-            return token
         index = token >> 4
         name = self.named[index][:2]
         if name != _DTYPE and name not in _WRAPPERS:
@@ -101,7 +102,7 @@ class Arrays(Calls):
             raise PickleBroken(pos, "an array is announced in another way than joblib does")
         return number << 4 | OBJECT
 
-    def dtype_of(self, number: int, items: list[int] | None) -> None:
+    def dtype_of(self, number: int, items: list[Any] | None) -> None:
         """Keep what numpy.dtype is called with, when it is a type whose size is known."""
         if items is None or [item & 15 for item in items] != [STR, BOOL, BOOL]:
             return

@@ -7,11 +7,12 @@ after that they are reported as unknown, so that a stream of many dates or decim
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Any, Final
 
-from weighbridge.formats.pickle_events import Arg, Event
-from weighbridge.formats.pickle_ops import PickleBroken, argument, span
-from weighbridge.formats.pickle_stack import (
+from weighbridge.formats.pickle_events import Arg, Event, PickleBroken
+
+from .pickle_ops import CODES, NAMES, argument, span
+from .pickle_stack import (
     ANY_NAME,
     DICT,
     EMPTY_TUPLE,
@@ -25,14 +26,29 @@ from weighbridge.formats.pickle_stack import (
     PERS,
     RESULT,
     SET,
+    SHAPE_SHIFT,
     STR,
     TUPLE,
     Stack,
 )
 
+if TYPE_CHECKING:
+    from mypy_extensions import i64
+
 _SHORT_TEXT: Final = 64
 _MAX_TEXTS: Final = 256
 _MAX_ARGUMENTS: Final = 255
+_MAX_ROW: Final = 16
+_MAX_KEPT: Final = 4096
+
+APPEND: Final = 0x61
+APPENDS: Final = 0x65
+SETITEM: Final = 0x73
+SETITEMS: Final = 0x75
+INST: Final = 0x69
+OBJ: Final = 0x6F
+NEWOBJ_EX: Final = 0x92
+CODES_OF: Final[dict[str, int]] = {**CODES, "RECONSTRUCT": 256}
 
 _PLAIN: Final = 0
 _RECONSTRUCTOR: Final = 1
@@ -51,6 +67,11 @@ _SPECIAL: Final[dict[tuple[str, str], int]] = {
     **{("collections", name): _HASHES for name in ("OrderedDict", "Counter", "defaultdict", "ChainMap")},
 }  # fmt: skip
 """Calls that mean more than themselves: constructors of other classes, and what hashes the items it is given."""
+
+
+def _event(row: tuple[str, str, int, str, str, tuple[Arg, ...] | None, int, str]) -> Event:
+    """Make an event without the detour through its keyword arguments."""
+    return tuple.__new__(Event, row)
 
 
 class Calls(Stack):
@@ -75,7 +96,12 @@ class Calls(Stack):
         self.tainted: set[int] = set()
         self.late_taint = False
         self.pending = -1
-        self.pending_items: list[int] = []
+        self.pending_items: list[Any] = []
+        self.last_calls: list[list[int] | None] = []
+        self.last_builds: list[list[int] | None] = []
+        self.outside: set[tuple[Arg, ...]] = set()
+        self.arguments: dict[int, Arg] = {}
+        self.joblib = False
 
     # Names.
 
@@ -84,6 +110,14 @@ class Calls(Stack):
         if token & 15 != STR:
             return None
         pos = token >> 4
+        code = self.data[pos]
+        if code == 0x8C:
+            begin = pos + 2
+            return self.data[begin : begin + self.data[pos + 1]].decode("utf-8", "surrogatepass")
+        if code == 0x58:
+            begin = pos + 5
+            length = int.from_bytes(self.data[pos + 1 : begin], "little")
+            return self.data[begin : begin + length].decode("utf-8", "surrogatepass")
         value = argument(self.data, pos, span(self.data, pos))
         return value if isinstance(value, str) else None
 
@@ -117,49 +151,56 @@ class Calls(Stack):
             self.named.append((module, name, pos, opcode))
             self.special.append(_SPECIAL.get((module, name), _PLAIN))
             self.holds.append(0)
+            self.last_calls.append(None)
+            self.last_builds.append(None)
             self.report(Event("global", opcode, pos, module, name, None, pos, opcode))
         return index << 4 | GLOBAL
 
     # Calls.
 
-    def acted(self, name: str, pos: int, end: int) -> None:
-        """REDUCE, NEWOBJ, NEWOBJ_EX, OBJ, INST and BUILD: everything that runs code."""
-        if name == "BUILD":
-            self.build(pos, self.pop(pos))
-            return
-        items: list[int] | None
-        if name == "INST":
-            callee = self.named_by(name, pos, end)  # first, as the unpickler in Python does
+    def acted(self, code: i64, pos: int, end: int) -> None:
+        """REDUCE, NEWOBJ, NEWOBJ_EX, OBJ and INST: everything that calls."""
+        items: list[Any] | None
+        if code == INST:
+            callee = self.named_by("INST", pos, end)  # first, as the unpickler in Python does
             items = self.pop_items(pos)
-        elif name == "OBJ":
+        elif code == OBJ:
             items = self.pop_items(pos)
             if not items:
                 raise PickleBroken(pos, "the stack is empty")
             callee = items.pop(0)
         else:
-            keywords = self.pop(pos) if name == "NEWOBJ_EX" else None
+            if code == NEWOBJ_EX:
+                self.pop(pos)
             arguments = self.pop(pos)
-            items = self.items(arguments) if keywords is None else None
+            items = self.items(arguments) if code != NEWOBJ_EX else None
             callee = self.pop(pos)
-        self.stack.append(self.called(name, pos, callee, items))
+        self.stack.append(self.called(NAMES[code], pos, callee, items))
 
-    def items(self, token: int) -> list[int] | None:
+    def items(self, token: int) -> list[Any] | None:
         """Return what an argument tuple holds, when it was built right before."""
         if token == EMPTY_TUPLE:
             return []
         return self.pending_items if token == self.pending else None
 
-    def called(self, opcode: str, pos: int, callee: int, items: list[int] | None) -> int:
+    def called(self, opcode: str, pos: int, callee: int, items: list[Any] | None) -> int:
         """Report a call and return its result."""
         if callee & 15 != GLOBAL:
             self.odd(pos, "computed-call", "something is called that is not a name written in the stream")
             return OTHER
         index = callee >> 4
-        self.happened("call", opcode, pos, index, items)
+        known = items is not None and self.is_last(self.last_calls, opcode, index, items)
+        if not known:
+            self.happened("call", opcode, pos, index, items)
         if items:
+            item: i64
             for item in items:
-                if item & 15 >= RESULT:
-                    self.keeps(index, self.group(item), pos, opcode)
+                kind: i64 = item & 15
+                # Of a call known already the results among the arguments are, but not what containers hold.
+                if kind >= RESULT and kind != PERS and not (known and (kind in (RESULT, OBJECT))):
+                    group = self.group(item)
+                    if group:
+                        self.keeps(index, group, pos, opcode)
             special = self.special[index]
             if special == _HASHES:
                 for item in items:
@@ -167,14 +208,44 @@ class Calls(Stack):
                         self.hashed(self.union(self.group(item), self.late), pos, opcode)
             elif special and opcode == "REDUCE" and items[0] & 15 == GLOBAL:
                 return self.constructed(special, pos, items, callee & ~15 | RESULT)
-        return self.object_of(opcode, pos, callee & ~15 | RESULT, items)
+        if self.joblib:
+            return self.object_of(opcode, pos, callee & ~15 | RESULT, items)
+        return callee & ~15 | RESULT
 
-    def object_of(self, opcode: str, pos: int, token: int, items: list[int] | None) -> int:
+    def is_last(self, last: list[list[int] | None], opcode: str, index: int, items: list[Any]) -> bool:
+        """Whether this call or build is like the one before it of the same name, which was reported.
+
+        If it is not, it is the one before from now on.
+        """
+        row = last[index]
+        count: i64 = len(items)
+        place: i64 = 0
+        item: i64
+        if row is not None and len(row) == count + 1 and row[count] == CODES_OF[opcode]:
+            for item in items:
+                if row[place] != self.told(item):
+                    break
+                place += 1
+            else:
+                return True
+        last[index] = [*[self.told(item) for item in items], CODES_OF[opcode]] if count <= _MAX_ROW else None
+        return False
+
+    def told(self, token: i64) -> i64:
+        """Return all that an event tells of an argument, as one number."""
+        kind = token & 15
+        if kind in (STR, GLOBAL, RESULT):
+            return token
+        if kind == TUPLE:
+            return self.notes[token >> 4] >> SHAPE_SHIFT << 4 | TUPLE
+        return kind if kind != OBJECT else self.result(token)
+
+    def object_of(self, opcode: str, pos: int, token: int, items: list[Any] | None) -> int:
         """Return the value of the result `token`; who must tell results apart gives it a number of its own."""
         del opcode, pos, items
         return token
 
-    def constructed(self, special: int, pos: int, items: list[int], result: int) -> int:
+    def constructed(self, special: int, pos: int, items: list[Any], result: int) -> int:
         """Report the call that a function of `copyreg` makes for its first argument, and return its result."""
         if special == _RECONSTRUCTOR:
             if len(items) != 3 or items[2] != NONE or items[1] & 15 != GLOBAL:
@@ -186,7 +257,7 @@ class Calls(Stack):
             return self.called("NEWOBJ", pos, items[0], items[1:])
         return self.called("NEWOBJ_EX", pos, items[0], None)
 
-    def keep_state(self, token: int, items: list[int]) -> None:
+    def keep_state(self, token: int, items: list[Any]) -> None:
         """Keep what a dict is given, where that may be needed; nothing needs it here."""
 
     def build(self, pos: int, state: int) -> None:
@@ -196,8 +267,12 @@ class Calls(Stack):
         if state in self.tainted or (self.late_taint and state & 15 == TUPLE):
             self.odd(pos, "special-state", "the state of an object sets special names (__…__)")
         if kind == RESULT:
-            self.happened("build", "BUILD", pos, target >> 4, [state])
-            self.keeps(target >> 4, self.group(state), pos, "BUILD")
+            items: list[Any] = [state]
+            if not self.is_last(self.last_builds, "BUILD", target >> 4, items):
+                self.happened("build", "BUILD", pos, target >> 4, items)
+            group = self.group(state)
+            if group:
+                self.keeps(target >> 4, group, pos, "BUILD")
         elif kind == GLOBAL:
             self.odd(pos, "global-changed", "state is set on a global object")
         else:
@@ -210,42 +285,53 @@ class Calls(Stack):
         else:
             identity = self.pop(pos)
             items = self.items(identity)
-            args = tuple(self.argument_of(item) for item in (items if items is not None else [identity]))
-        key = ("persistent", args)
-        if key not in self.seen:
-            self.seen.add(key)
-            self.report(Event("persistent", opcode, pos, "", "", args, pos, opcode))
+            args = tuple([self.argument_of(item) for item in (items if items is not None else [identity])])
+        if args not in self.outside:
+            self.outside.add(args)
+            self.report(_event(("persistent", opcode, pos, "", "", args, pos, opcode)))
         self.stack.append(PERS)
 
     # Items and keys.
 
-    def put_items(self, items: list[int], opcode: str, pos: int, *, single: bool) -> None:
+    def put_items(self, items: list[Any], code: i64, pos: int, single: bool) -> None:  # noqa: FBT001  as weigh
         """Put items into the top value: APPEND(S), SETITEM(S), ADDITEMS."""
-        target = self.result(self.top(pos))
+        target = self.top(pos)
+        kind: i64 = target & 15
+        pairs = code in (SETITEMS, SETITEM)
+        if kind in (DICT, LIST):
+            if pairs and (len(items) & 1 or self.dunders):
+                self.check_keys(target, items, pos)
+            self.fill(target, items, pos, single)
+            if self.joblib and pairs:
+                self.keep_state(target, items)
+            if self.holding and pairs:
+                self.hash_items(items, pos, NAMES[code])
+            return
+        target = self.result(target)
         kind = target & 15
+        opcode = NAMES[code]
         if kind == RESULT:
             self.noted("items", opcode, pos, target >> 4)
         elif kind == GLOBAL:
             self.odd(pos, "global-changed", "items are put into a global object")
-        elif kind not in (LIST, DICT, SET):
+        elif kind != SET:
             self.odd(pos, "target", "items are put into something that takes none")
-        if opcode in ("SETITEM", "SETITEMS"):
+        if pairs:
             self.check_keys(target, items, pos)
-            self.keep_state(target, items)
-        self.fill(target, items, pos, single=single)
+        self.fill(target, items, pos, single)
         if self.holding:
             if kind == RESULT:
                 self.keeps(target >> 4, self.holding, pos, opcode)
-            if opcode not in ("APPEND", "APPENDS"):
-                self.hash_items(items, opcode, pos)
+            if code not in (APPEND, APPENDS):
+                self.hash_items(items, pos, opcode)
 
-    def hash_items(self, items: list[int], opcode: str, pos: int) -> None:
+    def hash_items(self, items: list[Any], pos: int, opcode: str) -> None:
         """Report what is hashed when `items` are put into a dict or set."""
         for item in items[::2] if opcode in ("SETITEM", "SETITEMS", "DICT") else items:
             if item & 15 in (RESULT, OBJECT, TUPLE):
                 self.hashed(self.group(item), pos, opcode)
 
-    def check_keys(self, target: int, items: list[int], pos: int) -> None:
+    def check_keys(self, target: int, items: list[Any], pos: int) -> None:
         """Check that each key has a value, and remember state that sets special names."""
         if len(items) % 2:
             raise PickleBroken(pos, "a key has no value")
@@ -281,13 +367,13 @@ class Calls(Stack):
 
     def noted(self, kind: str, opcode: str, pos: int, index: int) -> None:
         """Report an event that has no arguments."""
-        key = (kind, opcode, index)
+        key = (kind, opcode, index) if kind == "items" else (kind, index)
         if key not in self.seen:
             self.seen.add(key)
             module, name, name_pos, name_opcode = self.named[index]
             self.report(Event(kind, opcode, pos, module, name, None, name_pos, name_opcode))
 
-    def happened(self, kind: str, opcode: str, pos: int, index: int, items: list[int] | None) -> None:
+    def happened(self, kind: str, opcode: str, pos: int, index: int, items: list[Any] | None) -> None:
         """Report a call or build once for each spelling of its arguments."""
         self.called_names.add(index)
         if items is not None and len(items) > _MAX_ARGUMENTS:
@@ -335,8 +421,19 @@ class Calls(Stack):
         return True
 
     def argument_of(self, token: int) -> Arg:
+        """Say what is known of one argument; what is asked for again and again is kept."""
+        told = self.told(token)
+        if told & 15 == INT:
+            told = token
+        known = self.arguments.get(told)
+        if known is None:
+            if len(self.arguments) > _MAX_KEPT:
+                self.arguments.clear()
+            known = self.arguments[told] = self.described(self.result(token))
+        return known
+
+    def described(self, token: int) -> Arg:
         """Say what is known of one argument."""
-        token = self.result(token)
         kind = token & 15
         text = ""
         if kind == STR:
@@ -348,9 +445,12 @@ class Calls(Stack):
             text = self.shape(token)
         elif kind == INT:
             pos = token >> 4
-            value = argument(self.data, pos, span(self.data, pos))
-            text = str(value) if isinstance(value, int) and abs(value) < 1 << 64 else ""
-        return Arg(KIND_NAMES[kind], text)
+            if self.data[pos] == 0x4B:
+                text = str(self.data[pos + 1])
+            else:
+                value = argument(self.data, pos, span(self.data, pos))
+                text = str(value) if isinstance(value, int) and abs(value) < 1 << 64 else ""
+        return tuple.__new__(Arg, (KIND_NAMES[kind], text))
 
     def report(self, event: Event) -> None:
         """Add an event, within the limit."""

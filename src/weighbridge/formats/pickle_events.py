@@ -1,8 +1,33 @@
-"""What a symbolic run of a pickle reports: names resolved, calls made, and what no pickler writes."""
+"""The records of reading a pickle: opcodes, names resolved, calls made, and what no pickler writes.
+
+They are shared by the compiled and the pure machine, and are never compiled themselves.
+"""
 
 from __future__ import annotations
 
 from typing import NamedTuple
+
+
+class PickleBroken(Exception):
+    """The bytes at `pos` are not a pickle that CPython would read."""
+
+    def __init__(self, pos: int, reason: str) -> None:
+        super().__init__(f"{reason} (at byte {pos})")
+        self.pos = pos
+        self.reason = reason
+
+
+class Op(NamedTuple):
+    """One opcode: `code` and `name`, its decoded argument (None without one), and its bytes [pos, end).
+
+    STRING, BINSTRING and SHORT_BINSTRING give str when ASCII, else bytes. GLOBAL and INST give (module, name).
+    """
+
+    code: int
+    name: str
+    arg: object
+    pos: int
+    end: int
 
 
 class Arg(NamedTuple):

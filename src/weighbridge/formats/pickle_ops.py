@@ -5,8 +5,8 @@ The decoder is at least as strict: what CPython refuses is refused here, and so 
 its two unpicklers accepts (octal or hexadecimal INT, frames that cut an opcode in two).
 
 `decode` yields every opcode with its argument; `span` and `argument` are its two halves, which
-`pickle_trace` uses as well, so that there is one reading of the bytes. This file stands alone and keeps to
-plain annotations so that it can be compiled; NamedTuples, not dataclasses, are its records for that reason.
+the symbolic machine uses as well, so that there is one reading of the bytes. The file keeps to plain
+annotations, so that it can be compiled as it stands (see `pickle_build`).
 """
 
 from __future__ import annotations
@@ -14,32 +14,12 @@ from __future__ import annotations
 import re
 import struct
 from collections.abc import Iterator
-from typing import Final, NamedTuple
+from typing import Final
+
+from weighbridge.formats.pickle_events import Op, PickleBroken
 
 MAX_OPCODES: Final = 60_000_000
 HIGHEST_PROTOCOL: Final = 5
-
-
-class PickleBroken(Exception):
-    """The bytes at `pos` are not a pickle that CPython would read."""
-
-    def __init__(self, pos: int, reason: str) -> None:
-        super().__init__(f"{reason} (at byte {pos})")
-        self.pos = pos
-        self.reason = reason
-
-
-class Op(NamedTuple):
-    """One opcode: `code` and `name`, its decoded argument (None without one), and its bytes [pos, end).
-
-    STRING, BINSTRING and SHORT_BINSTRING give str when ASCII, else bytes. GLOBAL and INST give (module, name).
-    """
-
-    code: int
-    name: str
-    arg: object
-    pos: int
-    end: int
 
 
 # Argument kinds: none, little-endian unsigned of 1, 2, 4, 8 bytes, signed of 4, big-endian double,

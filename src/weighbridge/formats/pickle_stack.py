@@ -3,16 +3,18 @@
 A value is its kind in the low four bits and a number above them: the offset of its opcode (texts and
 integers), the index of its name (globals and results of calling them) or the number of the container. Of a
 container two numbers are kept: its size written out in full, and a note of what it holds. Like
-`pickle_ops`, this file keeps to plain annotations so that it can be compiled.
+`pickle_ops`, this file keeps to plain annotations so that it can be compiled as it stands: `i64` is a plain
+int unless it is, and lists of values are lists of Any so that a value may move without being made anew.
 """
 
 from __future__ import annotations
 
-from array import array
-from typing import Final
+from typing import TYPE_CHECKING, Any, Final
 
-from weighbridge.formats.pickle_events import PickleAnomaly
-from weighbridge.formats.pickle_ops import PickleBroken
+from weighbridge.formats.pickle_events import PickleAnomaly, PickleBroken
+
+if TYPE_CHECKING:
+    from mypy_extensions import i64
 
 MAX_ANOMALIES: Final = 100
 
@@ -37,13 +39,13 @@ KIND_NAMES: Final = (
     "other", "str", "int", "float", "bool", "none", "bytes", "global", "result", "list", "dict", "set",
     "tuple", "ints", "persistent", "result",
 )  # fmt: skip
-EMPTY_TUPLE: Final = INTS
+EMPTY_TUPLE: Final = 13
 
 # A note: bit 0 says that the container lies in another one; above it the group of names whose results it
 # holds at any depth; above that, for a tuple, the number of its items (9 for more than 8) and their kinds.
 _INSIDE: Final = 1
 _GROUP_MASK: Final = 0xFFFFF
-_SHAPE_SHIFT: Final = 21
+SHAPE_SHIFT: Final = 21
 _SHAPE_ITEMS: Final = 8
 
 ANY_NAME: Final = 1
@@ -54,28 +56,29 @@ _MAX_UNIONS: Final = 65536
 
 _MAX_LOOPS: Final = 16
 _MAX_SEARCH: Final = 200
-_SMALL_SIZE: Final = 1000.0
+_SMALL_SIZE: Final = 1000
+_MOST_EXPANSION: Final = 1_000_000_000
 
 
 class Stack:
     """What a run keeps of values; the machine that gives opcodes their meaning builds on it."""
 
     def __init__(self, max_expansion: int) -> None:
-        self.max_expansion = max_expansion
+        self.max_expansion: i64 = min(max_expansion, _MOST_EXPANSION)
         self.anomalies: list[PickleAnomaly] = []
-        self.stack: list[int] = []
+        self.stack: list[Any] = []
         self.marks: list[int] = [0]
-        self.memo = array("q")
+        self.memo: list[Any] = []
         self.sparse: dict[int, int] = {}
         self.objects: list[int] = []
         # Containers are numbered; the size of one counts shared values each time they are used.
-        self.sizes = array("d", [0.0])
-        self.notes = array("q", [0])
+        self.sizes: list[int] = [0]
+        self.notes: list[int] = [0]
         self.groups: list[frozenset[int]] = [frozenset(), frozenset()]
         self.group_of: dict[frozenset[int], int] = {}
         self.alone: dict[int, int] = {}
         self.unions: dict[int, int] = {}
-        self.holding = 0
+        self.holding: i64 = 0
         # What was put into lists that lay in other containers already, whose notes do not tell it.
         self.late = 0
         self.loops = 0
@@ -91,15 +94,17 @@ class Stack:
         """Take the top value off the stack."""
         if len(self.stack) <= self.marks[-1]:
             raise PickleBroken(pos, "the stack is empty")
-        return self.stack.pop()
+        token: int = self.stack.pop()
+        return token
 
     def top(self, pos: int) -> int:
         """Return the top value."""
         if len(self.stack) <= self.marks[-1]:
             raise PickleBroken(pos, "the stack is empty")
-        return self.stack[-1]
+        token: int = self.stack[-1]
+        return token
 
-    def pop_items(self, pos: int) -> list[int]:
+    def pop_items(self, pos: int) -> list[Any]:
         """Return what lies above the last MARK and take both away."""
         if len(self.marks) == 1:
             raise PickleBroken(pos, "there is no MARK")
@@ -120,8 +125,9 @@ class Stack:
 
     def get(self, index: int, pos: int) -> int:
         """Return a value from the memo."""
-        if index < len(self.memo):
-            return self.memo[index]
+        if 0 <= index < len(self.memo):
+            token: int = self.memo[index]
+            return token
         if index not in self.sparse:
             raise PickleBroken(pos, f"the memo holds nothing under {index}")
         return self.sparse[index]
@@ -132,74 +138,99 @@ class Stack:
 
     # Containers.
 
-    def container(self, kind: int, size: float, note: int) -> int:
+    def container(self, kind: int, size: int, note: int) -> int:
         """Give a new container a number and return its value."""
+        number = len(self.sizes)
         self.sizes.append(size)
         self.notes.append(note)
-        return (len(self.sizes) - 1) << 4 | kind
+        return number << 4 | kind
 
-    def weigh(self, items: list[int], pos: int, *, single: bool) -> float:
+    def weigh(self, items: list[Any], pos: int, single: bool) -> int:  # noqa: FBT001  compiled calls want it plain
         """Count `items` written out in full, and leave the group of names they hold in `holding`.
 
         A container that is being filled itself closes a loop and counts once.
         """
-        size = float(len(items))
+        size: i64 = len(items)
+        last: i64 = 0
+        item: i64
         self.holding = 0
         opened: list[int] | None = None
         for item in items:
-            kind = item & 15
-            if kind < RESULT or kind == PERS:
+            kind: i64 = item & 15
+            if kind < RESULT or kind == PERS or item == last:
                 continue
-            group = self.group(item)
-            if group and group != self.holding:
-                self.holding = self.union(self.holding, group)
             if kind in (RESULT, OBJECT):
+                last = item
+                self.holding = self.union(self.holding, self.group(item))
                 continue
-            self.notes[item >> 4] |= _INSIDE
-            more = self.sizes[item >> 4]
+            number: i64 = item >> 4
+            note: i64 = self.notes[number]
+            if note > _INSIDE:
+                self.holding = self.union(self.holding, note >> 1 & _GROUP_MASK)
+            if note & _INSIDE == 0:
+                self.notes[number] = note + _INSIDE
+            more: i64 = self.sizes[number]
             if more > _SMALL_SIZE:
                 if opened is None:
                     opened = self.opened(single=single)
                 if item in opened:
                     continue
             size += more
-        if size > self.max_expansion:
-            self.odd(pos, "expansion", "shared containers would grow beyond all measure when written out")
-            return 0.0
-        return size
+            if size > self.max_expansion:
+                self.odd(pos, "expansion", "shared containers would grow beyond all measure when written out")
+                size = -self.max_expansion
+        return max(size, 0)
 
-    def opened(self, *, single: bool) -> list[int]:
+    def opened(self, *, single: bool) -> list[Any]:
         """Return the containers that may still be open: below a MARK, or anywhere when filled one by one."""
-        found = self.stack if single else [self.stack[mark - 1] for mark in self.marks if mark]
+        found = self.stack if single else [self.stack[mark - 1] for mark in self.marks[-_MAX_SEARCH:] if mark]
         return found[-_MAX_SEARCH:]
 
     def is_inside(self, token: int) -> bool:
         """Whether the container was put into another one before."""
         return LIST <= token & 15 <= INTS and self.notes[token >> 4] & _INSIDE != 0
 
-    def tuple_of(self, items: list[int], pos: int) -> int:
+    def tuple_of(self, items: list[Any], pos: int) -> int:
         """Make a tuple; one of nothing but integers has a kind of its own."""
         if not items:
             return EMPTY_TUPLE
-        size = self.weigh(items, pos, single=False)
-        note = self.holding << 1
+        count: i64 = len(items)
+        ints = True
+        plain = True
+        shape: i64 = 0
+        item: i64
         for item in items:
-            if item & 15 != INT:
-                return self.container(TUPLE, size, note | _spelled(items) << _SHAPE_SHIFT)
-        return self.container(INTS, size, note)
+            kind: i64 = item & 15
+            if kind != INT:
+                ints = False
+                if kind >= RESULT:
+                    plain = False
+            if count <= _SHAPE_ITEMS:
+                shape = shape << 4 | kind
+        size: i64 = count
+        note: i64 = 0
+        if not plain:
+            size = self.weigh(items, pos, False)
+            note = self.holding << 1
+        if ints:
+            return self.container(INTS, size, 0)
+        shape = shape << 4 | count if count <= _SHAPE_ITEMS else _SHAPE_ITEMS + 1
+        return self.container(TUPLE, size, note | shape << SHAPE_SHIFT)
 
-    def fill(self, target: int, items: list[int], pos: int, *, single: bool) -> None:
+    def fill(self, target: int, items: list[Any], pos: int, single: bool) -> None:  # noqa: FBT001  as weigh
         """Put items into a list, dict or set; other targets only mark what they are given."""
-        size = self.weigh(items, pos, single=single)
+        size: i64 = self.weigh(items, pos, single)
+        if not LIST <= target & 15 <= SET:
+            return
         if target in items:
             self.loops += 1
             if self.loops == _MAX_LOOPS:
                 self.odd(pos, "expansion", "a container is put into itself again and again")
-        elif LIST <= target & 15 <= SET:
-            number = target >> 4
-            self.sizes[number] += size
-            if self.holding:
-                self.hold(number, self.holding)
+            return
+        number = target >> 4
+        self.sizes[number] += size
+        if self.holding:
+            self.hold(number, self.holding)
 
     def hold(self, number: int, group: int) -> None:
         """Add a group of names to what a container holds."""
@@ -211,7 +242,7 @@ class Stack:
 
     def shape(self, token: int) -> str:
         """Return the kinds of a tuple's items, separated by spaces; `…` stands for more than eight."""
-        note = self.notes[token >> 4] >> _SHAPE_SHIFT
+        note = self.notes[token >> 4] >> SHAPE_SHIFT
         count = note & 15
         if count > _SHAPE_ITEMS:
             return "…"
@@ -256,13 +287,3 @@ class Stack:
                 self.unions.clear()
             number = self.unions[key] = self.grouped(self.groups[one] | self.groups[other])
         return number
-
-
-def _spelled(items: list[int]) -> int:
-    """Return the number of items and, when there are few, their kinds: the shape part of a note."""
-    if len(items) > _SHAPE_ITEMS:
-        return _SHAPE_ITEMS + 1
-    shape = 0
-    for item in items:
-        shape = shape << 4 | item & 15
-    return shape << 4 | len(items)
