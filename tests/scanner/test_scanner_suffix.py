@@ -16,7 +16,7 @@ def scan(name, data):
 
 @pytest.mark.parametrize("data", [b"", b"\x08", b"<html>404</html>", b"\x80\x02}.", b"\x00" * 7])
 def test_a_name_that_promises_another_content_is_broken(data):
-    for name in ("model.safetensors", "sub/MODEL.SAFETENSORS", "a.npy", "b.npz"):
+    for name in ("model.safetensors", "sub/MODEL.SAFETENSORS", "a.npy", "b.npz", "c.h5", "d.keras", "e.gguf"):
         report = scan(name, data)
         assert "file-suffix" in {finding.rule for finding in report.findings}, name
         assert report.verdict.rank >= Verdict.BROKEN.rank

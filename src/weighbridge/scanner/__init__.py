@@ -21,6 +21,7 @@ PROBES: tuple[str, ...] = (
     "weighbridge.scanner.compressed_rules",
     "weighbridge.scanner.wire_probe",
     "weighbridge.scanner.onnx_rules",
+    "weighbridge.scanner.tensorflow_rules",
 )
 """Modules with `probe(file) -> str | None`: the kind of what is neither text nor announced by its first bytes."""
 
@@ -65,6 +66,8 @@ EXAMINERS: tuple[str, ...] = (
     "weighbridge.scanner.media_rules",
     "weighbridge.scanner.tokenizer_rules",
     "weighbridge.scanner.markup_rules",
+    "weighbridge.scanner.lookalike_rules",
+    "weighbridge.scanner.tensorflow_rules",
 )
 
 RULES: dict[str, str] = {
@@ -105,6 +108,8 @@ RULES: dict[str, str] = {
     "markup-unread": "weighbridge.scanner.markup_rules",
     "media-broken": "weighbridge.scanner.media_rules",
     "media-unread": "weighbridge.scanner.media_rules",
+    "name-hidden": "weighbridge.scanner.lookalike_rules",
+    "name-lookalike": "weighbridge.scanner.lookalike_rules",
     "numpy-broken": "weighbridge.scanner.numpy_rules",
     "numpy-objects": "weighbridge.scanner.numpy_rules",
     "onnx-broken": "weighbridge.scanner.onnx_rules",
@@ -136,6 +141,11 @@ RULES: dict[str, str] = {
     "template-code": "weighbridge.scanner.template_rules",
     "template-unlisted": "weighbridge.scanner.template_rules",
     "template-unread": "weighbridge.scanner.template_rules",
+    "tensorflow-broken": "weighbridge.scanner.tensorflow_rules",
+    "tensorflow-code": "weighbridge.scanner.tensorflow_rules",
+    "tensorflow-files": "weighbridge.scanner.tensorflow_rules",
+    "tensorflow-unlisted": "weighbridge.scanner.tensorflow_rules",
+    "tensorflow-unread": "weighbridge.scanner.tensorflow_rules",
     "tokenizer-broken": "weighbridge.scanner.tokenizer_rules",
     "tokenizer-unread": "weighbridge.scanner.tokenizer_rules",
     "torch-layout": "weighbridge.scanner.torch_layout",

@@ -61,8 +61,8 @@ def named(key: str, value: str, siblings: Collection[str]) -> Iterator[Remark]:
 
 def _is_target(value: str, siblings: Collection[str]) -> bool:
     """Whether a plain `target` names a class, as OmegaConf users write it, and not a layer or a label."""
-    if not _DOTTED.fullmatch(value):
-        return False
+    if not _DOTTED.fullmatch(value) or value.startswith("torch.ops."):
+        return False  # operators of an exported graph: no module that a configuration could have imported
     module, _, name = value.rpartition(".")
     camel = name[:1].isupper() and not name.isupper() and "." in module
     return "params" in siblings or camel or bool(danger(module, name))

@@ -18,6 +18,11 @@ PROMISED: Mapping[str, tuple[str, ...]] = {
     ".safetensors": ("safetensors",),
     ".npy": ("npy",),
     ".npz": ("npz", "zip"),
+    ".h5": ("hdf5",),
+    ".hdf5": ("hdf5",),
+    ".keras": ("keras", "hdf5"),
+    ".gguf": ("gguf",),
+    ".skops": ("skops",),
 }
 """Suffixes of formats that are read here to the end, and the kinds of content that keep the promise."""
 
