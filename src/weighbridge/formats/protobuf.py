@@ -3,7 +3,7 @@
 Source: the protocol buffers encoding document. Nothing is built from the data: the walk is a loop over an explicit
 stack, sees each field once, skips what is long, and hands out only what the table marks as wanted.
 
-A table is text, one message after the other; `*` marks a repeated field, `!` one whose values are handed out:
+A table is text, one message after the other, one field in a line or several with semicolons between them; `*` marks a repeated field, `!` one whose values are handed out:
 
     Message
     1 int name
@@ -95,7 +95,7 @@ def schema(text: str) -> Schema:
     """Read a table."""
     found: dict[str, dict[int, Field]] = {}
     current: dict[int, Field] = {}
-    for line in filter(None, map(str.strip, text.splitlines())):
+    for line in filter(None, map(str.strip, text.replace(";", "\n").splitlines())):
         words = line.split()
         if len(words) == 1:
             current = found.setdefault(words[0], {})
@@ -120,7 +120,7 @@ def walk(
     stream: BinaryIO, size: int, table: Schema, root: str, *, check: str, what: str,
     on: Callable[[Record], None] = lambda _: None,
 ) -> Walked:  # fmt: skip
-    """Walk over one message of `size` bytes; `on` gets each message of which something is wanted, inner ones first.
+    """Walk over one message of `size` bytes; `on` gets each message, inner ones first.
 
     Raises Unreadable with checks `<check>.truncated`, `.wire`, `.twice`, `.nesting`, `.varint`, `.text`, and
     OutOfBudget.
@@ -200,8 +200,7 @@ class _Walk:
     def close(self) -> None:
         """Hand out a message that has been walked to its end."""
         frame = self.stack.pop()
-        if frame.record.values:
-            self.on(frame.record)
+        self.on(frame.record)
         if frame.slot is not None and frame.slot.wanted and self.stack:
             parent = self.stack[-1]
             parent.record.values.setdefault(frame.slot.name, []).append(frame.record)

@@ -51,6 +51,7 @@ KINDS: dict[str, str] = {
     "7z": "a 7z archive",
     "rar": "a RAR archive",
     "tar": "a tar archive",
+    "torch-tar": "a torch checkpoint of the oldest layout (tar)",
     "elf": "a native program or library",
     "pe": "a Windows program or library",
     "macho": "a macOS program or library",
@@ -72,6 +73,9 @@ KINDS: dict[str, str] = {
     "paddle": "a Paddle program",
     "webp": "a picture (WebP)",
     "wav": "a sound (WAV)",
+    "metagraph": "a TensorFlow graph with its functions",
+    "tf-index": "the index of a TensorFlow checkpoint",
+    "tf-data": "tensors of a TensorFlow checkpoint",
     "unknown": "data of an unknown format",
 }
 """Every kind a file can be given, with the words for it."""
