@@ -67,6 +67,8 @@ def contents(data):
         make([("folder/", b""), ("folder/ü.txt", b"x" * 100_000)], zipfile.ZIP_DEFLATED),
         streamed([("a", b"x" * 5000), ("b", b"")]),
         streamed([("a", b"x" * 5000), ("b", b"y")], zipfile.ZIP_STORED),
+        make([("a", b"x" * 3_000_000), ("b", b""), ("c", bytes(range(256)) * 900)], zipfile.ZIP_BZIP2),
+        make([("a", b"x" * 3_000_000), ("b", b""), ("c", bytes(range(256)) * 900)], zipfile.ZIP_LZMA),
     ],
 )
 def test_honest_archives_are_explained_to_the_last_byte(data):
@@ -121,7 +123,7 @@ LOCAL, CENTRAL, END = b"PK\x03\x04", b"PK\x01\x02", b"PK\x05\x06"
         (patched(make(), LOCAL, 0, b"XX"), "local"),
         (patched(make(), CENTRAL, 8, b"\x01\x00"), "encrypted"),
         (patched(make(), CENTRAL, 8, b"\x20\x00"), "flags"),
-        (patched(make(), CENTRAL, 10, b"\x0c\x00"), "method"),
+        (patched(make(), CENTRAL, 10, b"\x09\x00"), "method"),
         (patched(make(), CENTRAL, 38, b"\x00\x00\x00\xa0"), "link"),
         (patched(make(), CENTRAL, 42, b"\x50\xff\xff\x00", last=True), "local"),
         (make([("../up", b"")]), "name"),
@@ -256,7 +258,9 @@ def test_two_end_records_that_both_fit_are_named():
         (make([("a", b"hello" * 9)], zipfile.ZIP_DEFLATED).replace(struct.pack("<I", 45), struct.pack("<I", 46)),
          "archive.size"),
         (patched(make([("a", b"hello" * 9)], zipfile.ZIP_DEFLATED), LOCAL, 31, b"\xff\xff\xff"), "archive.data"),
-        (patched(make([("a", b"x")]), CENTRAL, 10, b"\x0c\x00"), "archive.method"),
+        (patched(make([("a", b"x")]), CENTRAL, 10, b"\x09\x00"), "archive.method"),
+        (patched(make([("a", b"x" * 99)], zipfile.ZIP_BZIP2), b"BZh", 12, b"\xff\xff"), "archive.data"),
+        (patched(make([("a", b"x" * 99)], zipfile.ZIP_LZMA), LOCAL, 35, b"\xff"), "archive.data"),
     ],
 )  # fmt: skip
 def test_members_that_do_not_unpack_to_what_is_declared_are_refused(data, check):

@@ -7,19 +7,25 @@ file that two readers could read differently is listed here as an anomaly and ne
 
 from __future__ import annotations
 
+import bz2
+import lzma
 import struct
-import unicodedata
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import BinaryIO
 
 from weighbridge.core.errors import Unreadable
 from weighbridge.formats.limits import DEFAULT_LIMITS, Budget, Limits
+from weighbridge.formats.member_names import problem, twins
 from weighbridge.formats.zip_extra import ZIP64, fields, odd_comment, odd_fields
 
 STORED = 0
 DEFLATED = 8
+BZIP2 = 12
+LZMA = 14
+METHODS = (STORED, DEFLATED, BZIP2, LZMA)
 ENCRYPTED = 0x0001
 DESCRIPTOR = 0x0008
 UTF8 = 0x0800
@@ -35,7 +41,8 @@ _MAX_COMMENT = 0xFFFF
 _MAX_OFFSET = 2**62
 _MAX_HIDDEN = 1000
 _MAX_DIRECTORY = 256 * 1024 * 1024
-_MAX_NAME, _MAX_PARTS = 1024, 64
+_MAX_WINDOW = 128 * 1024 * 1024
+_END_MARKED = 0x0002
 _WIDE_SIZE = _END64.size - 12
 _LINK, _FILE, _FOLDER = 0xA000, 0x8000, 0x4000
 
@@ -148,7 +155,8 @@ def read_zip(file: BinaryIO, size: int, limits: Limits = DEFAULT_LIMITS) -> ZipA
     explained = directory.size + directory.tail
     explained += sum(member.end - member.header_offset for member in members)
     for member in members:
-        if member.size > max(member.compressed_size, 1) * limits.max_ratio:
+        most = max(member.compressed_size, 1) * limits.max_ratio
+        if member.size > most and member.method in (STORED, DEFLATED):
             notes.add("ratio", member.header_offset, f"{member.name} unpacks to {member.size} bytes from "
                                                      f"{member.compressed_size}")  # fmt: skip
     return ZipArchive(members, tuple(notes.found), min(explained, size))
@@ -280,17 +288,14 @@ def _widened(extra: bytes, values: tuple[int, int, int]) -> tuple[int, int, int]
 
 
 def _check_names(entries: list[_Entry], notes: _Notes) -> None:
-    keys = [unicodedata.normalize("NFKC", entry.name).casefold() for entry in entries]
-    files = {key for key in keys if not key.endswith("/")}
-    seen: set[str] = set()
-    for entry, key in zip(entries, keys, strict=True):
+    for entry, twin in zip(entries, twins(entry.name for entry in entries), strict=True):
         name = entry.name
-        parts = key.split("/", _MAX_PARTS)
-        parents = ("/".join(parts[:count]) for count in range(1, len(parts)))
-        if key.rstrip("/") in seen or any(parent in files for parent in parents):
+        if twin:
             notes.add("duplicate", entry.position, f"two members are called {name!r}")
-        seen.add(key.rstrip("/"))
-        _check_name(entry, notes)
+        if reason := problem(name):
+            notes.add("name", entry.position, reason)
+        if not entry.raw_name.isascii() and (not entry.flags & UTF8 or "\\x" in name):
+            notes.add("name", entry.position, f"the name {name!r} is read differently by different readers")
         if entry.mode & 0xF000 == _LINK:
             notes.add("link", entry.position, f"{name!r} is a link")
         elif entry.mode & 0xF000 not in (0, _FILE, _FOLDER):
@@ -299,27 +304,10 @@ def _check_names(entries: list[_Entry], notes: _Notes) -> None:
             notes.add("encrypted", entry.position, f"{name!r} is marked as encrypted")
         if entry.flags & ~(KNOWN_FLAGS | ENCRYPTED):
             notes.add("flags", entry.position, f"{name!r} carries unusual flags (0x{entry.flags:04x})")
-        if entry.method not in (STORED, DEFLATED):
+        if entry.method not in METHODS:
             notes.add(
                 "method", entry.position, f"{name!r} is packed by method {entry.method}, which is not read"
             )
-
-
-def _check_name(entry: _Entry, notes: _Notes) -> None:
-    name = entry.name
-    parts = name.rstrip("/").split("/")
-    if "\\" in name or ":" in parts[0] or any(part in ("", ".", "..") for part in parts):
-        notes.add(
-            "name", entry.position, f"the member name {name!r} leads out of the archive, or is ambiguous"
-        )
-    if len(name) > _MAX_NAME or len(parts) > _MAX_PARTS:
-        notes.add("name", entry.position, f"a member's name has {len(name)} characters")
-    if any(unicodedata.category(char) in ("Cc", "Cf", "Zl", "Zp") for char in name):
-        notes.add("name", entry.position, f"the member name {name!r} holds control characters")
-    if not entry.raw_name.isascii() and (not entry.flags & UTF8 or "\\x" in name):
-        notes.add(
-            "name", entry.position, f"the member name {name!r} is read differently by different readers"
-        )
 
 
 def _members(
@@ -427,12 +415,11 @@ def stream_member(file: BinaryIO, member: ZipMember, budget: Budget) -> Iterator
 
     Memory stays below two mebibytes. Raises OutOfBudget when `budget` is spent.
     """
-    if member.method not in (STORED, DEFLATED):
+    if member.method not in METHODS:
         raise _damaged(member, f"packing method {member.method} is not read", "archive.method")
     crc = 0
     count = 0
-    chunks = _stored(file, member) if member.method == STORED else _inflated(file, member)
-    for chunk in chunks:
+    for chunk in _UNPACK[member.method](file, member):
         count += len(chunk)
         if count > member.size:
             raise _damaged(member, "it unpacks to more than its header says", "archive.size")
@@ -479,6 +466,61 @@ def _inflated(file: BinaryIO, member: ZipMember) -> Iterator[bytes]:
         raise _damaged(member, "its packed data is damaged", "archive.data") from error
     if not engine.eof:
         raise _damaged(member, "its packed data is cut off", "archive.data")
+
+
+def _bunzipped(file: BinaryIO, member: ZipMember) -> Iterator[bytes]:
+    yield from _fed(bz2.BZ2Decompressor(), _stored(file, member), member)
+
+
+def _unlzmad(file: BinaryIO, member: ZipMember) -> Iterator[bytes]:
+    """Unpack method 14, section 5.8: a version, five bytes of properties, and a raw stream."""
+    packed = _stored(file, member)
+    first = next(packed, b"")
+    if len(first) < 9 or first[2:4] != b"\5\0" or first[4] >= 225:
+        raise _damaged(member, "its packed data is damaged", "archive.data")
+    window = int.from_bytes(first[5:9], "little")
+    if window > _MAX_WINDOW:
+        raise _damaged(member, "unpacking it takes too much memory", "archive.method")
+    properties = {
+        "lc": first[4] % 9,
+        "lp": first[4] // 9 % 5,
+        "pb": first[4] // 45,
+        "dict_size": max(window, 4096),
+    }
+    if properties["lc"] + properties["lp"] > 4:
+        raise _damaged(member, "its packed data is damaged", "archive.data")
+    engine = lzma.LZMADecompressor(lzma.FORMAT_RAW, filters=[{"id": lzma.FILTER_LZMA1, **properties}])
+    yield from _fed(engine, chain((first[9:],), packed), member, endless=not member.flags & _END_MARKED)
+
+
+def _fed(
+    engine: bz2.BZ2Decompressor | lzma.LZMADecompressor,
+    packed: Iterable[bytes],
+    member: ZipMember,
+    *,
+    endless: bool = False,
+) -> Iterator[bytes]:
+    """Feed an engine of the standard library; an `endless` stream may lack a mark of its end."""
+    count = 0
+    try:
+        for data in packed:
+            if engine.eof and data:
+                raise _damaged(member, "bytes follow its packed data", "archive.data")
+            chunk = engine.decompress(data, CHUNK)
+            while chunk:
+                count += len(chunk)
+                yield chunk
+                done = engine.eof or engine.needs_input or (endless and count >= member.size)
+                chunk = b"" if done else engine.decompress(b"", CHUNK)
+    except (OSError, ValueError, lzma.LZMAError) as error:
+        raise _damaged(member, "its packed data is damaged", "archive.data") from error
+    if engine.unused_data or not (engine.eof or endless):
+        raise _damaged(member, "its packed data is cut off, or bytes follow it", "archive.data")
+
+
+_UNPACK: dict[int, Callable[[BinaryIO, ZipMember], Iterator[bytes]]] = {
+    STORED: _stored, DEFLATED: _inflated, BZIP2: _bunzipped, LZMA: _unlzmad,
+}  # fmt: skip
 
 
 def _damaged(member: ZipMember, cause: str, check: str) -> Unreadable:

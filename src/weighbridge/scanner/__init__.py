@@ -17,6 +17,7 @@ says who owns which rule id. A new format is a reader in `formats`, one file her
 """
 
 PROBES: tuple[str, ...] = (
+    "weighbridge.scanner.tar_rules",
     "weighbridge.scanner.hdf5_rules",
     "weighbridge.scanner.compressed_rules",
     "weighbridge.scanner.wire_probe",
@@ -36,6 +37,7 @@ CONTAINERS: dict[str, str] = {
     "lzma": "weighbridge.scanner.compressed_rules",
     "lz4": "weighbridge.scanner.compressed_rules",
     "zstd": "weighbridge.scanner.compressed_rules",
+    "tar": "weighbridge.scanner.tar_rules",
 }
 """Kind to the module whose `read(file, descend) -> Part` judges it and, by `descend`, what it holds."""
 
@@ -68,6 +70,7 @@ EXAMINERS: tuple[str, ...] = (
     "weighbridge.scanner.markup_rules",
     "weighbridge.scanner.lookalike_rules",
     "weighbridge.scanner.tensorflow_rules",
+    "weighbridge.scanner.tar_rules",
 )
 
 RULES: dict[str, str] = {
@@ -137,6 +140,7 @@ RULES: dict[str, str] = {
     "skops-class": "weighbridge.scanner.skops_rules",
     "skops-code": "weighbridge.scanner.skops_rules",
     "skops-profile": "weighbridge.scanner.skops_rules",
+    "tar-polyglot": "weighbridge.scanner.tar_rules",
     "template-broken": "weighbridge.scanner.template_rules",
     "template-code": "weighbridge.scanner.template_rules",
     "template-unlisted": "weighbridge.scanner.template_rules",
@@ -149,6 +153,7 @@ RULES: dict[str, str] = {
     "tokenizer-broken": "weighbridge.scanner.tokenizer_rules",
     "tokenizer-unread": "weighbridge.scanner.tokenizer_rules",
     "torch-layout": "weighbridge.scanner.torch_layout",
+    "torch-tar": "weighbridge.scanner.tar_rules",
     "unread-budget": "weighbridge.scanner.engine",
     "unread-file": "weighbridge.scanner.engine",
     "unread-format": "weighbridge.scanner.engine",

@@ -57,7 +57,7 @@ def read(file: ScannedFile, descend: Descend) -> Part:
         archive = read_zip(stream, file.size, file.budget.limits)
         file.budget.spend_members(len(archive.members))
         reader = _Reader(file, archive, stream, descend)
-        findings = [_of_anomaly(file, anomaly) for anomaly in archive.anomalies]
+        findings = [of_anomaly(file, anomaly) for anomaly in archive.anomalies]
         findings += reader.read()
     unread = file.size - archive.explained + reader.unread_bytes
     coverage = Coverage(file.size, max(0, file.size - unread), len(archive.members), reader.members_read)
@@ -141,7 +141,7 @@ class _Reader:
         inside = self.content(member, damage)
         if member.flags & ENCRYPTED:
             lie = f"{member.name} is marked as encrypted and is not"
-            yield _of_anomaly(self.file, Anomaly("flags", member.header_offset, lie))
+            yield of_anomaly(self.file, Anomaly("flags", member.header_offset, lie))
         part = self.layout.judge(inside, member)
         if part is None:
             part = self.descend(inside)
@@ -186,7 +186,8 @@ class _Reader:
         return plain and spare is not None and spare(member.data_offset, member.size)
 
 
-def _of_anomaly(file: ScannedFile, anomaly: Anomaly) -> Finding:
+def of_anomaly(file: ScannedFile, anomaly: Anomaly) -> Finding:
+    """Return the finding that an anomaly of a zip or tar archive comes to."""
     rule = _RULE_OF.get(anomaly.code, "archive-broken")
     verdict = _VERDICTS[rule]
     return Finding(

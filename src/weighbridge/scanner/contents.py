@@ -143,10 +143,16 @@ class Contents:
         self.read = 0
 
     def judge(self, inside: Callable[[], ScannedFile], name: str, offset: int, size: int) -> str:
-        """Judge one member of `size` bytes at `offset`; what it raises becomes a finding. Returns its kind."""
+        """Judge one member of `size` bytes at `offset` by its content; returns its kind."""
+        return self.judge_by(self.descend, inside, name, offset, size=size)
+
+    def judge_by(
+        self, reader: Descend, inside: Callable[[], ScannedFile], name: str, offset: int, *, size: int
+    ) -> str:
+        """Judge one member by `reader`; what it raises becomes a finding. Returns the member's kind."""
         self.present += 1
         try:
-            part = self.descend(inside())
+            part = reader(inside())
         except WeighbridgeError as error:
             self.unread += size
             self.add([not_read(self.file, name, offset, error)])
