@@ -63,12 +63,8 @@ def _by_message(found: Outline, stream: BinaryIO) -> str | None:
         return "sentencepiece"
     if wires.get(1) == _NUMBER and wires.get(2) == _NUMBER:
         return "paddle"
-    if wires.get(1) == _LENGTH and wires.get(2) == _LENGTH and 4 not in wires:
-        return "graphdef"
-    if wires.get(4) == _LENGTH and wires.get(5) == _LENGTH and 2 in found.wires and 6 not in wires:
-        return "metagraph"
     if wires.get(1) == _LENGTH and wires.get(2) == _LENGTH:
         return "graphdef"
-    if 1 not in wires and wires.get(4) == _LENGTH:
-        return "keras-metadata"
+    if wires.get(5) == _LENGTH and 1 not in wires:
+        return "metagraph" if 2 in found.wires else "keras-metadata"
     return None
