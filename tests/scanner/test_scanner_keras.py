@@ -182,3 +182,29 @@ def test_the_list_holds_no_class_that_acts():
         assert name not in table.any_class
     for name in ("get_file", "load_model", "map", "custom_gradient", "deserialize", "while_loop"):
         assert name not in table.any_function
+
+
+LAMBDA = json.dumps(BAD[0][0]).encode()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        LAMBDA,
+        b" " * 300 + LAMBDA,
+        LAMBDA.replace(b"Lambda", b"Lambda", 1).replace(b'"config"', b'"x": "\x7f", "config"', 1),
+        LAMBDA.replace(b'"config"', b'"x": "\xff", "config"', 1),
+        LAMBDA.replace(b"class_name", b"\\u0063lass_name"),
+    ],
+)
+def test_a_configuration_is_judged_however_it_is_spelled(text):
+    forge = Forge()
+    data = forge.finish(forge.group({}, forge.long_text("anything", text)))
+    assert ("keras-code", DANGEROUS) in found(data, "a.h5")
+    assert ("keras-code", DANGEROUS) in found(rooted(attribute("anything", text)), "a.h5")
+
+
+def test_an_attribute_of_a_shared_type_is_unread():
+    body = struct.pack("<BBHHHB", 3, 1, 2, 10, 8, 0) + b"a\0" + bytes(18)
+    assert found(rooted(message(0xC, body)), "a.h5") == {("hdf5-unread", UNREAD)}
+    assert found(rooted(message(0xC, bytes(10), flags=2)), "a.h5") == {("hdf5-unread", UNREAD)}

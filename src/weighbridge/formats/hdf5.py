@@ -184,7 +184,7 @@ class _Walk:
         elif kinds & {messages.SYMBOLS, messages.LINK_INFO, messages.LINK}:
             self.tree.groups += 1
         for kind, flags, body in found:
-            if flags & 2 and kind in (messages.DATATYPE, messages.SPACE, messages.LAYOUT, messages.FILTERS):
+            if flags & 2:
                 if kind == messages.DATATYPE:
                     continue  # a committed type: the dataset's bytes are accounted for by its layout
                 raise _uncovered("shared messages")

@@ -195,7 +195,12 @@ def read_attribute(body: Cursor, heap: Heap) -> Attribute:
         body.skip(-size % 8 if version == 1 else 0)
     name = parts[0].data.split(b"\0", 1)[0].decode("utf-8", "replace")
     if version > 1 and flags & 3:
-        return Attribute(name, (), "shared")
+        raise Unreadable(
+            "this HDF5 file uses attributes of a shared type",
+            cause=f"the text of {name[:80]!r} cannot be read without following it",
+            remedy="save it again with h5py's default settings, or as safetensors",
+            check="hdf5.uncovered",
+        )
     return _value(name, parts[1], _elements(parts[2]), body, heap)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from weighbridge.core.errors import OutOfBudget, Refused
@@ -15,6 +16,7 @@ from weighbridge.core.errors import OutOfBudget, Refused
 MAX_VALUES = 20_000_000
 """Values of one file; the largest published tokenizers have below three million."""
 _TOLD = (str, dict, list, bool)
+_HOLDING = (dict, list)
 
 
 class Place(NamedTuple):
@@ -51,13 +53,15 @@ class Place(NamedTuple):
 
 def looks_like_json(text: str) -> bool:
     """Whether a text of any name begins as JSON does; it may still turn out to be something else."""
-    return text[:256].lstrip(" \t\r\n")[:1] in ("{", "[")
+    return text.lstrip(" \t\r\n")[:1] in ("{", "[")
 
 
+@lru_cache(maxsize=1)
 def read_json(text: str) -> tuple[Any, ...]:
     """Return the one value of a JSON file, or the value of each line of a JSON lines file.
 
-    Raises Refused (`json.syntax`, `json.duplicate`) and OutOfBudget (`json.budget`) for deep nesting.
+    Raises Refused (`json.syntax`, `json.duplicate`) and OutOfBudget (`json.budget`) for deep nesting. The last
+    answer is kept, because several rules ask for the same file in a row; nobody may change what comes back.
     """
     try:
         return (_load(text),)
@@ -68,12 +72,14 @@ def read_json(text: str) -> tuple[Any, ...]:
         raise _broken(str(error)) from error
 
 
-def walk(values: tuple[Any, ...]) -> Iterator[Place]:
+def walk(values: tuple[Any, ...], *, list_texts: bool = True) -> Iterator[Place]:
     """Yield every object, list, text and truth value of the file, outermost first; numbers and nulls are passed over.
 
+    Without `list_texts`, texts that stand in a list are passed over too: a tokenizer has a million of them.
     Raises OutOfBudget(json.budget) beyond MAX_VALUES.
     """
     work = [Place(None, None, value) for value in reversed(values)]
+    listed = _TOLD if list_texts else _HOLDING
     count = 0
     while work:
         place = work.pop()
@@ -86,8 +92,20 @@ def walk(values: tuple[Any, ...]) -> Iterator[Place]:
             work.extend([Place(place, key, item) for key, item in value.items() if isinstance(item, _TOLD)])
         elif isinstance(value, list):
             work.extend(
-                [Place(place, index, item) for index, item in enumerate(value) if isinstance(item, _TOLD)]
+                [Place(place, index, item) for index, item in enumerate(value) if isinstance(item, listed)]
             )
+
+
+def objects(values: tuple[Any, ...]) -> Iterator[dict[str, Any]]:
+    """Yield every object of the file, in no particular order, and nothing else."""
+    work: list[Any] = list(values)
+    while work:
+        value = work.pop()
+        if isinstance(value, dict):
+            yield value
+            work.extend([item for item in value.values() if isinstance(item, _HOLDING)])
+        elif isinstance(value, list):
+            work.extend([item for item in value if isinstance(item, _HOLDING)])
 
 
 def _line(text: str, number: int) -> Any:

@@ -57,7 +57,7 @@ def examine(file: ScannedFile) -> Iterable[Finding]:
 
 def _examine_json(file: ScannedFile, text: str) -> Iterator[Finding]:
     try:
-        for place in walk(read_json(text)):
+        for place in walk(read_json(text), list_texts=False):
             yield from _judge(file, place)
     except Refused as refusal:
         yield _finding(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from io import BytesIO
 
 from weighbridge.core.errors import OutOfBudget, Refused, Unreadable
 from weighbridge.core.finding import Finding, Verdict
@@ -10,7 +12,7 @@ from weighbridge.formats.hdf5 import READER, Anomaly, Hdf5Tree, find_signature, 
 from weighbridge.formats.json_text import looks_like_json, read_json
 from weighbridge.formats.sniff import as_text, sniff
 from weighbridge.scanner import keras_rules, pickle_rules
-from weighbridge.scanner.file import RuleInfo, ScannedFile, from_bytes, printable, severity_of
+from weighbridge.scanner.file import RuleInfo, ScannedFile, printable, severity_of
 from weighbridge.scanner.routing import acts_as_pickle
 
 RULES = (
@@ -30,6 +32,8 @@ MAX_TEXT = 128 * 1024 * 1024
 """Bytes of all texts of one file that are judged."""
 MAX_HOLE = 4096
 """Bytes that deleted objects may leave behind; Keras leaves none."""
+MAX_JSON = 16 * 1024 * 1024
+"""Bytes of one configuration; Keras' largest are below one MiB."""
 _PROBE = 1024 * 1024
 
 _OF_CODE = {
@@ -99,12 +103,18 @@ def _attributes(file: ScannedFile, tree: Hdf5Tree) -> Iterator[Finding]:
 
 
 def _text(file: ScannedFile, where: str, data: bytes) -> Iterator[Finding]:
-    text = as_text(data)
-    if len(data) > 2 and acts_as_pickle(data, is_text=text is not None):
+    if len(data) > 2 and acts_as_pickle(data, is_text=as_text(data) is not None):
         yield _finding(file, "hdf5-pickle", f"the attribute {where} is a pickle", subject=where)
-        inside = from_bytes(file.path, data, "pickle")
+        inside = replace(file, kind="pickle", size=len(data), head=data[:4096], opener=lambda: BytesIO(data))
         yield from pickle_rules.judge_streams(inside, data).findings
-    if text is None or not looks_like_json(text):
+    # h5py hands out what is no UTF-8 as surrogates, and JSON takes those as well.
+    text = data.decode("utf-8", "surrogateescape")
+    if not looks_like_json(text):
+        return
+    if len(data) > MAX_JSON:
+        yield _finding(
+            file, "hdf5-unread", f"the attribute {where} holds more JSON than is read", subject=where
+        )
         return
     try:
         for remark in keras_rules.judge(read_json(text)):

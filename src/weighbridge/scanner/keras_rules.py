@@ -15,7 +15,7 @@ from typing import Any
 
 from weighbridge.core.errors import OutOfBudget, Refused
 from weighbridge.core.finding import Finding, Verdict
-from weighbridge.formats.json_text import Place, looks_like_json, read_json, walk
+from weighbridge.formats.json_text import looks_like_json, objects, read_json
 from weighbridge.scanner.file import RuleInfo, ScannedFile, printable, severity_of
 from weighbridge.scanner.keras_names import TENSORFLOW_OPS, TYPE_SPECS, names, reader
 from weighbridge.scanner.names import danger
@@ -79,9 +79,9 @@ def examine(file: ScannedFile) -> Iterable[Finding]:
 def judge(values: tuple[Any, ...]) -> Iterator[Remark]:
     """Yield a remark for each Keras object in `values` that is not plainly one of Keras' own, each once."""
     seen: set[tuple[str, str]] = set()
-    for place in walk(values):
-        if isinstance(place.value, dict) and _is_object(place.value):
-            for remark in _object(place.value, place):
+    for value in objects(values):
+        if _is_object(value):
+            for remark in _object(value):
                 if (remark.rule, remark.subject) not in seen:
                     seen.add((remark.rule, remark.subject))
                     yield remark
@@ -91,13 +91,11 @@ def _is_object(value: dict[str, Any]) -> bool:
     return "class_name" in value and ("config" in value or "module" in value or "registered_name" in value)
 
 
-def _object(value: dict[str, Any], place: Place) -> Iterator[Remark]:
+def _object(value: dict[str, Any]) -> Iterator[Remark]:
     """Judge one object by what Keras would look up for it."""
     name, module, config = value["class_name"], value.get("module"), value.get("config")
     if not isinstance(name, str) or not (module is None or isinstance(module, str)):
-        yield Remark(
-            "keras-class", Verdict.UNLISTED, place.pointer, "a class whose name is no text", _WHY_IMPORT
-        )
+        yield Remark("keras-class", Verdict.UNLISTED, "no text", "a class whose name is no text", _WHY_IMPORT)
     elif name == "__lambda__":
         yield Remark("keras-code", Verdict.DANGEROUS, "__lambda__", "the model carries the bytecode of a function", _WHY_CODE)  # fmt: skip
     elif name in _VALUES:

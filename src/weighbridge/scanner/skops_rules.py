@@ -13,7 +13,7 @@ from typing import Any
 from weighbridge.core.errors import OutOfBudget, Refused
 from weighbridge.core.finding import Coverage, Finding, Verdict
 from weighbridge.formats.archive import ZipArchive, ZipMember
-from weighbridge.formats.json_text import looks_like_json, read_json, walk
+from weighbridge.formats.json_text import looks_like_json, objects, read_json
 from weighbridge.formats.sniff import sniff
 from weighbridge.scanner.file import Part, RuleInfo, ScannedFile, printable, severity_of
 from weighbridge.scanner.names import danger, find
@@ -108,7 +108,7 @@ def examine(file: ScannedFile) -> Iterable[Finding]:
     text = file.text
     if text is None or not (file.kind == "json" or looks_like_json(text)):
         return
-    if "__" not in text and "\\u00" not in text:
+    if "__loader__" not in text and "__class__" not in text and "\\u00" not in text:
         return
     try:
         yield from _judge(file, read_json(text))
@@ -119,11 +119,8 @@ def examine(file: ScannedFile) -> Iterable[Finding]:
 def _judge(file: ScannedFile, values: tuple[Any, ...]) -> Iterator[Finding]:
     seen: set[tuple[str, str]] = set()
     libraries: dict[str, set[str]] = {}
-    for place in walk(values):
-        node = place.value
-        if not isinstance(node, dict) or not (
-            "__loader__" in node or {"__class__", "__module__"} <= node.keys()
-        ):
+    for node in objects(values):
+        if not ("__loader__" in node or {"__class__", "__module__"} <= node.keys()):
             continue
         loader, full = str(node.get("__loader__")), f"{node.get('__module__')}.{node.get('__class__')}"
         if (loader, full) in seen:
