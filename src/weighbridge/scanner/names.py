@@ -19,7 +19,20 @@ from typing import Any
 
 from weighbridge.formats.pickle_events import Arg, Event
 
-PROFILES = ("dangerous.json", "index.json", "inert.json")
+PROFILES = (
+    "catboost.json",
+    "dangerous.json",
+    "index.json",
+    "inert.json",
+    "joblib.json",
+    "lightgbm.json",
+    "numpy.json",
+    "python.json",
+    "scikit-learn.json",
+    "scipy.json",
+    "torch.json",
+    "xgboost.json",
+)
 """Every data file of this room; each counts into the ruleset digest. A test compares it with the folder."""
 
 STORAGE_WIDTHS: Mapping[str, int] = {
