@@ -281,13 +281,28 @@ _OPS = (
 def saved_model(rng):
     """A SavedModel whose graph, or one function of its library, holds an operation that leaves the graph."""
     op = rng.choice(_OPS[:18]) if rng.random() < 0.8 else "Custom" + word(rng).title()
-    node = field(1, word(rng)) + field(2, op)
-    honest = field(1, "x") + field(2, "Placeholder")
+    path = rng.choice(("/etc/passwd", "../../x", "file:///tmp/x"))
+
+    def attribute(key, content):
+        return field(5, field(1, key) + field(2, content))
+
+    # The file is named in the graph itself: by a constant that the operation takes, or by an attribute of it.
+    constant = attribute("dtype", field(6, 7)) + attribute(
+        "value", field(8, field(1, 7) + field(2, b"") + field(8, path))
+    )
+    node = (
+        field(1, word(rng))
+        + field(2, op)
+        + field(3, "p")
+        + attribute("output_stream", field(2, "file:///tmp/x"))
+    )
+    node += attribute("memory_region_name", field(2, path))
+    honest = field(1, "p") + field(2, "Const") + constant
     if rng.random() < 0.5:
         graph = field(1, honest) + field(1, node)
     else:
         signature = field(1, "f_" + word(rng))
-        graph = field(1, honest) + field(2, field(1, field(1, signature) + field(3, node)))
+        graph = field(1, honest) + field(2, field(1, field(1, signature) + field(3, honest) + field(3, node)))
     meta = field(1, field(4, "serve") + field(5, "2.15.0")) + field(2, graph)
     whole = field(1, 1) + field(2, meta)
     where = rng.choice(("saved_model.pb", "m/saved_model.pb", "frozen_graph.pb"))

@@ -74,6 +74,20 @@ def template(rng):
         "subclasses": "%s.__class__.__base__.__subclasses__()[%d]('true')" % (root, rng.randrange(400)),
         "request": "%s|attr(messages[0].content)" % root,
         "undefined": "undefined_%s.__class__" % word(rng),
+        "literals side by side": "%s['%s' '%s']" % (root, attribute[:4], attribute[4:]),
+        "attr of literals side by side": "%s|attr('%s' '%s')" % (root, attribute[:3], attribute[3:]),
+        "octal": "%s|attr('%s')" % (root, "".join(f"\\{ord(char):03o}" for char in attribute)),
+        "selectattr": "[%s]|selectattr('%s')|list" % (root, attribute),
+        "sort by": "[%s]|sort(attribute='%s.x')" % (root, attribute),
+        "groupby": "[%s]|groupby('%s.__mro__')" % (root, attribute),
+        "map attr": "[%s]|map('attr', '%s')|list" % (root, attribute),
+        "sum": "[%s]|sum(attribute='%s')" % (root, attribute),
+        "strftime_now": "strftime_now.%s" % attribute,
+        "conditional": "(%s if true else '').%s" % (root, attribute),
+        "slice": "('xx%s')[2:]|list and %s|attr('xx%s'[2:])" % (attribute, root, attribute),
+        "replace": "%s|attr('%s'|replace('@', '_'))" % (root, attribute.replace("_", "@")),
+        "lower": "%s|attr('%s'|lower)" % (root, attribute.upper()),
+        "key of a dict": "%s[{'a': '%s'}['a']]" % (root, attribute),
     }  # fmt: skip
     form = rng.choice(sorted(forms))
     expression = forms[form]

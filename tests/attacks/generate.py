@@ -12,11 +12,12 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1])]
+sys.path[:0] = [str(Path(__file__).parents[1] / name) for name in ("attacks", "fuzz", "")]
 import attack_containers as containers  # noqa: E402  the path comes first
 import attack_formats as formats  # noqa: E402  the path comes first
 import attack_listed as listed  # noqa: E402  the path comes first
 import attack_texts as texts  # noqa: E402  the path comes first
+import attack_twists as twists  # noqa: E402  the path comes first
 
 FAMILIES = (
     *[(containers.bare, "ABCDG")] * 8, (containers.bare_text, "AF"), *[(containers.torch_zip, "ABCDG")] * 2, (containers.torch_extra, "AE"), (containers.torch_package, "AI"), (containers.torch_pt2, "AE"), *[(containers.torch_legacy, "AE")] * 2,
@@ -24,7 +25,8 @@ FAMILIES = (
     (containers.mar, "AI"), (containers.nemo, "AI"), (containers.safetensors_polyglot, "EF"), (containers.zip_polyglot, "EF"), *[(containers.hidden_pickle, "E")] * 2, *[(containers.wrong_twin, "E")] * 2, (containers.persistent, "CE"),
     *[(formats.safetensors, "E")] * 2, (formats.gguf, "HI"), (formats.keras, "I"), (formats.onnx, "I"), (formats.saved_model, "I"), (formats.tflite, "I"), (formats.skops, "GI"), (formats.no_reader, "FI"), *[(formats.slip, "EH")] * 2,
     *[(listed.misuse, "BDG")] * 3, *[(listed.addresses, "G")] * 2, (listed.joblib_objects, "AE"), (listed.joblib_lengths, "E"), (listed.numpy_pickled_raw, "AD"), (listed.sizes, "EG"),
-    *[(texts.templates, "I")] * 2, (texts.config, "I"), (texts.yaml, "I"), (texts.source, "I"), (texts.program, "FI"),
+    *[(twists.packing, "EH")] * 2, *[(twists.tapes, "E")] * 2, *[(twists.directories, "E")] * 2, (twists.npy_header, "EI"), (twists.keras_deep, "I"), (twists.hdf5, "EI"), (twists.onnx_deep, "I"), (twists.disguised, "EF"),
+    *[(texts.templates, "I")] * 3, (texts.config, "I"), (texts.yaml, "I"), (texts.source, "I"), (texts.program, "FI"),
 )  # fmt: skip
 """Each family with the classes of bypass it stands for (A missing name, B dotted, C computed, D hidden call,
 E two readers, F name or magic, G listed class as gadget, H exhaustion, I execution outside of pickles)."""
