@@ -63,8 +63,35 @@ def judge_yaml(text: str, *, mlmodel: bool = False) -> Iterator[Remark]:
         yield Remark("config-unread", Verdict.UNREAD, "the YAML is nested too deeply", "yaml.budget")
 
 
+def texts_of(text: str) -> Iterator[tuple[str, str]]:
+    """Yield the key and the text of each value of YAML text, each node once; what is no YAML yields nothing more."""
+    import yaml
+
+    if len(text) > MAX_YAML:
+        return
+    try:
+        for document in yaml.compose_all(text, Loader=yaml.SafeLoader):
+            for key, node, _ in _nodes(document):
+                if isinstance(node.value, str):
+                    yield key, node.value
+    except (yaml.YAMLError, ValueError, RecursionError):
+        return  # the configuration rules say so
+
+
 def _document(document: Any, *, mlmodel: bool) -> Iterator[Remark | None]:
-    """Judge every node once, with the key it stands under and the keys beside it; None counts one node."""
+    """Judge every node with the key it stands under and the keys beside it; None counts one node."""
+    for key, node, siblings in _nodes(document):
+        yield None
+        if node.tag != "!" and not _CORE_TAGS.fullmatch(node.tag):
+            yield _tag(node.tag)
+        if isinstance(node.value, str):
+            yield from named(key, node.value, siblings)
+            if mlmodel:
+                yield from _path(key, node.value)
+
+
+def _nodes(document: Any) -> Iterator[tuple[str, Any, frozenset[str]]]:
+    """Yield every node with its key and the keys beside it; an alias leads to a node that is there already."""
     work: list[tuple[str, Any, frozenset[str]]] = [("", document, frozenset())]
     seen: set[tuple[str, int, bool, bool]] = set()
     while work:
@@ -73,13 +100,8 @@ def _document(document: Any, *, mlmodel: bool) -> Iterator[Remark | None]:
         if node is None or met in seen:
             continue
         seen.add(met)
-        yield None
-        if node.tag != "!" and not _CORE_TAGS.fullmatch(node.tag):
-            yield _tag(node.tag)
+        yield key, node, siblings
         if isinstance(node.value, str):
-            yield from named(key, node.value, siblings)
-            if mlmodel:
-                yield from _path(key, node.value)
             continue
         pairs = [item for item in node.value if isinstance(item, tuple)]
         keys = frozenset(item[0].value for item in pairs if isinstance(item[0].value, str))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
@@ -9,6 +10,7 @@ from weighbridge.core.errors import OutOfBudget, Refused
 from weighbridge.core.finding import Finding, Location, Verdict
 from weighbridge.formats.jinja import READER, Remark, examine_template
 from weighbridge.formats.json_text import looks_like_json, read_json, walk
+from weighbridge.scanner.config_yaml import texts_of
 from weighbridge.scanner.file import RuleInfo, ScannedFile, printable, severity_of
 
 RULES = (
@@ -21,7 +23,11 @@ EXPLAINS = frozenset({"jinja"})
 READERS = (READER,)
 """What counts into the ruleset digest beside the rules: readers and their versions."""
 
-SUFFIXES = (".jinja", ".jinja2", ".j2")
+SUFFIXES = (".jinja", ".jinja2", ".j2", ".jinja.txt", ".tmpl")
+YAML_SUFFIXES = (".yaml", ".yml")
+_NAMED = re.compile(r"(chat|prompt|instruction)[_-]?template[^/]*(\.txt|\.template|/|$)|^template(\.txt)?$")
+"""Names of plain texts that some program renders."""
+_YAML_KEYS = re.compile(r"(chat|instruction|prompt|system)?_?template(_str)?")
 DECLARED = frozenset({"chat_template", "chat_templates", "default_chat_template"})
 """Object keys below which every string is a template, whatever it looks like."""
 MAX_TEMPLATES = 2_000
@@ -60,8 +66,13 @@ def _templates(file: ScannedFile) -> Iterator[_Template]:
     text = file.text
     if text is None:
         return
-    if file.kind == "jinja" or file.name.endswith(SUFFIXES):
+    if file.kind == "jinja" or file.name.endswith(SUFFIXES) or (_NAMED.search(file.name) and _marked(text)):
         yield _Template(text, file.at(), "", declared=True)
+        return
+    if file.name.endswith(YAML_SUFFIXES) and _marked(text):
+        for key, value in texts_of(text):
+            if _marked(value):
+                yield _Template(value, file.at(), f"/{key}", declared=_YAML_KEYS.search(key) is not None)
         return
     if not (file.kind == "json" or looks_like_json(text)) or not _may_hold(text):
         return
@@ -72,13 +83,17 @@ def _templates(file: ScannedFile) -> Iterator[_Template]:
     for place in walk(values):
         if isinstance(place.value, str):
             declared = not DECLARED.isdisjoint(place.steps) and place.key != "name"
-            if declared or "{%" in place.value or "{{" in place.value or "{#" in place.value:
+            if declared or _marked(place.value):
                 yield _Template(place.value, file.at(), place.pointer, declared)
+
+
+def _marked(text: str) -> bool:
+    return "{{" in text or "{%" in text or "{#" in text
 
 
 def _may_hold(text: str) -> bool:
     # An escaped brace is spelled \u007b or \u007B; any other character may be escaped beside a plain one.
-    return "{{" in text or "{%" in text or "{#" in text or "\\u00" in text.lower() or "chat_template" in text
+    return _marked(text) or "\\u00" in text.lower() or "chat_template" in text
 
 
 def _judge(template: _Template) -> Iterator[Finding]:
