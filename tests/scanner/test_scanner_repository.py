@@ -206,6 +206,22 @@ def test_a_shard_that_is_missing_is_a_note_and_a_present_one_is_silent():
     ]
 
 
+PLAIN = """import torch, numpy as np
+from transformers import AutoModel
+from IPython.display import display
+%matplotlib inline
+model = AutoModel.from_pretrained("org/name").eval()
+def f(x):
+    return model(x).sum() if __name__ == "__main__" else np.load("x.npy")
+display(f(torch.rand(3)))
+"""
+STRANGE = [
+    "get_ipython().system('true')", "import os", "getattr(torch, 'o' + 's')", "torch.os.system('x')", "from torch import *",
+    "from torch.utils import cpp_extension", "x = [].__class__", "x = '__class__'", "open('x', 'w')", "import subprocess as s",
+    "AutoModel.from_pretrained('x', trust_remote_code=True)", "np.load('x', allow_pickle=True)", "f = eval", "import numpy.f2py",
+    "torch.hub.load('a', 'b')", "globals()['x']", "(lambda m: m.popen)(torch)", "from .x import y",
+]  # fmt: skip
+
 BAD_FILES = [
     ("modeling_x.py", "import torch\n", {("repository-code", UNLISTED)}),
     (
@@ -246,6 +262,15 @@ BAD_FILES = [
         {("repository-script", NOTES)},
     ),
     ("a.ipynb", {"cells": [{"cell_type": "code", "source": 5}]}, {("repository-script", UNLISTED)}),
+    ("a.ipynb", {"cells": [{"cell_type": "code", "source": PLAIN}]}, {("repository-script", NOTES)}),
+    *[
+        (
+            "a.ipynb",
+            {"cells": [{"cell_type": "code", "source": PLAIN + line}]},
+            {("repository-script", UNLISTED)},
+        )
+        for line in STRANGE
+    ],
     ("a.ipynb", {"cells": []}, {("repository-script", NOTES)}),
     ("Makefile", "all:\n\tx\n", {("repository-script", UNLISTED)}),
     ("Dockerfile", "FROM x\n", {("repository-script", UNLISTED)}),

@@ -8,6 +8,8 @@ from collections.abc import Iterable, Iterator
 from weighbridge.core.errors import OutOfBudget, Refused
 from weighbridge.core.finding import Finding, Verdict
 from weighbridge.formats.json_text import read_json, walk
+from weighbridge.formats.python_plain import READER as PLAIN_READER
+from weighbridge.formats.python_plain import strange
 from weighbridge.formats.python_source import READER, read_python
 from weighbridge.scanner.file import RuleInfo, ScannedFile, printable, severity_of
 
@@ -18,7 +20,7 @@ RULES = (
     RuleInfo("repository-program", "A native program or library inside a model", Verdict.UNLISTED),
 )
 EXPLAINS = frozenset({"python", "text"})
-READERS = (READER,)
+READERS = (READER, PLAIN_READER)
 """What counts into the ruleset digest beside the rules: readers and their versions."""
 
 SOURCE_SUFFIXES = (".py", ".pyi", ".pyx", ".pyw")
@@ -160,8 +162,8 @@ def _notebook(file: ScannedFile, text: str) -> Iterator[Finding]:
     )
     try:
         plain = _PLAIN_LINE.sub("#", _SHELL_LINE.sub("#", code))
-        acts = tuple(f"{act.name}" for act in read_python(plain).acts)
-    except (Refused, OutOfBudget):
+        acts = tuple(dict.fromkeys([*(act.name for act in read_python(plain).acts), *strange(plain)]))
+    except (Refused, OutOfBudget, SyntaxError):
         acts = ("code that cannot be read",)
     verdict = Verdict.UNLISTED if shell or acts else Verdict.NOTES
     shown = (*shell, *acts)[:MAX_ACTS] or (("an output that holds a script",) if "<script" in text else ())
