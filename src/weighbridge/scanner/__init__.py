@@ -38,6 +38,7 @@ CONTAINERS: dict[str, str] = {
     "lz4": "weighbridge.scanner.compressed_rules",
     "zstd": "weighbridge.scanner.compressed_rules",
     "tar": "weighbridge.scanner.tar_rules",
+    "tflite": "weighbridge.scanner.tflite_rules",
 }
 """Kind to the module whose `read(file, descend) -> Part` judges it and, by `descend`, what it holds."""
 
@@ -48,30 +49,31 @@ LAYOUTS: tuple[str, ...] = (
 )
 """Modules with `layout(file, archive) -> Layout | None`; the first that knows a zip archive judges it."""
 
-EXAMINERS: tuple[str, ...] = (
-    "weighbridge.scanner.pickle_rules",
-    "weighbridge.scanner.numpy_rules",
-    "weighbridge.scanner.safetensors_rules",
-    "weighbridge.scanner.template_rules",
-    "weighbridge.scanner.config_rules",
-    "weighbridge.scanner.repository_rules",
-    "weighbridge.scanner.requirement_rules",
-    "weighbridge.scanner.secret_rules",
-    "weighbridge.scanner.text_rules",
-    "weighbridge.scanner.suffix_rules",
-    "weighbridge.scanner.gguf_rules",
-    "weighbridge.scanner.keras_rules",
-    "weighbridge.scanner.hdf5_rules",
-    "weighbridge.scanner.onnx_rules",
-    "weighbridge.scanner.joblib_rules",
-    "weighbridge.scanner.skops_rules",
-    "weighbridge.scanner.media_rules",
-    "weighbridge.scanner.tokenizer_rules",
-    "weighbridge.scanner.markup_rules",
-    "weighbridge.scanner.lookalike_rules",
-    "weighbridge.scanner.tensorflow_rules",
-    "weighbridge.scanner.tar_rules",
-)
+EXAMINERS: dict[str, str] = {
+    "weighbridge.scanner.pickle_rules": "pickle",
+    "weighbridge.scanner.numpy_rules": "npy",
+    "weighbridge.scanner.safetensors_rules": "safetensors",
+    "weighbridge.scanner.template_rules": "texts",
+    "weighbridge.scanner.config_rules": "texts",
+    "weighbridge.scanner.repository_rules": "any",
+    "weighbridge.scanner.requirement_rules": "texts",
+    "weighbridge.scanner.secret_rules": "any",
+    "weighbridge.scanner.text_rules": "texts",
+    "weighbridge.scanner.suffix_rules": "any",
+    "weighbridge.scanner.gguf_rules": "gguf",
+    "weighbridge.scanner.keras_rules": "texts",
+    "weighbridge.scanner.hdf5_rules": "hdf5",
+    "weighbridge.scanner.onnx_rules": "onnx onnx-data",
+    "weighbridge.scanner.joblib_rules": "joblib",
+    "weighbridge.scanner.skops_rules": "texts",
+    "weighbridge.scanner.media_rules": "png jpeg gif webp wav",
+    "weighbridge.scanner.tokenizer_rules": "sentencepiece",
+    "weighbridge.scanner.markup_rules": "texts",
+    "weighbridge.scanner.lookalike_rules": "any",
+    "weighbridge.scanner.tensorflow_rules": "savedmodel metagraph graphdef keras-metadata tf-fingerprint tf-index tf-data",
+    "weighbridge.scanner.tar_rules": "any",
+}
+"""Module to the kinds it is asked about: `texts` is whatever has a text, `any` is everything. Others are not loaded."""
 
 RULES: dict[str, str] = {
     "archive-broken": "weighbridge.scanner.archives",
@@ -150,6 +152,9 @@ RULES: dict[str, str] = {
     "tensorflow-files": "weighbridge.scanner.tensorflow_rules",
     "tensorflow-unlisted": "weighbridge.scanner.tensorflow_rules",
     "tensorflow-unread": "weighbridge.scanner.tensorflow_rules",
+    "tflite-broken": "weighbridge.scanner.tflite_rules",
+    "tflite-unlisted": "weighbridge.scanner.tflite_rules",
+    "tflite-unread": "weighbridge.scanner.tflite_rules",
     "tokenizer-broken": "weighbridge.scanner.tokenizer_rules",
     "tokenizer-unread": "weighbridge.scanner.tokenizer_rules",
     "torch-layout": "weighbridge.scanner.torch_layout",

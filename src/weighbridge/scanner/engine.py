@@ -137,14 +137,14 @@ def _others(file: ScannedFile, part: Part) -> tuple[Finding, ...]:
     """Ask the examiners about containers as well: some judge by name or first bytes, whatever the kind."""
     if file.kind not in CONTAINERS:
         return ()
-    return tuple(
-        finding for module in _examiners() for finding in module.examine(replace(file, kind=part.kind))
-    )
+    file = replace(file, kind=part.kind)
+    return tuple(finding for module in asked(file.kind, texts=False) for finding in module.examine(file))
 
 
 def _examined(file: ScannedFile) -> Part:
-    findings = [finding for module in _examiners() for finding in module.examine(file)]
-    explained = file.kind in _SELF_EXPLAINED or any(file.kind in module.EXPLAINS for module in _examiners())
+    examiners = asked(file.kind, texts=file.text is not None)
+    findings = [finding for module in examiners for finding in module.examine(file)]
+    explained = file.kind in _SELF_EXPLAINED or any(file.kind in module.EXPLAINS for module in examiners)
     if not explained:
         findings.append(_no_reader(file))
     unread = any(finding.verdict is Verdict.UNREAD for finding in findings)
@@ -167,6 +167,8 @@ def _polyglot(file: ScannedFile) -> tuple[Finding, ...]:
 
 
 def _hidden_zip(file: ScannedFile) -> tuple[Finding, ...]:
+    if file.kind == "tflite":
+        return ()  # labels are packed behind such a model; its reader judges what lies there
     with file.open() as stream:
         if not hides_zip(stream, file.size):
             return ()
@@ -242,8 +244,10 @@ def _module(name: str) -> ModuleType:
 
 
 @cache
-def _examiners() -> tuple[ModuleType, ...]:
-    return tuple(_module(name) for name in EXAMINERS)
+def asked(kind: str, *, texts: bool) -> tuple[ModuleType, ...]:
+    """Return the examiners that are asked about a kind of file, loaded when the first such file comes."""
+    wanted = {kind, "any", "texts" if texts else kind}
+    return tuple(_module(name) for name, kinds in EXAMINERS.items() if wanted & set(kinds.split()))
 
 
 @cache
