@@ -159,3 +159,158 @@ def sentencepiece(*extra) -> bytes:
     ]
     trainer = pb((1, "corpus.txt"), (2, "m"), (3, 1), (4, 3), (10, 0.5), (45, "<unk>"))
     return pb(*pieces, (2, trainer), (3, pb((1, "nmt_nfkc"), (2, b"\0\1\2"), (3, 1))), *extra)
+
+
+class Fb:
+    """Write a flatbuffer front to back: each table's children follow it."""
+
+    def __init__(self, ident: bytes) -> None:
+        self.out = bytearray(b"\0\0\0\0" + ident)
+
+    def here(self, align: int = 4) -> int:
+        self.out += bytes(-len(self.out) % align)
+        return len(self.out)
+
+    def point(self, at: int, to: int) -> None:
+        self.out[at : at + 4] = struct.pack("<I", to - at)
+
+    def table(self, fields: dict) -> int:
+        """Fields by slot: (width, number), text, bytes (a vector of bytes), a dict (a table), a list of tables or ints."""
+        slots = max(fields, default=-1) + 1
+        vtable = self.here(2)
+        inline, places = 4, {}
+        for slot, value in fields.items():
+            width = value[0] if isinstance(value, tuple) else 4
+            inline += -inline % width
+            places[slot] = inline
+            inline += width
+        self.out += struct.pack(
+            f"<HH{slots}H", 4 + 2 * slots, inline, *(places.get(slot, 0) for slot in range(slots))
+        )
+        table = self.here(8)
+        self.out += struct.pack("<i", table - vtable) + bytes(inline - 4)
+        for slot, value in fields.items():
+            at = table + places[slot]
+            if isinstance(value, tuple):
+                self.out[at : at + value[0]] = value[1].to_bytes(value[0], "little")
+            else:
+                self.point(at, self.child(value))
+        return table
+
+    def child(self, value) -> int:
+        if isinstance(value, dict):
+            return self.table(value)
+        place = self.here()
+        if isinstance(value, (str, bytes)):
+            raw = value.encode() + b"\0" if isinstance(value, str) else value
+            self.out += struct.pack("<I", len(value)) + raw
+        elif value and isinstance(value[0], dict):
+            self.out += struct.pack("<I", len(value)) + bytes(4 * len(value))
+            for index, row in enumerate(value):
+                self.point(place + 4 + 4 * index, self.table(row))
+        else:
+            self.out += struct.pack(f"<I{len(value)}I", len(value), *value)
+        return place
+
+
+def tflite(*codes, operator=None, extra=None) -> bytes:
+    """Write a model with the given operator codes, one tensor and one operator."""
+    tensor = {0: [1, 4], 1: (1, 0), 2: (4, 1), 3: "x", 4: {2: [1], 4: (1, 0)}}
+    node = {0: (4, 0), 1: [0], 2: [0], 3: (1, 17), 4: {0: [4]}} if operator is None else operator
+    graph = {0: [tensor], 1: [0], 2: [0], 3: [node], 4: "main"}
+    rows = list(codes) or [{0: (1, 22), 3: (4, 22)}]
+    model = {
+        0: (4, 3),
+        1: rows,
+        2: [graph],
+        3: "test",
+        4: [{}, {0: bytes(16)}],
+        6: [{0: "min", 1: (4, 1)}],
+        **(extra or {}),
+    }
+    writer = Fb(b"TFL3")
+    writer.point(0, writer.table(model))
+    return bytes(writer.out + bytes(-len(writer.out) % 16))
+
+
+def tflite_seeds() -> list[bytes]:
+    detection = {0: (1, 32), 1: "TFLite_Detection_PostProcess"}
+    return [tflite(), tflite(detection), tflite({0: (1, 127), 3: (4, 150)})]
+
+
+def tf_attr(key: str, value: bytes) -> bytes:
+    return pb((1, key), (2, value))
+
+
+def tf_const(name: str, *texts: bytes) -> bytes:
+    return tf_node(
+        name, "Const", attrs=(tf_attr("value", pb((8, pb((1, 7), *((8, text) for text in texts))))),)
+    )
+
+
+def tf_node(name: str, op: str, *inputs: str, attrs=()) -> bytes:
+    return pb((1, name), (2, op), *((3, i) for i in inputs), *((5, a) for a in attrs))
+
+
+def tf_call(name: str, function: str, *inputs: str, op: str = "StatefulPartitionedCall") -> bytes:
+    return tf_node(name, op, *inputs, attrs=(tf_attr("f", pb((10, pb((1, function))))),))
+
+
+def tf_function(name: str, arguments, *nodes) -> bytes:
+    signature = pb((1, name), *((2, pb((1, a), (3, 7))) for a in arguments))
+    return pb((1, signature), *((3, node) for node in nodes))
+
+
+def tf_graph(*nodes, functions=()) -> bytes:
+    library = pb(*((1, f) for f in functions))
+    return pb(*((1, node) for node in nodes), (2, library), (4, pb((1, 1882))))
+
+
+def saved_model(*nodes, functions=(), assets=(), extra=()) -> bytes:
+    info = pb((2, pb((1, pb((1, "MatMul"))))), (4, "serve"), (5, "2.21.0"), (6, "v2.21.0"))
+    files = ((6, pb((1, pb((1, tensor))), (2, file))) for tensor, file in assets)
+    graph = pb((1, info), (2, tf_graph(*nodes, functions=functions)), *files, *extra)
+    return pb((1, 1), (2, graph))
+
+
+TRACED_SAVE = tf_function(
+    "__inference__traced_save", ("file_prefix", "read"),
+    tf_const("Const", b"_temp/part"), tf_node("match", "StaticRegexFullMatch", "file_prefix"),
+    tf_const("part", b"/part"), tf_node("select", "Select", "match:output:0", "Const:output:0", "part:output:0"),
+    tf_node("join", "StringJoin", "file_prefix", "select:output:0"), tf_const("shards"),
+    tf_node("name", "ShardedFilename", "join:output:0", "shards:output:0"), tf_const("names", b"w"),
+    tf_node("SaveV2", "SaveV2", "name:filename:0", "names:output:0", "names:output:0", "read"),
+    tf_node("merge/pack", "Pack", "name:filename:0", "^SaveV2"),
+    tf_node("merge", "MergeV2Checkpoints", "merge/pack:output:0", "file_prefix"),
+)  # fmt: skip
+
+
+def saved_model_seeds() -> list[bytes]:
+    main = (
+        tf_node("x", "Placeholder"), tf_node("w", "VarHandleOp"), tf_const("long", b"\x0a" * 5000),
+        tf_call("save", "__inference__traced_save", "x", "long"), tf_node("y", "MatMul", "x", "w"),
+        tf_const("asset", b"/home/me/vocab.txt"), tf_node("t", "HashTableV2"),
+        tf_node("init", "InitializeTableFromTextFileV2", "t", "asset"),
+    )  # fmt: skip
+    model = saved_model(*main, functions=(TRACED_SAVE,), assets=(("asset:0", "vocab.txt"),))
+    fingerprint = pb((1, 12345), (2, 1 << 63), (3, 7), (4, 8), (5, 9), (6, pb((1, 3))), (7, "1234"))
+    return [model, tf_graph(tf_node("x", "Placeholder"), tf_node("y", "Relu", "x")), fingerprint]
+
+
+def crc_block(body: bytes) -> bytes:
+    """Close a block of a checkpoint's index; its checksum is not looked at."""
+    return body + struct.pack("<II", 0, 1) + b"\0" + b"\0\0\0\0"
+
+
+def bundle(*rows, shards=1) -> bytes:
+    """Write the index of a checkpoint; rows are (name, offset, size)."""
+    entries = [(b"", pb((1, shards), (3, pb((1, 1)))))]
+    entries += [(name, pb((1, 1), (2, b""), (4, offset), (5, size))) for name, offset, size in rows]
+    body = b"".join(varint(0) + varint(len(key)) + varint(len(value)) + key + value for key, value in entries)
+    data, meta = crc_block(body), crc_block(b"")
+    handle = varint(0) + varint(len(data) - 5)
+    index = crc_block(varint(0) + varint(1) + varint(len(handle)) + b"z" + handle)
+    footer = (
+        varint(len(data)) + varint(len(meta) - 5) + varint(len(data) + len(meta)) + varint(len(index) - 5)
+    )
+    return data + meta + index + footer + bytes(40 - len(footer)) + bytes.fromhex("57fb808b247547db")
