@@ -21,7 +21,7 @@ def judge_file(name: str, value: Any) -> Iterator[Remark]:
         yield from _modules(value)
     elif not isinstance(value, dict):
         return
-    elif name == "model_index.json":
+    elif name in ("model_index.json", "modular_model_index.json"):
         yield from _pipeline(value)
     elif name == "adapter_config.json":
         yield from _adapter(value)
@@ -67,7 +67,7 @@ def _pipeline(value: dict[str, Any]) -> Iterator[Remark]:
 
 
 def _plain_class(row: list[Any]) -> bool:
-    return len(row) == 2 and isinstance(row[1], str) and _CLASS.fullmatch(row[1]) is not None
+    return len(row) in (2, 3) and isinstance(row[1], str) and _CLASS.fullmatch(row[1]) is not None
 
 
 def _adapter(value: dict[str, Any]) -> Iterator[Remark]:

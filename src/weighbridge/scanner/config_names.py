@@ -22,7 +22,7 @@ SENTENCE_MODULES = frozenset(
 CALLED_KEYS = frozenset({"_target_", "class_path", "_component_"})
 """Keys whose value hydra, Lightning or torchtune import and call; `target` beside `params` is one more."""
 
-OBJECT_KEYS = frozenset({"py/object", "py/type", "py/function", "py/reduce"})
+OBJECT_KEYS = frozenset({"py/function", "py/mod", "py/object", "py/reduce", "py/repr", "py/type"})
 """Keys whose value jsonpickle would import and call: no value is listed."""
 
 _OPTIMIZERS = (

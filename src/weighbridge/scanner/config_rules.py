@@ -50,7 +50,8 @@ def examine(file: ScannedFile) -> Iterable[Finding]:
             yield from _front_matter(file, file.text.removeprefix("\ufeff")[3:])
     elif looks_like_json(file.text):
         # JSON under another name: whoever reads it as JSON gets what it asks for, nobody else can be misled.
-        yield from (found for found in _examine_json(file, file.text) if found.rule not in _FORM)
+        found = _examine_json(file, file.text)
+        yield from (one for one in found if one.rule not in _FORM or one.subject == "json.duplicate")
     elif file.kind == "text" and looks_like_yaml(file.text):
         yield from _examine_yaml(file, file.text, form=False)
 

@@ -44,7 +44,7 @@ class Remark:
 def named(key: str, value: str, siblings: Collection[str]) -> Iterator[Remark]:
     """Yield a remark when `value` under `key` would be imported and is not listed; `siblings` are the keys beside it."""
     pattern = _PATTERNS.get(key)
-    if key == "py/reduce":
+    if key in ("py/reduce", "py/repr"):
         yield Remark("config-object", Verdict.DANGEROUS, f"{key} names {value!r}", value)
     elif key in OBJECT_KEYS:
         yield _class(key, value)

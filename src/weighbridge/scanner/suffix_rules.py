@@ -20,6 +20,8 @@ PROMISED: Mapping[str, tuple[str, ...]] = {
     ".npz": ("npz", "zip"),
     ".h5": ("hdf5",),
     ".hdf5": ("hdf5",),
+    ".hdf": ("hdf5",),
+    ".he5": ("hdf5",),
     ".keras": ("keras", "hdf5"),
     ".gguf": ("gguf",),
     ".skops": ("skops",),
