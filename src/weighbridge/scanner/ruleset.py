@@ -7,8 +7,6 @@ import re
 import sys
 from collections.abc import Iterable, Iterator
 from functools import cache
-from importlib import resources
-from importlib.resources.abc import Traversable
 from pathlib import Path
 
 from weighbridge.core.canonical import JSON, canonical
@@ -16,7 +14,9 @@ from weighbridge.core.digest import Digest
 from weighbridge.core.finding import Ruleset
 
 VERSION = "2"
-ROOMS = ("weighbridge.formats", "weighbridge.scanner")
+PACKAGE = Path(__file__).parent.parent
+ROOMS = ("formats", "scanner")
+"""Folders of this package; read as files, because importlib.resources costs more to import than a small scan."""
 LIBRARIES = ("jinja2", "pyyaml", "zstandard")
 """Distributions that parse on our behalf. One that is missing counts as well: what it would have read is unread."""
 
@@ -31,7 +31,7 @@ def ruleset() -> Ruleset:
     """
     sources: dict[str, JSON] = {}
     for room in ROOMS:
-        for name, data in _files(resources.files(room), room):
+        for name, data in _files(PACKAGE / room, f"weighbridge.{room}"):
             sources[name] = hashlib.sha256(data).hexdigest()
     libraries: dict[str, JSON] = {"python": f"{sys.version_info.major}.{sys.version_info.minor}"}
     libraries.update(versions(LIBRARIES, sys.path))
@@ -39,7 +39,7 @@ def ruleset() -> Ruleset:
     return Ruleset(VERSION, Digest.of(content))
 
 
-def _files(folder: Traversable, name: str) -> Iterator[tuple[str, bytes]]:
+def _files(folder: Path, name: str) -> Iterator[tuple[str, bytes]]:
     """Yield every counted file below a room."""
     for item in sorted(folder.iterdir(), key=lambda item: item.name):
         if item.is_dir() and item.name != "__pycache__":
