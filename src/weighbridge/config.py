@@ -10,8 +10,6 @@ accepted. They change what `scan` shows and its exit code, never a report, a cla
 
 from __future__ import annotations
 
-import difflib
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
@@ -97,7 +95,10 @@ def read_config(environ: Mapping[str, str], overrides: Mapping[str, Any] | None 
 def _read_file(path: Path) -> dict[str, Any]:
     try:
         with path.open("rb") as file:
-            table = tomllib.loads(file.read(LIMIT).decode("utf-8"))
+            text = file.read(LIMIT).decode("utf-8")
+        import tomllib  # most people have no such file
+
+        table = tomllib.loads(text)
     except FileNotFoundError:
         return {}
     except (OSError, ValueError) as error:
@@ -106,6 +107,8 @@ def _read_file(path: Path) -> dict[str, Any]:
         ) from error
     for key in table:
         if key not in SETTINGS and key != ACCEPT:
+            import difflib
+
             close = difflib.get_close_matches(key, SETTINGS, n=1)
             raise BadSetting(
                 f"{path} has an unknown setting {key!r}",

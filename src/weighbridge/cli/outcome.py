@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from typing import TYPE_CHECKING
 
-from weighbridge.config import Accept
 from weighbridge.core.canonical import JSON
-from weighbridge.core.errors import WeighbridgeError
 from weighbridge.core.finding import Finding, Report, Verdict
-from weighbridge.core.manifest import FileEntry
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from weighbridge.config import Accept
+    from weighbridge.core.errors import WeighbridgeError
+    from weighbridge.core.manifest import FileEntry
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,15 +13,16 @@ import click
 
 from weighbridge.cli.options import Shared
 from weighbridge.core.canonical import JSON
-from weighbridge.core.decision import Check, Decision, Outcome
 from weighbridge.core.envelope import envelope
 from weighbridge.core.finding import Finding, Severity, Verdict
 
 if TYPE_CHECKING:
     from weighbridge.cli.outcome import Row
+    from weighbridge.core.decision import Check, Decision
 
 COLOURS = {Severity.ERROR: "red", Severity.WARNING: "yellow", Severity.NOTE: "blue"}
-MARKS = {Outcome.PASS: ("✓", "green"), Outcome.FAIL: ("✗", "red"), Outcome.CANNOT_TELL: ("?", "yellow")}
+MARKS = {"pass": ("✓", "green"), "fail": ("✗", "red"), "cannot-tell": ("?", "yellow")}
+"""How the outcome of a check looks, by its value."""
 SENTENCES = {
     Verdict.CLEAN: "clean: nothing in it can run",
     Verdict.NOTES: "notes: nothing stands in the way",
@@ -145,6 +146,8 @@ def finding_text(finding: Finding) -> str:
 
 def decision_text(decision: Decision, *, explain: bool = False) -> str:
     """Return a decision: the answer, and what stands in its way (`explain`: every check)."""
+    from weighbridge.core.decision import Outcome
+
     answer = (
         click.style("allowed", fg="green", bold=True)
         if decision.allow
@@ -167,7 +170,9 @@ def decision_text(decision: Decision, *, explain: bool = False) -> str:
 
 def check_text(check: Check) -> str:
     """Return one check as expected / found / proof / help."""
-    mark, colour = MARKS[check.outcome]
+    from weighbridge.core.decision import Outcome
+
+    mark, colour = MARKS[check.outcome.value]
     lines = [f"  {click.style(mark, fg=colour)} {check.id}"]
     lines += [f"      expected: {safe(check.expected)}", f"      found:    {safe(check.found)}"]
     if check.proof:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -93,6 +92,7 @@ def _excused(shared: Shared, row: Row) -> Row:
     if not shared.config.accept:
         return row
     from dataclasses import replace
+    from datetime import UTC, datetime
 
     found = accepted(row.report, row.files, shared.config.accept, datetime.now(UTC))
     return replace(row, accepted=found)

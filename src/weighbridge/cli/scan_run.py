@@ -152,7 +152,6 @@ def _judge(
 ) -> tuple[Report, bool]:
     """Return the report, and whether it was kept from an earlier scan of the same bytes by the same rules."""
     from weighbridge.formats.limits import DEFAULT_LIMITS
-    from weighbridge.scanner.engine import scan_files
     from weighbridge.scanner.ruleset import ruleset
 
     kept = None
@@ -166,6 +165,8 @@ def _judge(
     with progress(shared, "scanning", manifest.size) as advance:
         jobs = how.jobs or default_jobs(manifest)
         if jobs == 1 and not shows_progress(shared, manifest.size):
+            from weighbridge.scanner.engine import scan_files
+
             report = scan_files(model, manifest, open_file)
         else:
             from weighbridge.scanner.parallel import scan_parallel
