@@ -23,6 +23,7 @@ PROBES: tuple[str, ...] = (
     "weighbridge.scanner.wire_probe",
     "weighbridge.scanner.onnx_rules",
     "weighbridge.scanner.tensorflow_rules",
+    "weighbridge.scanner.boosting_rules",
 )
 """Modules with `probe(file) -> str | None`: the kind of what is neither text nor announced by its first bytes."""
 
@@ -72,6 +73,7 @@ EXAMINERS: dict[str, str] = {
     "weighbridge.scanner.lookalike_rules": "any",
     "weighbridge.scanner.tensorflow_rules": "savedmodel metagraph graphdef keras-metadata tf-fingerprint tf-index tf-data",
     "weighbridge.scanner.tar_rules": "any",
+    "weighbridge.scanner.boosting_rules": "ubjson",
 }
 """Module to the kinds it is asked about: `texts` is whatever has a text, `any` is everything. Others are not loaded."""
 
@@ -81,6 +83,8 @@ RULES: dict[str, str] = {
     "archive-hidden": "weighbridge.scanner.archives",
     "archive-path": "weighbridge.scanner.archives",
     "archive-polyglot": "weighbridge.scanner.engine",
+    "boosting-broken": "weighbridge.scanner.boosting_rules",
+    "boosting-unlisted": "weighbridge.scanner.boosting_rules",
     "compressed-broken": "weighbridge.scanner.compressed_rules",
     "compressed-streams": "weighbridge.scanner.compressed_rules",
     "compressed-text": "weighbridge.scanner.compressed_rules",
@@ -159,6 +163,9 @@ RULES: dict[str, str] = {
     "tokenizer-unread": "weighbridge.scanner.tokenizer_rules",
     "torch-layout": "weighbridge.scanner.torch_layout",
     "torch-tar": "weighbridge.scanner.tar_rules",
+    "torchscript-code": "weighbridge.scanner.torch_layout",
+    "torchscript-operator": "weighbridge.scanner.torch_layout",
+    "torchscript-program": "weighbridge.scanner.torch_layout",
     "unread-budget": "weighbridge.scanner.engine",
     "unread-file": "weighbridge.scanner.engine",
     "unread-format": "weighbridge.scanner.engine",

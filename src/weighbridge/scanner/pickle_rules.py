@@ -117,7 +117,7 @@ def judge(
         if event.kind == "persistent":
             _persistent(file, event, result, torch=torch)
             continue
-        if script and event.module.partition(".")[0] == "__torch__":
+        if script and (event.module.partition(".")[0] == "__torch__" or event.module == "torch.jit._pickle"):
             continue
         finding = _judge_event(file, event, result)
         if finding is None:

@@ -12,15 +12,20 @@ from collections.abc import Iterator
 
 from weighbridge.core.finding import Coverage, Finding, Verdict
 from weighbridge.formats.archive import STORED, ZipArchive, ZipMember
-from weighbridge.formats.pickle_ops import PickleBroken, decode
+from weighbridge.formats.pickle_events import PickleBroken
+from weighbridge.formats.pickle_ops import decode
+from weighbridge.formats.torchscript import Program, read_source
 from weighbridge.scanner.file import Descend, Part, RuleInfo, ScannedFile, printable, severity_of
 from weighbridge.scanner.names import STORAGE_WIDTHS
 from weighbridge.scanner.pickle_rules import Judgement, Storages, judge, run
+from weighbridge.scanner.torchscript_rules import RULES as PROGRAM_RULES
+from weighbridge.scanner.torchscript_rules import judge_program, native_classes, note_program
 
 RULES = (
     RuleInfo(
         "torch-layout", "The checkpoint's storages are not the bytes its pickle describes", Verdict.BROKEN
     ),
+    *PROGRAM_RULES,
 )
 READERS: tuple[str, ...] = ("torch-layout 1",)
 
@@ -31,6 +36,17 @@ MAGIC = re.compile(
 
 WINDOW = 64 * 1024 * 1024
 _SMALL = re.compile(r"version|byteorder|\.format_version|\.storage_alignment|\.data/serialization_id")
+_PICKLES = (
+    "data.pkl",
+    "constants.pkl",
+    "traced_inputs.pkl",
+    "bytecode.pkl",
+    "attributes.pkl",
+    "mobile_debug_handles.pkl",
+)
+_DEBUG = re.compile(r"code/.+\.debug_pkl", re.DOTALL)
+_OPERATOR = re.compile(r"\w+::\w+")
+_SOURCE = re.compile(r"code/.+\.py", re.DOTALL)
 _SMALL_TEXT = re.compile(rb"[0-9]{1,64}\n?|little|big")
 
 
@@ -44,49 +60,59 @@ def layout(file: ScannedFile, archive: ZipArchive) -> TorchLayout | None:
 
 
 class TorchLayout:
-    """One pickle, raw storages that it refers to, and a few lines of text."""
+    """Pickles, raw storages that they refer to, the source of a program, and a few lines of text."""
 
     def __init__(self, file: ScannedFile, archive: ZipArchive, root: str) -> None:
         self.file = file
         self.archive = archive
         self.root = root
         self.storages: Storages = {}
-        self.described = False
+        """By path below the root: `data/0`."""
+        self.folders: set[str] = set()
+        """Folders of storages whose pickle was read to its end."""
+        self.program = Program()
         names = [member.name for member in archive.members]
         script = any(name.startswith((root + "code/", root + "constants.pkl")) for name in names)
         self.kind = "torchscript" if script else "torch-zip"
 
-    def key(self, member: ZipMember) -> str | None:
-        """Return the key of a raw storage, or None when the member is not in the place of one."""
-        prefix = self.root + "data/"
-        return member.name.removeprefix(prefix) if member.name.startswith(prefix) else None
+    def path(self, member: ZipMember) -> str:
+        """Return the member's path below the root, or an empty text when it lies elsewhere."""
+        return member.name.removeprefix(self.root) if member.name.startswith(self.root) else ""
 
     def raw(self, member: ZipMember) -> bool:
-        """Tell whether the member is a storage that the pickle refers to; the pickle was read before."""
-        return self.key(member) in self.storages
+        """Tell whether the member is a storage that a pickle refers to; the pickles were read before."""
+        return self.path(member) in self.storages
 
     def judge(self, inside: ScannedFile, member: ZipMember) -> Part | None:
-        """Judge the pickle and the small members."""
-        name = member.name.removeprefix(self.root)
-        if not member.name.startswith(self.root):
-            return None
-        if name == "data.pkl":
-            found = tuple(self.pickle(inside))
+        """Judge the pickles, the source of a program and the small members."""
+        name = self.path(member)
+        if name in _PICKLES and (name == "data.pkl" or self.kind == "torchscript"):
+            found = tuple(self.pickle(inside, name.removesuffix("pkl").rstrip(".") + "/"))
         elif _SMALL.fullmatch(name) and member.size <= 64:
             found = tuple(self.small(inside, member))
+        elif self.kind == "torchscript" and _DEBUG.fullmatch(name):
+            found = tuple(self.pickle(inside, ""))
+        elif self.kind == "torchscript" and _SOURCE.fullmatch(name):
+            found = ()
+            read_source(_text_of(inside), member.name, self.program)
         else:
             return None
         return Part(found, Coverage(inside.size, inside.size), inside.kind)
 
-    def pickle(self, inside: ScannedFile) -> Iterator[Finding]:
-        """Judge the one stream of data.pkl and remember the storages it refers to."""
+    def pickle(self, inside: ScannedFile, folder: str) -> Iterator[Finding]:
+        """Judge the one stream of a pickle and remember the storages it refers to."""
         content = inside.read()
         result = Judgement()
         one = run(content, 0, self.file.budget.limits)
-        judge(inside, one, result, torch=True)
-        self.storages.update(result.storages)
-        self.described = result.complete
+        judge(inside, one, result, torch=True, script=self.kind == "torchscript")
+        for key, storage in result.storages.items():
+            self.storages[folder + key] = storage
+        if result.complete and folder:
+            self.folders.add(folder)
+        if folder == "bytecode/":
+            self.bytecode(inside, content)
         yield from result.findings
+        yield from native_classes(inside, one) if self.kind == "torchscript" else ()
         if one.end != len(content) and not one.broken:
             yield Finding(
                 rule="pickle-trailing",
@@ -99,6 +125,15 @@ class TorchLayout:
                 subject="trailing",
             )
 
+    def bytecode(self, inside: ScannedFile, content: bytes) -> None:
+        """Note the operators of a program for phones, which are texts in its pickle."""
+        try:
+            for op in decode(content):
+                if isinstance(op.arg, str) and _OPERATOR.fullmatch(op.arg):
+                    self.program.operators.setdefault(op.arg, (inside.members[-1], op.pos))
+        except PickleBroken:
+            return  # the pickle itself was reported
+
     def small(self, inside: ScannedFile, member: ZipMember) -> Iterator[Finding]:
         """Yield a finding when a small member holds anything but a number or a byte order."""
         if not _SMALL_TEXT.fullmatch(inside.read()):
@@ -106,33 +141,42 @@ class TorchLayout:
             yield _odd(self.file, member.header_offset, f"{shown} holds something unexpected", member.name)
 
     def finish(self) -> Iterator[Finding]:
-        """Compare the members below `data/` with the storages that the pickle refers to."""
-        if not self.described:
-            return
+        """Compare the members in the folders of storages with what the pickles refer to; judge the program."""
+        if self.kind == "torchscript":
+            yield note_program(self.file, self.program)
+        yield from judge_program(self.file, self.program)
         present: set[str] = set()
         for member in self.archive.members:
-            key = self.key(member)
-            if key is None or member.is_folder:
+            path = self.path(member)
+            folder = path.partition("/")[0] + "/"
+            if member.is_folder or folder not in self.folders:
                 continue
-            present.add(key)
-            reason = self.mismatch(member, self.storages.get(key))
+            present.add(path)
+            reason = self.mismatch(member, path)
             if reason:
                 yield _odd(self.file, member.header_offset, reason, member.name)
-        missing = sorted(set(self.storages) - present)
+        declared = {path for path in self.storages if path.partition("/")[0] + "/" in self.folders}
+        missing = sorted(declared - present)
         if missing:
             reason = f"{len(missing)} storages are missing, among them {printable(missing[0])}"
             yield _odd(self.file, 0, reason, "missing")
 
-    def mismatch(self, member: ZipMember, known: tuple[str, int] | None) -> str:
-        """Say how a raw member differs from what the pickle declares, or return an empty text."""
+    def mismatch(self, member: ZipMember, path: str) -> str:
+        """Say how a raw member differs from what its pickle declares, or return an empty text."""
         shown = printable(member.name)
+        known = self.storages.get(path)
         if known is None:
             return f"no tensor refers to {shown}"
-        if size_of(known) != member.size:
+        if size_of(known) != member.size and (member.size or not path.startswith("traced_inputs/")):
             return f"{shown} has {member.size} bytes, {size_of(known)} are declared"
         if member.method != STORED:
             return f"{shown} is packed; torch maps storages as they are"
         return ""
+
+
+def _text_of(inside: ScannedFile) -> str:
+    """Return source as text; bytes outside of ASCII stay visible as what no printer of torch writes."""
+    return inside.read().decode("utf-8", "replace")
 
 
 def size_of(storage: tuple[str, int]) -> int:
