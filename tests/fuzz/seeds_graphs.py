@@ -314,3 +314,30 @@ def bundle(*rows, shards=1) -> bytes:
         varint(len(data)) + varint(len(meta) - 5) + varint(len(data) + len(meta)) + varint(len(index) - 5)
     )
     return data + meta + index + footer + bytes(40 - len(footer)) + bytes.fromhex("57fb808b247547db")
+
+
+def ubj_text(value: str) -> bytes:
+    return b"L" + struct.pack(">q", len(value)) + value.encode()
+
+
+def ubjson(*, inner: bytes = b"", after: bytes = b"") -> bytes:
+    """Write what XGBoost writes, much shortened."""
+    weights = ubj_text("weights") + b"[$d#L" + struct.pack(">q2f", 2, 0.5, 1.5)
+    names = ubj_text("names") + b"[#L" + struct.pack(">q", 2) + b"S" + ubj_text("a") + b"S" + ubj_text("b")
+    learner = (
+        ubj_text("learner")
+        + b"{"
+        + weights
+        + names
+        + ubj_text("n")
+        + b"i\1"
+        + ubj_text("e")
+        + b"{}"
+        + inner
+        + b"}"
+    )
+    return b"{" + learner + ubj_text("version") + b"[i\3U\2I\0\1l\0\0\0\1TFZ]" + b"}" + after
+
+
+def ubjson_seeds() -> list[bytes]:
+    return [ubjson()]

@@ -53,7 +53,7 @@ def test_honest_models_pass(data):
 @pytest.mark.parametrize(
     ("op", "rule"),
     [("PyFunc", CODE), ("EagerPyFunc", CODE), ("XlaCustomCall", CODE), ("DatasetFromGraph", CODE), ("ReadFile", FILES),
-     ("WriteFile", FILES), ("TFRecordDatasetV2", FILES), ("SqlDataset", FILES), ("DebugIdentityV3", FILES),
+     ("WriteFile", FILES), ("TFRecordDatasetV2", FILES), ("SqlDataset", FILES), ("DebugIdentityV3", FILES), ("ImmutableConst", FILES), ("DeserializeIterator", CODE),
      ("Unheard", UNLISTED), ("RpcClient", UNLISTED), ("_Send", UNLISTED), ("relu", UNLISTED)],
 )  # fmt: skip
 def test_operators_are_judged_by_exact_name(op, rule):

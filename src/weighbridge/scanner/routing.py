@@ -76,6 +76,7 @@ KINDS: dict[str, str] = {
     "metagraph": "a TensorFlow graph with its functions",
     "tf-index": "the index of a TensorFlow checkpoint",
     "tf-data": "tensors of a TensorFlow checkpoint",
+    "ubjson": "a model in UBJSON (XGBoost)",
     "unknown": "data of an unknown format",
 }
 """Every kind a file can be given, with the words for it."""
