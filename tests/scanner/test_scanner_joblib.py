@@ -75,6 +75,11 @@ def test_a_payload_that_only_pickle_sees_is_found():
     assert scan(dumped(wrapper(raw, aligned=False))).verdict is Verdict.DANGEROUS
 
 
+def test_a_listed_class_that_only_pickle_changes_is_found():
+    raw = (b"ccollections\nCounter\n}X\x08\x00\x00\x00__init__cbuiltins\nset\nsb.").ljust(80, b"N")
+    assert not scan(dumped(wrapper(raw, aligned=False))).verdict.passes
+
+
 def test_a_payload_that_only_joblib_sees_is_found():
     # To pickle the array is a BINBYTES that swallows what follows; joblib steps over its bytes and goes on.
     raw = b"B" + struct.pack("<I", len(EVIL) + 10) + b"xxx"

@@ -72,7 +72,8 @@ def _plainly(file: ScannedFile, data: bytes, result: Judgement, one: Trace) -> N
     plain = run(data, result.end, file.budget.limits)
     found = tuple(event for event in plain.events if event.pos >= first and _plausible(event))
     if found:
-        judge(file, Trace(found, (), plain.end, "", False), result)
+        changed = tuple(anomaly for anomaly in plain.anomalies if anomaly.pos >= first)
+        judge(file, Trace(found, changed, plain.end, "", False), result)
 
 
 def _plausible(event: Event) -> bool:

@@ -194,6 +194,8 @@ def _note_profiles(file: ScannedFile, result: Judgement) -> None:
 
 def _persistent(file: ScannedFile, event: Event, result: Judgement, *, torch: bool) -> None:
     storage = storage_of(event.args or ()) if torch else None
+    if torch and _is_class(event.args or ()):
+        return  # torch.load takes the class itself, which is judged where it is named and called
     if storage is None:
         result.findings.append(
             _finding(
@@ -210,10 +212,16 @@ def _persistent(file: ScannedFile, event: Event, result: Judgement, *, torch: bo
         result.findings.append(_broken(file, event.pos, "one storage is described in two ways", "storage"))
 
 
+def _is_class(args: tuple[Arg, ...]) -> bool:
+    """Tell whether a persistent id is that of a class with its source, ("module", class, path, source)."""
+    kinds = tuple("str" if arg.kind == "none" else arg.kind for arg in args)
+    return kinds == ("str", "global", "str", "str") and args[0].text == "module"
+
+
 def storage_of(args: tuple[Arg, ...]) -> tuple[str, str, int] | None:
     """Read the persistent id of a torch storage, ("storage", type, key, location, numel[, view])."""
     kinds = tuple(arg.kind for arg in args)
-    if kinds[:5] != ("str", "global", "str", "str", "int") or kinds[5:] not in ((), ("none",)):
+    if kinds[:5] != ("str", "global", "str", "str", "int") or kinds[5:] not in ((), ("none",), ("tuple",)):
         return None
     kind = args[1].text.rsplit(".", 1)[-1]
     if args[0].text != "storage" or kind not in names.STORAGE_WIDTHS:
