@@ -9,6 +9,7 @@ the one file it was judging, which is `unread`. The largest files come first, so
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import os
 import resource
@@ -67,12 +68,79 @@ def _in_turn(
 ) -> Report:
     if progress is None:
         return scan_files(model, manifest, open_file, limits=limits)
-    make = files_of(manifest, open_file, limits)
     parts: list[Part] = []
+    watch = _Watch(open_file, progress)
+    make = files_of(manifest, watch.open, limits)
     for entry in manifest.files:
+        watch.begin(entry)
         parts.append(judged(make(entry)))
-        progress(entry.size)
+        watch.end()
     return merged(model, manifest, parts)
+
+
+class _Watch:
+    """Tells how far the one file is that is being judged, by the bytes that were read of it."""
+
+    def __init__(self, open_file: Open, progress: Callable[[int], None]) -> None:
+        self._open = open_file
+        self._progress = progress
+        self._path = ""
+        self._left = 0
+
+    def begin(self, entry: FileEntry) -> None:
+        """Begin with a file."""
+        self._path, self._left = entry.path, entry.size
+
+    def read(self, count: int) -> None:
+        """Count bytes; read twice, they are told once at most."""
+        told = min(count, self._left)
+        if told:
+            self._left -= told
+            self._progress(told)
+
+    def end(self) -> None:
+        """Count what was not read."""
+        self.read(self._left)
+
+    def open(self, entry: FileEntry) -> BinaryIO | bytes:
+        """Open a file; of the one being judged, reads are watched."""
+        opened = self._open(entry)
+        if isinstance(opened, bytes) or entry.path != self._path:
+            return opened
+        return io.BufferedReader(_Watched(opened, self.read))
+
+
+class _Watched(io.RawIOBase):
+    """A stream through which another is read."""
+
+    def __init__(self, inner: BinaryIO, told: Callable[[int], None]) -> None:
+        super().__init__()
+        self._inner = inner
+        self._told = told
+
+    def readable(self) -> bool:
+        """Say yes."""
+        return True
+
+    def seekable(self) -> bool:
+        """Say yes."""
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
+        """Seek in the other stream."""
+        return self._inner.seek(offset, whence)
+
+    def readinto(self, buffer: bytearray | memoryview, /) -> int:  # type: ignore[override]  # the stub says Buffer
+        """Read from the other stream, and tell how far that came."""
+        data = self._inner.read(len(buffer))
+        buffer[: len(data)] = data
+        self._told(len(data))
+        return len(data)
+
+    def close(self) -> None:
+        """Close both."""
+        super().close()
+        self._inner.close()
 
 
 @dataclass(slots=True)
