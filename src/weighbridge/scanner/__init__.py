@@ -74,6 +74,7 @@ EXAMINERS: dict[str, str] = {
     "weighbridge.scanner.tensorflow_rules": "savedmodel metagraph graphdef keras-metadata tf-fingerprint tf-index tf-data",
     "weighbridge.scanner.tar_rules": "any",
     "weighbridge.scanner.boosting_rules": "ubjson",
+    "weighbridge.scanner.shard_rules": "json",
 }
 """Module to the kinds it is asked about: `texts` is whatever has a text, `any` is everything. Others are not loaded."""
 
@@ -143,6 +144,7 @@ RULES: dict[str, str] = {
     "repository-script": "weighbridge.scanner.repository_rules",
     "repository-secret": "weighbridge.scanner.secret_rules",
     "safetensors-broken": "weighbridge.scanner.safetensors_rules",
+    "safetensors-shards": "weighbridge.scanner.shard_rules",
     "skops-class": "weighbridge.scanner.skops_rules",
     "skops-code": "weighbridge.scanner.skops_rules",
     "skops-profile": "weighbridge.scanner.skops_rules",
