@@ -1,4 +1,4 @@
-"""Write the list of Keras' own layers, optimizers, losses and the like, read from its wheels without importing them.
+"""Write the list of the layers, optimizers, losses and the like of Keras and KerasHub, read from their wheels without importing them.
 
     python tools/keras_names.py WHEEL... > src/weighbridge/scanner/data/keras_names.json
 
@@ -19,7 +19,7 @@ from pathlib import Path
 
 BASES = frozenset({
     "Layer", "Operation", "Optimizer", "BaseOptimizer", "Loss", "Metric", "Initializer", "Regularizer", "Constraint",
-    "LearningRateSchedule", "DTypePolicy", "QuantizedDTypePolicy", "Quantizer", "Model", "Wrapper", "RNN",
+    "LearningRateSchedule", "DTypePolicy", "QuantizedDTypePolicy", "Quantizer", "Model", "PipelineModel", "Wrapper", "RNN",
 })  # fmt: skip
 CLASS_MODULES = frozenset({
     "keras", "keras.layers", "keras.models", "keras.optimizers", "keras.optimizers.schedules", "keras.losses",
@@ -41,7 +41,6 @@ ACTS = frozenset({
     "open", "exec", "eval", "compile", "import_module", "__import__", "func_load", "load_model", "load", "loads",
     "get_file", "gfile", "GFile", "py_function", "numpy_function", "load_op_library", "urlopen", "system", "popen",
     "saved_model", "TFSMLayer", "load_vocabulary", "get_vocabulary_from_file", "pickle", "marshal", "subprocess", "exists", "loadtxt", "genfromtxt",
-    "set_vocabulary",
 })  # fmt: skip
 OUTSIDE = ("_test.py", "/testing/", "/tests/", "/callbacks/", "/applications/", "/datasets/", "/export/", "/saving/", "/legacy/",
            "/legacy_tf_layers/", "/wrappers/", "/distribute/", "/testing_infra/", "/api/", "/integration_test", "/mixed_precision/test", "/visualization/",
@@ -49,8 +48,11 @@ OUTSIDE = ("_test.py", "/testing/", "/tests/", "/callbacks/", "/applications/", 
 KEPT = ("/utils/feature_space.py", "/legacy/layers.py", "/optimizers/legacy/")
 
 
-READ_BY_HAND = frozenset({"Model"})
-"""`Model.from_config` hands over to Functional, whose parts stand in the same configuration and are judged there."""
+LOADING = ("from_config", "__init__", "build", "build_from_config", "compile_from_config", "call", "__call__")
+READ_BY_HAND = frozenset({"Model", "Optimizer", "_BaseOptimizer"})
+"""`Model.from_config` hands over to Functional, whose parts are judged where they stand; the others ask for the platform's name."""
+BY_KEY = frozenset({"set_proto", "set_vocabulary", "set_vocabulary_and_merges"})
+"""Methods that open a file when they are given a text: the scanner refuses texts under the keys that lead to them."""
 
 
 def main(paths: list[str]) -> None:
@@ -89,12 +91,13 @@ def read_wheel(
                 not any(part in name for part in OUTSIDE) or any(part in name for part in KEPT)
             ):
                 trees[name.removesuffix(".py").replace("/", ".")] = ast.parse(wheel.read(name))
-    bases = {
-        node.name: {_last(base) for base in node.bases}
+    known = {
+        node.name: node
         for tree in trees.values()
         for node in ast.walk(tree)
         if isinstance(node, ast.ClassDef)
     }
+    bases = {name: {_last(base) for base in node.bases} for name, node in known.items()}
     for module, tree in trees.items():
         for node in tree.body:
             if not isinstance(node, (ast.ClassDef, ast.FunctionDef)):
@@ -107,7 +110,7 @@ def read_wheel(
                         functions[where].add(short)
                         functions[module].add(node.name)
                 continue
-            if _acts(node) and node.name not in READ_BY_HAND:
+            if _acts(node, known) and node.name not in READ_BY_HAND:
                 left_out.update({node.name, *(full.rpartition(".")[2] for full in exported)})
                 continue
             if _derives(node.name, bases):
@@ -147,23 +150,52 @@ def _exports(node: ast.expr) -> list[str]:
     ]
 
 
-def _acts(node: ast.ClassDef) -> bool:
-    """Whether making an object of the class from a configuration may do more than compute."""
-    loading = (
-        "from_config",
-        "__init__",
-        "build",
-        "build_from_config",
-        "compile_from_config",
-        "call",
-        "__call__",
-    )
-    for method in node.body:
-        if isinstance(method, ast.FunctionDef) and method.name in loading:
+def _acts(node: ast.ClassDef, known: dict[str, ast.ClassDef]) -> bool:
+    """Whether making an object of the class from a configuration may do more than compute.
+
+    Followed are the methods that loading calls, and from there every method of the class or of its bases that is
+    named as an attribute of `self`, `cls` or `super()`.
+    """
+    methods: dict[str, list[ast.FunctionDef]] = defaultdict(list)
+    work, seen = [node.name], set()
+    first = node
+    while work:
+        here = work.pop()
+        if here in seen or (here not in known and here != first.name):
+            continue
+        seen.add(here)
+        body = first if here == first.name else known[here]
+        for item in body.body:
+            if isinstance(item, ast.FunctionDef):
+                methods[item.name].append(item)
+        work.extend(_last(base) for base in body.bases)
+    reached: set[str] = set()
+    todo = list(LOADING)
+    while todo:
+        name = todo.pop()
+        if name in reached:
+            continue
+        reached.add(name)
+        for method in methods.get(name, ()):
             for item in ast.walk(method):
-                if isinstance(item, (ast.Name, ast.Attribute)) and _last(item) in ACTS:
+                if _named(item, {row.arg for row in (*method.args.args, *method.args.kwonlyargs)}):
                     return True
+                if isinstance(item, ast.Attribute) and _of_self(item.value) and item.attr not in BY_KEY:
+                    todo.append(item.attr)
     return False
+
+
+def _named(node: ast.AST, parameters: set[str]) -> bool:
+    """Whether a name or attribute is one that acts; a method may be called `compile` or `open` by its own right."""
+    if isinstance(node, ast.Name):
+        return node.id in ACTS - parameters
+    return isinstance(node, ast.Attribute) and node.attr in ACTS - {"compile", "eval", "exists", "open"}
+
+
+def _of_self(node: ast.expr) -> bool:
+    if isinstance(node, ast.Call):
+        return isinstance(node.func, ast.Name) and node.func.id == "super"
+    return isinstance(node, ast.Name) and node.id in ("self", "cls")
 
 
 if __name__ == "__main__":

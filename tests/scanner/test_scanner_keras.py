@@ -79,6 +79,10 @@ BAD = [
     (layer("Dense", {}, "keras.layers", registered_name="other>Dense"), ("keras-class", UNLISTED)),
     (layer("Mine", {}, None), ("keras-class", UNLISTED)),
     (layer("dense", {}), ("keras-class", UNLISTED)),
+    (layer("GemmaTokenizer", {"proto": "/etc/passwd"}, "keras_hub.src.models.gemma.gemma_tokenizer", registered_name="keras_hub>GemmaTokenizer"), ("keras-path", DANGEROUS)),
+    (layer("Mine", {}, "keras_hub.src.models.mine", registered_name="keras_hub>Mine"), ("keras-class", UNLISTED)),
+    (layer("GemmaBackbone", {}, "keras_hub.src.models.gemma.gemma_backbone", registered_name="mine>GemmaBackbone"), ("keras-class", UNLISTED)),
+    (layer("Dense", {}, "keras.layers", registered_name="keras_hub>Dense"), ("keras-class", UNLISTED)),
     (layer("Dense", {}, "keras.layers.x"), ("keras-class", UNLISTED)),
     (layer("Dense", {}, "evil"), ("keras-class", UNLISTED)),
     (layer("JaxLayer", {"call_fn": "x"}), ("keras-class", UNLISTED)),
@@ -89,7 +93,21 @@ BAD = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("config", [model(DENSE), FUNCTIONAL, OLD])
+HUB = layer(
+    "GemmaBackbone",
+    {"vocabulary_size": 4},
+    "keras_hub.src.models.gemma.gemma_backbone",
+    registered_name="keras_hub>GemmaBackbone",
+)
+NLP = layer(
+    "GemmaTokenizer",
+    {"proto": None},
+    "keras_nlp.src.models.gemma.gemma_tokenizer",
+    registered_name="keras_nlp>GemmaTokenizer",
+)
+
+
+@pytest.mark.parametrize("config", [model(DENSE), FUNCTIONAL, OLD, HUB, NLP])
 def test_honest_models_pass_in_every_container(config):
     assert scan(archive(config)).kind == "keras"
     assert found(archive(config)) == set()

@@ -1,6 +1,6 @@
 """Keras' own names: which (module, class) and (module, function) a saved model may have Keras look up.
 
-Data, not code: `data/keras_names.json`, made by `tools/keras_names.py` from the source of Keras 2 and 3.
+Data, not code: `data/keras_names.json`, made by `tools/keras_names.py` from the source of Keras 2, Keras 3 and KerasHub.
 """
 
 from __future__ import annotations
@@ -71,6 +71,8 @@ def _listed(table: Mapping[str, frozenset[str]], module: str, name: str) -> bool
     if name in table.get(module, ()):
         return True
     package, _, rest = module.partition(".")
+    if package == "keras_nlp":
+        return name in table.get(f"keras_hub.{rest}", ())  # the name KerasHub had before
     # Keras 2.12 and older had no `src`; nothing else can be found under that spelling.
     return package in ("keras", "tf_keras") and name in table.get(f"{package}.src.{rest}", ())
 

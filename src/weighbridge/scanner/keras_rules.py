@@ -30,7 +30,8 @@ READERS = ("keras-config 1", reader())
 """What counts into the ruleset digest beside the rules: readers and their versions."""
 
 _VALUES = frozenset({"__bytes__", "__ellipsis__", "__keras_tensor__", "__numpy__", "__slice__", "__tensor__"})
-_LOOKUPS = frozenset({"IndexLookup", "IntegerLookup", "StringLookup", "TextVectorization"})
+_FILES = ("filepath", "idf_weights", "merges", "proto", "vocabulary")
+"""Settings of layers and tokenizers that name a file when they are a text instead of a list."""
 _OPERATORS = frozenset({"SlicingOpLambda", "TFOpLambda"})
 _DISPATCHED = frozenset(
     {"ClassMethod", "InstanceMethod", "InstanceProperty", "TensorFlowOpLayer", "AddLoss", "AddMetric"}
@@ -126,7 +127,7 @@ def _class(value: dict[str, Any], module: str | None, name: str, config: dict[st
     elif name == "TFSMLayer" and _own(module):
         where = printable(str(config.get("filepath")))
         yield Remark("keras-path", Verdict.DANGEROUS, f"TFSMLayer {where}", f"the layer TFSMLayer loads and runs the TensorFlow program at {where!r}", _WHY_PATH)  # fmt: skip
-    elif registered not in (None, name) or ">" in name:
+    elif registered not in (None, name, f"{_hub(module)}>{name}") or ">" in name:
         yield _refused(module, str(registered or name), what="registered class")
     elif name in _DISPATCHED and _own(module):
         yield _unlisted(module, name)
@@ -134,12 +135,18 @@ def _class(value: dict[str, Any], module: str | None, name: str, config: dict[st
         yield _refused(module, name, what="class")
     elif name in _OPERATORS:
         yield from _operator(config)
-    elif name in _LOOKUPS:
+    else:
         yield from _lookup(name, config)
 
 
 def _own(module: str | None) -> bool:
     return not module or module.split(".")[0] in ("keras", "tf_keras")
+
+
+def _hub(module: str | None) -> str:
+    """Return the package whose registered classes are listed, where the module is one of it."""
+    package = (module or "").partition(".")[0]
+    return package if package in ("keras_hub", "keras_nlp") else ""
 
 
 def _lambda(config: dict[str, Any]) -> Iterator[Remark]:
@@ -167,7 +174,7 @@ def _operator(config: dict[str, Any]) -> Iterator[Remark]:
 
 def _lookup(name: str, config: dict[str, Any]) -> Iterator[Remark]:
     """Judge a vocabulary that is a text: then it is the name of a file (CVE-2025-12058)."""
-    for key in ("vocabulary", "idf_weights"):
+    for key in _FILES:
         where = config.get(key)
         if isinstance(where, str):
             shown = printable(where)
