@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from weighbridge.formats.pickle_events import InlineArray, PickleBroken
 
-from .pickle_calls import Calls
+from .pickle_calls import NEWOBJ, RECONSTRUCT, Calls
 from .pickle_ops import argument, span
 from .pickle_stack import (
     BOOL,
@@ -84,7 +84,7 @@ class Arrays(Calls):
             self.kept_from = len(self.sizes)
         self.states[token] = (self.states.get(token, []) + items)[: _MAX_STATE + 1]
 
-    def object_of(self, opcode: str, pos: int, token: int, items: list[Any] | None) -> int:
+    def object_of(self, code: i64, pos: int, token: i64, items: list[Any] | None) -> i64:
         """Give the result of a call a number of its own when it is a dtype or a wrapper."""
         index = token >> 4
         name = self.named[index][:2]
@@ -96,7 +96,7 @@ class Arrays(Calls):
         self.objects.append(index)
         if name == _DTYPE:
             self.dtype_of(number, items)
-        elif opcode in ("NEWOBJ", "RECONSTRUCT") and items == []:
+        elif code in (NEWOBJ, RECONSTRUCT) and items == []:
             self.fresh.add(number)
         else:
             raise PickleBroken(pos, "an array is announced in another way than joblib does")
@@ -128,7 +128,7 @@ class Arrays(Calls):
     def dtype_built(self, number: int, state: int) -> None:
         """Check the state of a dtype against its code; one that does not fit has no known size."""
         known = self.dtypes.pop(number, None)
-        items = self.pending_items if state == self.pending and state & 15 == TUPLE else []
+        items = (self.items(state) if state & 15 == TUPLE else None) or []
         if known is None or len(items) not in (8, 9) or self.integer(items[0]) not in (3, 4):
             return
         code, _, size, _ = known

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from weighbridge.formats.pickle_events import Arg, Event, PickleBroken
 
-from .pickle_ops import CODES, NAMES, argument, span
+from .pickle_ops import NAMES, argument, span, wide
 from .pickle_stack import (
     ANY_NAME,
     DICT,
@@ -45,10 +45,15 @@ APPEND: Final = 0x61
 APPENDS: Final = 0x65
 SETITEM: Final = 0x73
 SETITEMS: Final = 0x75
+DICT_CODE: Final = 0x64
 INST: Final = 0x69
 OBJ: Final = 0x6F
 NEWOBJ_EX: Final = 0x92
-CODES_OF: Final[dict[str, int]] = {**CODES, "RECONSTRUCT": 256}
+NEWOBJ: Final = 0x81
+REDUCE: Final = 0x52
+BUILD: Final = 0x62
+RECONSTRUCT: Final = 256
+NAMES_OF: Final[dict[int, str]] = {**NAMES, RECONSTRUCT: "RECONSTRUCT"}
 
 _PLAIN: Final = 0
 _RECONSTRUCTOR: Final = 1
@@ -69,9 +74,13 @@ _SPECIAL: Final[dict[tuple[str, str], int]] = {
 """Calls that mean more than themselves: constructors of other classes, and what hashes the items it is given."""
 
 
-def _event(row: tuple[str, str, int, str, str, tuple[Arg, ...] | None, int, str]) -> Event:
-    """Make an event without the detour through its keyword arguments."""
-    return tuple.__new__(Event, row)
+# Making a NamedTuple without the detour through its keyword arguments.
+_new: Final[Any] = tuple.__new__
+
+
+def _event(*row: object) -> Event:
+    event: Event = _new(Event, row)
+    return event
 
 
 class Calls(Stack):
@@ -95,11 +104,19 @@ class Calls(Stack):
         self.dunders: set[int] = set()
         self.tainted: set[int] = set()
         self.late_taint = False
-        self.pending = -1
+        self.pending: i64 = -1
         self.pending_items: list[Any] = []
+        # A pending tuple of up to three items: how many, and which.
+        self.pending_count: i64 = 0
+        self.pending_first: i64 = 0
+        self.pending_second: i64 = 0
+        self.pending_third: i64 = 0
         self.last_calls: list[list[int] | None] = []
         self.last_builds: list[list[int] | None] = []
-        self.outside: set[tuple[Arg, ...]] = set()
+        self.outside: dict[str, tuple[Arg, ...]] = {}
+        self.outside_too: set[tuple[Arg, ...]] = set()
+        self.last_outside: list[Any] = []
+        self.last_args: list[Arg] = []
         self.arguments: dict[int, Arg] = {}
         self.joblib = False
 
@@ -109,15 +126,16 @@ class Calls(Stack):
         """Return the text of a string item."""
         if token & 15 != STR:
             return None
-        pos = token >> 4
-        code = self.data[pos]
-        if code == 0x8C:
-            begin = pos + 2
-            return self.data[begin : begin + self.data[pos + 1]].decode("utf-8", "surrogatepass")
-        if code == 0x58:
-            begin = pos + 5
-            length = int.from_bytes(self.data[pos + 1 : begin], "little")
-            return self.data[begin : begin + length].decode("utf-8", "surrogatepass")
+        pos: i64 = token >> 4
+        data = self.data
+        code: i64 = data[pos]
+        if code in (0x8C, 0x58):  # SHORT_BINUNICODE and BINUNICODE; their lengths were checked before
+            begin: i64 = pos + 2 if code == 0x8C else pos + 5
+            length: i64 = data[pos + 1] if code == 0x8C else wide(data, pos)
+            try:
+                return data[begin : begin + length].decode("utf-8")
+            except UnicodeDecodeError:
+                pass  # it holds half a surrogate pair
         value = argument(self.data, pos, span(self.data, pos))
         return value if isinstance(value, str) else None
 
@@ -175,44 +193,51 @@ class Calls(Stack):
             arguments = self.pop(pos)
             items = self.items(arguments) if code != NEWOBJ_EX else None
             callee = self.pop(pos)
-        self.stack.append(self.called(NAMES[code], pos, callee, items))
+        self.stack.append(self.called(code, pos, callee, items))
 
     def items(self, token: int) -> list[Any] | None:
         """Return what an argument tuple holds, when it was built right before."""
         if token == EMPTY_TUPLE:
             return []
-        return self.pending_items if token == self.pending else None
+        if token != self.pending:
+            return None
+        if self.pending_count:
+            self.pending_items = [self.pending_first, self.pending_second, self.pending_third][
+                : self.pending_count
+            ]
+            self.pending_count = 0
+        return self.pending_items
 
-    def called(self, opcode: str, pos: int, callee: int, items: list[Any] | None) -> int:
+    def called(self, code: i64, pos: int, callee: i64, items: list[Any] | None) -> i64:
         """Report a call and return its result."""
         if callee & 15 != GLOBAL:
             self.odd(pos, "computed-call", "something is called that is not a name written in the stream")
             return OTHER
-        index = callee >> 4
-        known = items is not None and self.is_last(self.last_calls, opcode, index, items)
+        index: i64 = callee >> 4
+        known = items is not None and self.is_last(self.last_calls, code, index, items)
         if not known:
-            self.happened("call", opcode, pos, index, items)
+            self.happened("call", NAMES_OF[code], pos, index, items)
         if items:
             item: i64
             for item in items:
                 kind: i64 = item & 15
                 # Of a call known already the results among the arguments are, but not what containers hold.
-                if kind >= RESULT and kind != PERS and not (known and (kind in (RESULT, OBJECT))):
+                if kind >= RESULT and kind != PERS and not (known and kind in (RESULT, OBJECT)):
                     group = self.group(item)
                     if group:
-                        self.keeps(index, group, pos, opcode)
+                        self.keeps(index, group, pos, code)
             special = self.special[index]
             if special == _HASHES:
                 for item in items:
                     if item & 15 in (LIST, TUPLE):
-                        self.hashed(self.union(self.group(item), self.late), pos, opcode)
-            elif special and opcode == "REDUCE" and items[0] & 15 == GLOBAL:
-                return self.constructed(special, pos, items, callee & ~15 | RESULT)
+                        self.hashed(self.union(self.group(item), self.late), pos, code)
+            elif special and code == REDUCE and items[0] & 15 == GLOBAL:
+                return self.constructed(special, pos, items, callee + 1)
         if self.joblib:
-            return self.object_of(opcode, pos, callee & ~15 | RESULT, items)
-        return callee & ~15 | RESULT
+            return self.object_of(code, pos, callee + 1, items)
+        return callee + 1  # the kind after GLOBAL is RESULT
 
-    def is_last(self, last: list[list[int] | None], opcode: str, index: int, items: list[Any]) -> bool:
+    def is_last(self, last: list[list[int] | None], code: i64, index: i64, items: list[Any]) -> bool:
         """Whether this call or build is like the one before it of the same name, which was reported.
 
         If it is not, it is the one before from now on.
@@ -221,14 +246,19 @@ class Calls(Stack):
         count: i64 = len(items)
         place: i64 = 0
         item: i64
-        if row is not None and len(row) == count + 1 and row[count] == CODES_OF[opcode]:
+        if row is not None and len(row) == count + 1 and row[count] == code:
             for item in items:
-                if row[place] != self.told(item):
+                told: i64 = row[place]
+                if told != item and told != self.told(item):
                     break
                 place += 1
             else:
                 return True
-        last[index] = [*[self.told(item) for item in items], CODES_OF[opcode]] if count <= _MAX_ROW else None
+        if count > _MAX_ROW:
+            return False
+        fresh: list[int] = [self.told(item) for item in items]
+        fresh.append(code)
+        last[index] = fresh
         return False
 
     def told(self, token: i64) -> i64:
@@ -240,22 +270,22 @@ class Calls(Stack):
             return self.notes[token >> 4] >> SHAPE_SHIFT << 4 | TUPLE
         return kind if kind != OBJECT else self.result(token)
 
-    def object_of(self, opcode: str, pos: int, token: int, items: list[Any] | None) -> int:
+    def object_of(self, code: i64, pos: int, token: i64, items: list[Any] | None) -> i64:
         """Return the value of the result `token`; who must tell results apart gives it a number of its own."""
-        del opcode, pos, items
+        del code, pos, items
         return token
 
-    def constructed(self, special: int, pos: int, items: list[Any], result: int) -> int:
+    def constructed(self, special: int, pos: int, items: list[Any], result: i64) -> i64:
         """Report the call that a function of `copyreg` makes for its first argument, and return its result."""
         if special == _RECONSTRUCTOR:
             if len(items) != 3 or items[2] != NONE or items[1] & 15 != GLOBAL:
                 return result
             if self.named[items[1] >> 4][:2] not in (("builtins", "object"), ("__builtin__", "object")):
                 return result
-            return self.called("RECONSTRUCT", pos, items[0], [])
+            return self.called(RECONSTRUCT, pos, items[0], [])
         if special == _NEWOBJ:
-            return self.called("NEWOBJ", pos, items[0], items[1:])
-        return self.called("NEWOBJ_EX", pos, items[0], None)
+            return self.called(NEWOBJ, pos, items[0], items[1:])
+        return self.called(NEWOBJ_EX, pos, items[0], None)
 
     def keep_state(self, token: int, items: list[Any]) -> None:
         """Keep what a dict is given, where that may be needed; nothing needs it here."""
@@ -268,11 +298,11 @@ class Calls(Stack):
             self.odd(pos, "special-state", "the state of an object sets special names (__…__)")
         if kind == RESULT:
             items: list[Any] = [state]
-            if not self.is_last(self.last_builds, "BUILD", target >> 4, items):
+            if not self.is_last(self.last_builds, BUILD, target >> 4, items):
                 self.happened("build", "BUILD", pos, target >> 4, items)
             group = self.group(state)
             if group:
-                self.keeps(target >> 4, group, pos, "BUILD")
+                self.keeps(target >> 4, group, pos, BUILD)
         elif kind == GLOBAL:
             self.odd(pos, "global-changed", "state is set on a global object")
         else:
@@ -285,11 +315,36 @@ class Calls(Stack):
         else:
             identity = self.pop(pos)
             items = self.items(identity)
-            args = tuple([self.argument_of(item) for item in (items if items is not None else [identity])])
-        if args not in self.outside:
-            self.outside.add(args)
-            self.report(_event(("persistent", opcode, pos, "", "", args, pos, opcode)))
+            args = self.identified(items if items is not None else [identity])
+        if self.is_new(args):
+            self.report(_event("persistent", opcode, pos, "", "", args, pos, opcode))
         self.stack.append(PERS)
+
+    def identified(self, items: list[Any]) -> tuple[Arg, ...]:
+        """Say what is known of a persistent id; most of it is as it was in the one before."""
+        last = self.last_outside
+        args: list[Arg] = []
+        item: i64
+        for item in items:
+            place: i64 = len(args)
+            if place < len(last) and item == last[place] and item & 15 != INT:
+                args.append(self.last_args[place])
+            else:
+                args.append(self.described(self.result(item)))
+        self.last_outside, self.last_args = items, args
+        return tuple(args)
+
+    def is_new(self, args: tuple[Arg, ...]) -> bool:
+        """Whether this persistent id was not reported; one text decides nearly always."""
+        key = args[-3].text if len(args) > 2 else ""  # the key of the storage in what torch writes
+        known = self.outside.get(key)
+        if known is None:
+            self.outside[key] = args
+            return True
+        if known == args or args in self.outside_too:
+            return False
+        self.outside_too.add(args)
+        return True
 
     # Items and keys.
 
@@ -305,7 +360,7 @@ class Calls(Stack):
             if self.joblib and pairs:
                 self.keep_state(target, items)
             if self.holding and pairs:
-                self.hash_items(items, pos, NAMES[code])
+                self.hash_items(items, pos, code)
             return
         target = self.result(target)
         kind = target & 15
@@ -321,15 +376,15 @@ class Calls(Stack):
         self.fill(target, items, pos, single)
         if self.holding:
             if kind == RESULT:
-                self.keeps(target >> 4, self.holding, pos, opcode)
+                self.keeps(target >> 4, self.holding, pos, code)
             if code not in (APPEND, APPENDS):
-                self.hash_items(items, pos, opcode)
+                self.hash_items(items, pos, code)
 
-    def hash_items(self, items: list[Any], pos: int, opcode: str) -> None:
+    def hash_items(self, items: list[Any], pos: int, code: i64) -> None:
         """Report what is hashed when `items` are put into a dict or set."""
-        for item in items[::2] if opcode in ("SETITEM", "SETITEMS", "DICT") else items:
+        for item in items[::2] if code in (SETITEM, SETITEMS, DICT_CODE) else items:
             if item & 15 in (RESULT, OBJECT, TUPLE):
-                self.hashed(self.group(item), pos, opcode)
+                self.hashed(self.group(item), pos, code)
 
     def check_keys(self, target: int, items: list[Any], pos: int) -> None:
         """Check that each key has a value, and remember state that sets special names."""
@@ -340,7 +395,7 @@ class Calls(Stack):
             if self.is_inside(target):
                 self.late_taint = True
 
-    def hashed(self, group: int, pos: int, opcode: str) -> None:
+    def hashed(self, group: int, pos: int, code: i64) -> None:
         """Report that results of these names, and of what they hold, are hashed and compared."""
         if not group:
             return
@@ -350,18 +405,18 @@ class Calls(Stack):
             if index in self.hashed_names:
                 continue
             self.hashed_names.add(index)
-            self.noted("key", opcode, pos, index)
+            self.noted("key", NAMES_OF[code], pos, index)
             held = self.holds[index]
             waiting += sorted(self.called_names if held == ANY_NAME else self.groups[held])
 
-    def keeps(self, index: int, group: int, pos: int, opcode: str) -> None:
+    def keeps(self, index: int, group: int, pos: int, code: i64) -> None:
         """Note that results of a name hold what these names gave."""
         old = self.holds[index]
         new = self.union(old, group)
         if new != old:
             self.holds[index] = new
             if index in self.hashed_names:
-                self.hashed(new, pos, opcode)
+                self.hashed(new, pos, code)
 
     # Reports.
 
@@ -445,12 +500,15 @@ class Calls(Stack):
             text = self.shape(token)
         elif kind == INT:
             pos = token >> 4
-            if self.data[pos] == 0x4B:
-                text = str(self.data[pos + 1])
+            code: i64 = self.data[pos]
+            if code in (0x4B, 0x4D):  # BININT1 and BININT2
+                number: i64 = self.data[pos + 1]
+                text = str(number if code == 0x4B else number | self.data[pos + 2] << 8)
             else:
                 value = argument(self.data, pos, span(self.data, pos))
                 text = str(value) if isinstance(value, int) and abs(value) < 1 << 64 else ""
-        return tuple.__new__(Arg, (KIND_NAMES[kind], text))
+        arg: Arg = _new(Arg, (KIND_NAMES[kind], text))
+        return arg
 
     def report(self, event: Event) -> None:
         """Add an event, within the limit."""

@@ -18,7 +18,7 @@ from weighbridge.formats.pickle_events import PickleBroken, Trace
 
 from .pickle_arrays import Arrays
 from .pickle_calls import APPEND, INST, NEWOBJ_EX, OBJ, SETITEM
-from .pickle_ops import HIGHEST_PROTOCOL, KINDS, NAMES, WIDTH, argument, loose_number, span
+from .pickle_ops import HIGHEST_PROTOCOL, KINDS, NAMES, WIDTH, argument, loose_number, span, wide
 from .pickle_stack import (
     BOOL,
     BYTES,
@@ -65,6 +65,7 @@ _C_MARK: Final = 6
 _C_NEW: Final = 7
 _C_FILL: Final = 8
 _C_TUPLE: Final = 9
+_C_SHORT: Final = 10
 _CLASSES: Final[dict[int, tuple[str, ...]]] = {
     _C_PUSH: ("NONE", "NEWTRUE", "NEWFALSE", "BINFLOAT", "EMPTY_TUPLE"),
     _C_INT: ("BININT", "BININT1", "BININT2"),
@@ -75,6 +76,7 @@ _CLASSES: Final[dict[int, tuple[str, ...]]] = {
     _C_NEW: ("EMPTY_LIST", "EMPTY_DICT", "EMPTY_SET"),
     _C_FILL: ("APPENDS", "SETITEMS", "ADDITEMS"),
     _C_TUPLE: ("TUPLE1", "TUPLE2", "TUPLE3"),
+    _C_SHORT: ("REDUCE", "NEWOBJ", "BUILD", "BINPERSID", "TUPLE", "APPEND", "SETITEM", "STACK_GLOBAL"),
 }
 _PUSHED: Final[dict[str, int]] = {
     "NONE": NONE, "NEWTRUE": BOOL, "NEWFALSE": BOOL, "BINFLOAT": FLOAT, "EMPTY_TUPLE": EMPTY_TUPLE,
@@ -109,6 +111,9 @@ _READONLY_BUFFER: Final = 0x98
 
 _CHUNK: Final = 1 << 16
 _MAX_STACK: Final = 4_000_000
+
+
+_COMPILED: Final = not __file__.endswith(".py")
 
 
 class Machine(Arrays):
@@ -154,11 +159,11 @@ class Machine(Arrays):
                 limit = self.over(pos)
                 continue
             if kind == _C_GET:
-                index: i64 = data[pos + 1] if code == 0x68 else _wide(data, pos)  # BINGET
+                index: i64 = data[pos + 1] if code == 0x68 else wide(data, pos)  # BINGET
                 stack.append(memo[index] if index < len(memo) else self.get(index, pos))
             elif kind == _C_MEMO:
                 # MEMOIZE, BINPUT or LONG_BINPUT.
-                index = len(memo) if code == 0x94 else data[pos + 1] if code == 0x71 else _wide(data, pos)
+                index = len(memo) if code == 0x94 else data[pos + 1] if code == 0x71 else wide(data, pos)
                 if index == len(memo) and dense and len(stack) > floor:
                     memo.append(stack[-1])
                 else:
@@ -166,14 +171,12 @@ class Machine(Arrays):
                     dense = not self.sparse
             elif kind == _C_TEXT:
                 begin: i64 = end
-                end += data[pos + 1] if code == 0x8C else _wide(data, pos)  # SHORT_BINUNICODE
+                end += data[pos + 1] if code == 0x8C else wide(data, pos)  # SHORT_BINUNICODE
                 if end > limit:
                     limit = self.over(pos)
                     continue
-                if end > begin:
-                    text = data[begin:end]
-                    if data[begin] == 0x5F or end - pos > _FRAME_TARGET or not text.isascii():
-                        self.check_text(pos, text)
+                if end > begin and (data[begin] == 0x5F or not _is_plain(data, begin, end)):
+                    self.check_text(pos, data[begin:end])
                 stack.append(pos << 4 | STR)
             elif kind == _C_INT:
                 stack.append(pos << 4 | INT)
@@ -191,6 +194,10 @@ class Machine(Arrays):
                 floor = marks[-1]
             elif kind == _C_TUPLE:
                 self.small_tuple(pos, code - 0x84)
+            elif kind == _C_SHORT:
+                self.resume = end
+                self.rare(code, pos, end)
+                end, limit, floor = self.resume, self.limit, marks[-1]
             elif code == 0x2E and self.stop(pos):
                 return True
             else:
@@ -246,7 +253,7 @@ class Machine(Arrays):
         except UnicodeDecodeError:
             return
         if opcode == "INST":
-            self.called(opcode, pos, callee, None)
+            self.called(INST, pos, callee, None)
 
     def build(self, pos: int, state: int) -> None:
         """BUILD; a dtype or an array wrapper of joblib is followed further."""
@@ -301,43 +308,53 @@ class Machine(Arrays):
 
     # Containers.
 
-    def made_tuple(self, items: list[Any], pos: int) -> int:
+    def made_tuple(self, items: list[Any], pos: int) -> i64:
         """Make a tuple, and keep its items for a call that follows."""
         token = self.tuple_of(items, pos)
-        if self.tainted and any(item in self.tainted for item in items):
-            self.tainted.add(token)
-        self.pending, self.pending_items = token, items
+        self.pending, self.pending_items, self.pending_count = token, items, 0
+        if self.tainted:
+            self.taint(token, items)
         if self.joblib:
             self.keep_shape(token, items)
         return token
 
+    def taint(self, token: int, items: list[Any]) -> None:
+        """Note a tuple that holds state with special names."""
+        if any(item in self.tainted for item in items):
+            self.tainted.add(token)
+
     def small_tuple(self, pos: int, count: i64) -> None:
         """TUPLE1, TUPLE2 and TUPLE3."""
         stack = self.stack
-        size: i64 = len(stack)
-        if size - self.marks[-1] < count:
+        if len(stack) - self.marks[-1] < count:
             raise PickleBroken(pos, "the stack is empty")
-        items = stack[size - count :]
-        if count > 1:
-            stack.pop()
-        if count > 2:
-            stack.pop()
-        stack[-1] = self.made_tuple(items, pos)
+        third: i64 = stack.pop() if count > 2 else 0
+        second: i64 = stack.pop() if count > 1 else 0
+        first: i64 = stack[-1]
+        token = self.few(count, first, second, third, pos)
+        stack[-1] = token
+        self.pending, self.pending_count = token, count
+        self.pending_first, self.pending_second, self.pending_third = first, second, third
+        if self.tainted or self.joblib:
+            items = self.items(token) or []
+            self.taint(token, items)
+            if self.joblib:
+                self.keep_shape(token, items)
 
-    def marked(self, code: i64, pos: int) -> int:
+    def marked(self, code: i64, pos: int) -> i64:
         """LIST, DICT, TUPLE and FROZENSET: a container of what lies above the last MARK."""
         items = self.pop_items(pos)
         if code == 0x74:
             return self.made_tuple(items, pos)
         kind = LIST if code == 0x6C else DICT if code == 0x64 else SET
-        size = self.weigh(items, pos, False)
+        size = self.weigh(items, -1, pos, False)
         token = self.container(kind, size, self.holding << 1)
         if kind == DICT:
             self.check_keys(token, items, pos)
             if self.joblib:
                 self.keep_state(token, items)
         if self.holding and kind != LIST:
-            self.hash_items(items, pos, NAMES[code])
+            self.hash_items(items, pos, code)
         return token
 
     def check_text(self, pos: int, text: bytes) -> None:
@@ -435,10 +452,12 @@ class Machine(Arrays):
             self.pop_items(pos)  # POP takes a MARK away when nothing lies above it, as in CPython
 
 
-def _wide(data: bytes, pos: i64) -> i64:
-    """Return the four-byte number behind the opcode at `pos`."""
-    low: i64 = data[pos + 1]
-    second: i64 = data[pos + 2]
-    third: i64 = data[pos + 3]
-    high: i64 = data[pos + 4]
-    return low | second << 8 | third << 16 | high << 24
+def _is_plain(data: bytes, begin: i64, end: i64) -> bool:
+    """Whether a text is ASCII and not so long that it matters to frames."""
+    if _COMPILED and end - begin < 32:
+        while begin < end:
+            if data[begin] > 0x7F:
+                return False
+            begin += 1
+        return True
+    return end - begin < _FRAME_TARGET - 16 and data[begin:end].isascii()

@@ -14,9 +14,13 @@ from __future__ import annotations
 import re
 import struct
 from collections.abc import Iterator
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from weighbridge.formats.pickle_events import Op, PickleBroken
+from weighbridge.formats.pickle_events import Op
+from weighbridge.formats.pickle_events import PickleBroken as PickleBroken
+
+if TYPE_CHECKING:
+    from mypy_extensions import i64
 
 MAX_OPCODES: Final = 60_000_000
 HIGHEST_PROTOCOL: Final = 5
@@ -270,3 +274,12 @@ def _framed(data: bytes, pos: int, end: int, frame_end: int) -> int:
     if length > len(data) - end:
         raise PickleBroken(pos, "a frame is longer than the data")
     return end + length
+
+
+def wide(data: bytes, pos: i64) -> i64:
+    """Return the four-byte number behind the opcode at `pos`."""
+    low: i64 = data[pos + 1]
+    second: i64 = data[pos + 2]
+    third: i64 = data[pos + 3]
+    high: i64 = data[pos + 4]
+    return low | second << 8 | third << 16 | high << 24

@@ -138,37 +138,41 @@ class Stack:
 
     # Containers.
 
-    def container(self, kind: int, size: int, note: int) -> int:
+    def container(self, kind: i64, size: i64, note: i64) -> i64:
         """Give a new container a number and return its value."""
-        number = len(self.sizes)
+        number: i64 = len(self.sizes)
         self.sizes.append(size)
         self.notes.append(note)
         return number << 4 | kind
 
-    def weigh(self, items: list[Any], pos: int, single: bool) -> int:  # noqa: FBT001  compiled calls want it plain
-        """Count `items` written out in full, and leave the group of names they hold in `holding`.
+    def weigh(self, items: list[Any], target: i64, pos: int, single: bool) -> i64:  # noqa: FBT001  compiled calls are plain
+        """Count `items`, put into `target`, written out in full; leave the group of names they hold in `holding`.
 
-        A container that is being filled itself closes a loop and counts once.
+        A container that is being filled itself closes a loop and counts once; -1 says that `target` itself is
+        among its items.
         """
         size: i64 = len(items)
         last: i64 = 0
         item: i64
+        notes = self.notes
         self.holding = 0
-        opened: list[int] | None = None
+        opened: list[Any] | None = None
         for item in items:
             kind: i64 = item & 15
-            if kind < RESULT or kind == PERS or item == last:
+            if kind < RESULT or item == last or kind == PERS:
                 continue
             if kind in (RESULT, OBJECT):
                 last = item
                 self.holding = self.union(self.holding, self.group(item))
                 continue
             number: i64 = item >> 4
-            note: i64 = self.notes[number]
+            note: i64 = notes[number]
             if note > _INSIDE:
                 self.holding = self.union(self.holding, note >> 1 & _GROUP_MASK)
             if note & _INSIDE == 0:
-                self.notes[number] = note + _INSIDE
+                notes[number] = note + _INSIDE
+            if item == target:
+                size = -1 - self.max_expansion * len(items)
             more: i64 = self.sizes[number]
             if more > _SMALL_SIZE:
                 if opened is None:
@@ -178,8 +182,8 @@ class Stack:
             size += more
             if size > self.max_expansion:
                 self.odd(pos, "expansion", "shared containers would grow beyond all measure when written out")
-                size = -self.max_expansion
-        return max(size, 0)
+                size = 0
+        return size if size >= 0 else -1
 
     def opened(self, *, single: bool) -> list[Any]:
         """Return the containers that may still be open: below a MARK, or anywhere when filled one by one."""
@@ -190,7 +194,7 @@ class Stack:
         """Whether the container was put into another one before."""
         return LIST <= token & 15 <= INTS and self.notes[token >> 4] & _INSIDE != 0
 
-    def tuple_of(self, items: list[Any], pos: int) -> int:
+    def tuple_of(self, items: list[Any], pos: int) -> i64:
         """Make a tuple; one of nothing but integers has a kind of its own."""
         if not items:
             return EMPTY_TUPLE
@@ -210,19 +214,35 @@ class Stack:
         size: i64 = count
         note: i64 = 0
         if not plain:
-            size = self.weigh(items, pos, False)
+            size = self.weigh(items, -1, pos, False)
             note = self.holding << 1
         if ints:
             return self.container(INTS, size, 0)
         shape = shape << 4 | count if count <= _SHAPE_ITEMS else _SHAPE_ITEMS + 1
         return self.container(TUPLE, size, note | shape << SHAPE_SHIFT)
 
-    def fill(self, target: int, items: list[Any], pos: int, single: bool) -> None:  # noqa: FBT001  as weigh
+    def few(self, count: i64, first: i64, second: i64, third: i64, pos: int) -> i64:
+        """Make a tuple of one to three values; those not there are 0."""
+        shape: i64 = first & 15
+        most: i64 = shape
+        if count > 1:
+            shape = shape << 4 | second & 15
+            most = max(most, second & 15)
+        if count > 2:
+            shape = shape << 4 | third & 15
+            most = max(most, third & 15)
+        if most >= RESULT:
+            return self.tuple_of([first, second, third][:count], pos)
+        if shape == 0x222 >> 4 * (3 - count):
+            return self.container(INTS, count, 0)
+        return self.container(TUPLE, count, (shape << 4 | count) << SHAPE_SHIFT)
+
+    def fill(self, target: i64, items: list[Any], pos: int, single: bool) -> None:  # noqa: FBT001  as weigh
         """Put items into a list, dict or set; other targets only mark what they are given."""
-        size: i64 = self.weigh(items, pos, single)
+        size: i64 = self.weigh(items, target, pos, single)
         if not LIST <= target & 15 <= SET:
             return
-        if target in items:
+        if size < 0:
             self.loops += 1
             if self.loops == _MAX_LOOPS:
                 self.odd(pos, "expansion", "a container is put into itself again and again")
