@@ -341,3 +341,34 @@ def ubjson(*, inner: bytes = b"", after: bytes = b"") -> bytes:
 
 def ubjson_seeds() -> list[bytes]:
     return [ubjson()]
+
+
+def mp_text(value: str) -> bytes:
+    return bytes((0xA0 + len(value),)) + value.encode()
+
+
+def mp_array(name: str = "float32", raw: bytes = bytes(8), code: int = 1) -> bytes:
+    body = b"\x93\x91\x02" + mp_text(name) + b"\xc4" + bytes((len(raw),)) + raw
+    return b"\xc7" + bytes((len(body), code)) + body
+
+
+def flax(*rows: bytes) -> bytes:
+    inner = b"\x82" + mp_text("kernel") + mp_array() + mp_text("bias") + mp_array("bfloat16")
+    return bytes((0x82 + len(rows),)) + mp_text("params") + inner + mp_text("step") + b"\x03" + b"".join(rows)
+
+
+def flax_seeds() -> list[bytes]:
+    return [flax(), flax(mp_text("l") + b"\x93\xc0\xc3\xcb" + bytes(8))]
+
+
+def targets() -> dict[str, list[bytes]]:
+    """Seeds of each format by the name of its target."""
+    return {
+        "gguf": gguf_seeds(), "onnx": onnx_seeds(), "media": media_seeds(), "sentencepiece": [sentencepiece()],
+        "tflite": tflite_seeds(), "tensorflow": [*saved_model_seeds(), bundle((b"a", 0, 4))], "ubjson": ubjson_seeds(),
+        "flax": flax_seeds(),
+    }  # fmt: skip
+
+
+def seeds() -> list[bytes]:
+    return [data for rows in targets().values() for data in rows]

@@ -24,6 +24,7 @@ PROBES: tuple[str, ...] = (
     "weighbridge.scanner.onnx_rules",
     "weighbridge.scanner.tensorflow_rules",
     "weighbridge.scanner.boosting_rules",
+    "weighbridge.scanner.flax_rules",
 )
 """Modules with `probe(file) -> str | None`: the kind of what is neither text nor announced by its first bytes."""
 
@@ -75,6 +76,8 @@ EXAMINERS: dict[str, str] = {
     "weighbridge.scanner.tar_rules": "any",
     "weighbridge.scanner.boosting_rules": "ubjson",
     "weighbridge.scanner.shard_rules": "json",
+    "weighbridge.scanner.flax_rules": "msgpack",
+    "weighbridge.scanner.recognised_rules": "texts",
 }
 """Module to the kinds it is asked about: `texts` is whatever has a text, `any` is everything. Others are not loaded."""
 
@@ -99,6 +102,8 @@ RULES: dict[str, str] = {
     "config-unread": "weighbridge.scanner.config_rules",
     "file-suffix": "weighbridge.scanner.suffix_rules",
     "findings-cut": "weighbridge.scanner.engine",
+    "flax-broken": "weighbridge.scanner.flax_rules",
+    "flax-unlisted": "weighbridge.scanner.flax_rules",
     "gguf-broken": "weighbridge.scanner.gguf_rules",
     "gguf-shards": "weighbridge.scanner.gguf_rules",
     "gguf-unread": "weighbridge.scanner.gguf_rules",
@@ -172,4 +177,5 @@ RULES: dict[str, str] = {
     "unread-file": "weighbridge.scanner.engine",
     "unread-format": "weighbridge.scanner.engine",
     "unread-pointer": "weighbridge.scanner.text_rules",
+    "unread-text": "weighbridge.scanner.recognised_rules",
 }
