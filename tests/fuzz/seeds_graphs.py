@@ -361,14 +361,13 @@ def flax_seeds() -> list[bytes]:
     return [flax(), flax(mp_text("l") + b"\x93\xc0\xc3\xcb" + bytes(8))]
 
 
-def targets() -> dict[str, list[bytes]]:
-    """Seeds of each format by the name of its target."""
-    return {
-        "gguf": gguf_seeds(), "onnx": onnx_seeds(), "media": media_seeds(), "sentencepiece": [sentencepiece()],
-        "tflite": tflite_seeds(), "tensorflow": [*saved_model_seeds(), bundle((b"a", 0, 4))], "ubjson": ubjson_seeds(),
-        "flax": flax_seeds(),
-    }  # fmt: skip
+def sentencepiece_seeds() -> list[bytes]:
+    return [sentencepiece()]
 
 
-def seeds() -> list[bytes]:
-    return [data for rows in targets().values() for data in rows]
+def savedmodel_seeds() -> list[bytes]:
+    return saved_model_seeds()
+
+
+def checkpoint_seeds() -> list[bytes]:
+    return [bundle((b"a", 0, 4)), bundle((b"a", 0, 4), (b"b", 4, 8), shards=2)]
