@@ -340,7 +340,7 @@ def ubjson(*, inner: bytes = b"", after: bytes = b"") -> bytes:
 
 
 def ubjson_seeds() -> list[bytes]:
-    return [ubjson()]
+    return [ubjson(), ubjson(inner=ubj_text("x") + b"[[]{}]")]
 
 
 def mp_text(value: str) -> bytes:
@@ -362,7 +362,7 @@ def flax_seeds() -> list[bytes]:
 
 
 def sentencepiece_seeds() -> list[bytes]:
-    return [sentencepiece()]
+    return [sentencepiece(), sentencepiece((5, pb((1, "identity"))))]
 
 
 def savedmodel_seeds() -> list[bytes]:
