@@ -165,7 +165,7 @@ GOOD_CONFIG = [
         {"types": {"query_0_Pooling": "sentence_transformers.models.Pooling"}, "structure": {}},
     ),
     ("adapter_config.json", {"base_model_name_or_path": "org/base", "revision": "0a1b"}),
-    ("adapter_config.json", {"base_model_name_or_path": "/home/me/base", "revision": None}),
+    ("adapter_config.json", {"base_model_name_or_path": "/srv/base", "revision": None}),
     (
         "MLmodel",
         "artifact_path: mlflow-artifacts:/0/1/model\nflavors:\n  python_function:\n    env:\n      conda: conda.yaml\n      virtualenv: python_env.yaml\n    code: null\n    loader_module: mlflow.sklearn\n    model_path: model.pkl\n",
