@@ -7,6 +7,11 @@ from pathlib import Path
 
 SEED = 20261122
 
+TEMPLATE = (
+    "{% for message in messages %}{{ '<|' + message['role'] + '|>\n' + message['content'] + eos_token + '\n' }}"
+    "{% endfor %}{% if add_generation_prompt %}{{ '<|assistant|>\n' }}{% endif %}"
+)
+
 CARD = """---
 license: apache-2.0
 language:

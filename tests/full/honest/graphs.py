@@ -10,7 +10,7 @@ import safetensors.torch
 import skops.io
 import tokenizers
 import torch
-from honest.catalogue import SEED, Shelf
+from honest.catalogue import SEED, TEMPLATE, Shelf
 from onnx import TensorProto, helper, numpy_helper
 from sklearn import datasets, ensemble, linear_model, pipeline, preprocessing
 
@@ -65,12 +65,6 @@ def safetensors_files(folder):
     tied = torch.nn.Linear(3, 3)
     shelf.add("model.safetensors", "save_model", lambda p: safetensors.torch.save_model(tied, str(p)))
     return shelf
-
-
-TEMPLATE = (
-    "{% for message in messages %}{{ '<|' + message['role'] + '|>\n' + message['content'] + eos_token + '\n' }}"
-    "{% endfor %}{% if add_generation_prompt %}{{ '<|assistant|>\n' }}{% endif %}"
-)
 
 
 def gguf_files(folder):

@@ -13,8 +13,7 @@ import joblib
 import tokenizers
 import torch
 import transformers
-from honest.catalogue import CARD, SEED, Shelf
-from honest.graphs import TEMPLATE
+from honest.catalogue import CARD, SEED, TEMPLATE, Shelf
 
 SMALL = {
     "hidden_size": 16,
