@@ -46,6 +46,8 @@ CONTAINERS: dict[str, str] = {
 
 LAYOUTS: tuple[str, ...] = (
     "weighbridge.scanner.torch_layout",
+    "weighbridge.scanner.torch_export_layout",
+    "weighbridge.scanner.torch_package_layout",
     "weighbridge.scanner.keras_layout",
     "weighbridge.scanner.skops_rules",
 )

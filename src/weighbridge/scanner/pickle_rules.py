@@ -11,6 +11,7 @@ from weighbridge.formats.pickle_events import Arg, Event, Trace
 from weighbridge.formats.pickle_ops import CODES
 from weighbridge.formats.pickle_trace import trace
 from weighbridge.scanner import names
+from weighbridge.scanner.pickle_made import only_made
 from weighbridge.scanner.file import RuleInfo, ScannedFile, printable, severity_of
 
 RULES = (
@@ -73,7 +74,7 @@ def judge_streams(file: ScannedFile, data: bytes, start: int = 0) -> Judgement:
         if streams and one.broken and not _acts(one):
             result.findings.append(_trailing(file, result.end, len(data)))
             return result
-        judge(file, one, result)
+        judge(file, one, result, start=result.end)
         streams += 1
         result.end = one.end
         if one.broken or one.spent:
@@ -105,12 +106,13 @@ def _acts(one: Trace) -> bool:
 
 
 def judge(
-    file: ScannedFile, one: Trace, result: Judgement, *, torch: bool = False, script: bool = False
+    file: ScannedFile, one: Trace, result: Judgement, *, torch: bool = False, script: bool = False, start: int = 0
 ) -> None:
     """Add to `result` what the events and anomalies of one stream come to.
 
     `torch` allows storages. `script` allows the names of a TorchScript archive (`__torch__.…`), which no
     pickle loader resolves: only torch.jit reads such a member, and builds its objects from the archive's code.
+    `start` is where in the file the stream, or the first of several whole ones, begins.
     """
     seen: dict[tuple[str, str], Finding] = {}
     for event in one.events:
@@ -128,6 +130,7 @@ def judge(
             seen[key] = finding
     result.findings.extend(seen.values())
     _note_profiles(file, result)
+    _check_made(file, one, result, start)
     for anomaly in one.anomalies:
         result.findings.append(_broken(file, anomaly.pos, anomaly.reason, anomaly.code))
     if one.spent:
@@ -192,6 +195,27 @@ def _note_profiles(file: ScannedFile, result: Judgement) -> None:
         )  # fmt: skip
 
 
+def _check_made(file: ScannedFile, one: Trace, result: Judgement, start: int) -> None:
+    """Report classes that may only be made, where the stream keeps one as a value."""
+    wanted = {}
+    for event in one.events:
+        listed = names.find(event.module, event.name) if event.kind == "global" else None
+        if listed is not None and listed.made:
+            wanted[event.module, event.name] = event
+    if not wanted or only_made(file.read(), start, one.end, wanted.keys()):
+        return
+    for (module, name), event in wanted.items():
+        full = f"{module}.{name}"
+        result.findings.append(
+            _finding(
+                file.at(event.pos), "pickle-unlisted", Verdict.UNLISTED,
+                f"this file uses {printable(full)} for more than making an object of it",
+                why="calling the class later, with arguments of the file's choice, can reach files or other code",
+                evidence=_evidence(event), subject=full, help=_HELP,
+            )
+        )  # fmt: skip
+
+
 def _persistent(file: ScannedFile, event: Event, result: Judgement, *, torch: bool) -> None:
     storage = storage_of(event.args or ()) if torch else None
     if torch and _is_class(event.args or ()):
@@ -221,7 +245,8 @@ def _is_class(args: tuple[Arg, ...]) -> bool:
 def storage_of(args: tuple[Arg, ...]) -> tuple[str, str, int] | None:
     """Read the persistent id of a torch storage, ("storage", type, key, location, numel[, view])."""
     kinds = tuple(arg.kind for arg in args)
-    if kinds[:5] != ("str", "global", "str", "str", "int") or kinds[5:] not in ((), ("none",), ("tuple",)):
+    whole = kinds[:2] == ("str", "global") and kinds[2:3] in (("str",), ("int",)) and kinds[3:5] == ("str", "int")
+    if not whole or kinds[5:] not in ((), ("none",), ("tuple",)):
         return None
     kind = args[1].text.rsplit(".", 1)[-1]
     if args[0].text != "storage" or kind not in names.STORAGE_WIDTHS:

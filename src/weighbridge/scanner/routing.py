@@ -25,6 +25,8 @@ KINDS: dict[str, str] = {
     "torch-zip": "a torch checkpoint (zip)",
     "torch-legacy": "a torch checkpoint of the older layout",
     "torchscript": "a TorchScript program",
+    "torch-export": "a program of torch.export (pt2)",
+    "torch-package": "an archive of torch.package",
     "pickle": "a Python pickle",
     "joblib": "a Python pickle with raw arrays (joblib)",
     "zip": "a zip archive",

@@ -113,17 +113,7 @@ class TorchLayout:
             self.bytecode(inside, content)
         yield from result.findings
         yield from native_classes(inside, one) if self.kind == "torchscript" else ()
-        if one.end != len(content) and not one.broken:
-            yield Finding(
-                rule="pickle-trailing",
-                verdict=Verdict.BROKEN,
-                severity=severity_of(Verdict.BROKEN),
-                location=inside.at(one.end),
-                message=f"{len(content) - one.end} bytes after the pickle belong to nothing",
-                why="torch reads one pickle here; what follows it is for somebody else",
-                help="save the checkpoint again with torch.save",
-                subject="trailing",
-            )
+        yield from trailing(inside, one.end, len(content)) if not one.broken else ()
 
     def bytecode(self, inside: ScannedFile, content: bytes) -> None:
         """Note the operators of a program for phones, which are texts in its pickle."""
@@ -138,7 +128,7 @@ class TorchLayout:
         """Yield a finding when a small member holds anything but a number or a byte order."""
         if not _SMALL_TEXT.fullmatch(inside.read()):
             shown = printable(member.name)
-            yield _odd(self.file, member.header_offset, f"{shown} holds something unexpected", member.name)
+            yield odd(self.file, member.header_offset, f"{shown} holds something unexpected", member.name)
 
     def finish(self) -> Iterator[Finding]:
         """Compare the members in the folders of storages with what the pickles refer to; judge the program."""
@@ -154,12 +144,12 @@ class TorchLayout:
             present.add(path)
             reason = self.mismatch(member, path)
             if reason:
-                yield _odd(self.file, member.header_offset, reason, member.name)
+                yield odd(self.file, member.header_offset, reason, member.name)
         declared = {path for path in self.storages if path.partition("/")[0] + "/" in self.folders}
         missing = sorted(declared - present)
         if missing:
             reason = f"{len(missing)} storages are missing, among them {printable(missing[0])}"
-            yield _odd(self.file, 0, reason, "missing")
+            yield odd(self.file, 0, reason, "missing")
 
     def mismatch(self, member: ZipMember, path: str) -> str:
         """Say how a raw member differs from what its pickle declares, or return an empty text."""
@@ -172,6 +162,22 @@ class TorchLayout:
         if member.method != STORED:
             return f"{shown} is packed; torch maps storages as they are"
         return ""
+
+
+def trailing(inside: ScannedFile, end: int, size: int) -> Iterator[Finding]:
+    """Yield a finding when a pickle ends before its member does."""
+    if end == size:
+        return
+    yield Finding(
+        rule="pickle-trailing",
+        verdict=Verdict.BROKEN,
+        severity=severity_of(Verdict.BROKEN),
+        location=inside.at(end),
+        message=f"{size - end} bytes after the pickle belong to nothing",
+        why="torch reads one pickle here; what follows it is for somebody else",
+        help="save the checkpoint again with torch.save",
+        subject="trailing",
+    )
 
 
 def _text_of(inside: ScannedFile) -> str:
@@ -193,7 +199,7 @@ def read(file: ScannedFile, descend: Descend) -> Part:  # noqa: ARG001  nothing 
         data = file.read()
         result = _five(file, data)
     if result is None:
-        finding = _odd(file, 0, "the five pickles that open the stream are not all there", "stream")
+        finding = odd(file, 0, "the five pickles that open the stream are not all there", "stream")
         return Part((finding,), Coverage(file.size, 0), "torch-legacy")
     judgement, keys = result
     findings = [*judgement.findings, *_check_stream(file, judgement, keys)]
@@ -233,7 +239,7 @@ def _check_stream(file: ScannedFile, result: Judgement, keys: list[str]) -> Iter
     if not result.complete:
         return
     if sorted(keys) != sorted(result.storages):
-        yield _odd(
+        yield odd(
             file, result.end, "the list of keys is not the list of storages the pickle refers to", "keys"
         )
         return
@@ -243,11 +249,11 @@ def _check_stream(file: ScannedFile, result: Judgement, keys: list[str]) -> Iter
             stream.seek(position)
             count = int.from_bytes(stream.read(8), "little")
             if count != result.storages[key][1]:
-                yield _odd(file, position, f"storage {printable(key)} has another length than declared", key)
+                yield odd(file, position, f"storage {printable(key)} has another length than declared", key)
                 return
             position += 8 + size_of(result.storages[key])
     if position != file.size:
-        yield _odd(
+        yield odd(
             file,
             min(position, file.size),
             f"the storages end at byte {position}, the file at {file.size}",
@@ -255,7 +261,8 @@ def _check_stream(file: ScannedFile, result: Judgement, keys: list[str]) -> Iter
         )
 
 
-def _odd(file: ScannedFile, offset: int, message: str, subject: str) -> Finding:
+def odd(file: ScannedFile, offset: int, message: str, subject: str) -> Finding:
+    """Return the finding for a checkpoint whose bytes are not those that its pickles describe."""
     return Finding(
         rule="torch-layout",
         verdict=Verdict.BROKEN,

@@ -65,15 +65,17 @@ def judge_program(file: ScannedFile, program: Program) -> Iterator[Finding]:
             yield of_operator(file, name, member, line)
     for name, (member, line) in program.methods.items():
         if name not in program.defined or name in _short_names():
-            yield _odd(file, f"the method {name[:80]}, which the archive does not define", member, line)
+            yield not_printed(
+                file, f"the method {name[:80]}, which the archive does not define", member, line
+            )
     for name, (member, line) in program.attributes.items():
         if name in _short_names():
-            yield _odd(file, f"the attribute {name[:80]}, which is an operator", member, line)
+            yield not_printed(file, f"the attribute {name[:80]}, which is an operator", member, line)
     for name, (member, line) in program.classes.items():
         if name.partition(".")[0] not in _NATIVE:
-            yield _odd(file, f"the native class {name[:80]}", member, line)
+            yield not_printed(file, f"the native class {name[:80]}", member, line)
     for what, member, line in program.odd:
-        yield _odd(file, what, member, line)
+        yield not_printed(file, what, member, line)
 
 
 def note_program(file: ScannedFile, program: Program) -> Finding:
@@ -100,11 +102,11 @@ def of_operator(file: ScannedFile, name: str, member: str, line: int) -> Finding
         rule="torchscript-operator",
         verdict=verdict,
         severity=severity_of(verdict),
-        location=file.inside(member, b"").at(line),
+        location=(file.inside(member, b"") if member else file).at(line),
         message=f"the program uses the operator {shown}, which {reason or 'nobody has listed as harmless'}",
         why="the operators of a program run when the model does, and some of them already when it is loaded",
         help="ask who published it for the weights as safetensors, and build the model from its own source",
-        evidence=(f"line {line}: {shown}",),
+        evidence=(f"line {line}: {shown}",) if line else (),
         subject=name[:160],
     )
 
@@ -116,10 +118,11 @@ def native_classes(inside: ScannedFile, one: Trace) -> Iterator[Finding]:
         if event.kind == "global" and full.startswith("__torch__.torch.classes."):
             name = full.removeprefix("__torch__.torch.classes.")
             if name.partition(".")[0] not in _NATIVE:
-                yield _odd(inside, f"the native class {name[:80]}", "", event.pos)
+                yield not_printed(inside, f"the native class {name[:80]}", "", event.pos)
 
 
-def _odd(file: ScannedFile, what: str, member: str, line: int) -> Finding:
+def not_printed(file: ScannedFile, what: str, member: str, line: int) -> Finding:
+    """Return the finding for something that torch's own writer never writes; `member` is the source it stands in."""
     place = file.inside(member, b"") if member else file
     return Finding(
         rule="torchscript-code",
