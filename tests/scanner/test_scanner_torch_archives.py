@@ -112,6 +112,9 @@ def test_what_honest_exports_evaluate_passes():
         "s0 if s1 else s2 for",
     ):
         assert not is_arithmetic(text), text
+    assert is_arithmetic("Add(Mul(Integer(2), Symbol('s77', positive=True, integer=True)), Integer(1))")
+    assert not is_arithmetic("Max('print(1)', 2)")
+    assert not is_arithmetic("Symbol(b's0')")
     assert is_guard("L['args'][0][0].size()[0] <= 2*L['x'].size()[1] and L['x'].stride()[0] == 1")
     assert not is_guard("L['x'].__class__ == 1")
     assert not is_guard("G['x'].size()[0] == 1")

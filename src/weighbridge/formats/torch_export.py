@@ -25,7 +25,7 @@ _FUNCTIONS = frozenset((
 _SYMBOL = re.compile(r"z?[suf][a-z]{0,3}_?[0-9]{1,6}|oo|int_oo|zoo|nan|true|false")
 _VIEWS = frozenset(("size", "stride", "storage_offset", "dim", "shape", "numel"))
 _NODES = (
-    ast.Expression, ast.BoolOp, ast.BinOp, ast.UnaryOp, ast.Compare, ast.Constant, ast.Load, ast.operator, ast.unaryop,
+    ast.Expression, ast.BoolOp, ast.BinOp, ast.UnaryOp, ast.Compare, ast.Load, ast.operator, ast.unaryop,
     ast.cmpop, ast.boolop, ast.Tuple,
 )  # fmt: skip
 _TREE = re.compile(r"default_factory_module|__enum__")
@@ -104,6 +104,9 @@ def _all_known(text: str, known: Any) -> bool:
 
 
 def _of_expression(node: ast.AST) -> bool:
+    if isinstance(node, ast.Constant):
+        # A text is handed to sympy once more, so it may only be the name of a symbol.
+        return not isinstance(node.value, (str, bytes)) or bool(_SYMBOL.fullmatch(str(node.value)))
     if isinstance(node, ast.Name):
         return bool(_SYMBOL.fullmatch(node.id)) or node.id in _FUNCTIONS
     if isinstance(node, ast.keyword):
@@ -112,6 +115,8 @@ def _of_expression(node: ast.AST) -> bool:
 
 
 def _of_guard(node: ast.AST) -> bool:
+    if isinstance(node, ast.Constant):
+        return True
     if isinstance(node, ast.Name):
         return node.id == "L"
     if isinstance(node, ast.Attribute):
