@@ -12,6 +12,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import venv
 from dataclasses import dataclass
@@ -85,7 +86,12 @@ def ready(tool: Tool) -> None:
 
 
 def run(tool: Tool, path: Path, *, seconds: float = 600) -> Run:
-    """Scan `path` once with `tool` and measure the whole process."""
+    """Scan `path` once with `tool` and measure the whole process; some leave files where they are started."""
+    with tempfile.TemporaryDirectory(prefix="bench-") as scratch:
+        return _measured(tool, path.resolve(), seconds, scratch)
+
+
+def _measured(tool: Tool, path: Path, seconds: float, scratch: str) -> Run:
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     environment |= {
         "NO_COLOR": "1",
@@ -94,7 +100,7 @@ def run(tool: Tool, path: Path, *, seconds: float = 600) -> Run:
         "COLUMNS": "200",
     }
     began = os.times().elapsed
-    child = subprocess.Popen(tool.call(path), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=environment, start_new_session=True)  # fmt: skip
+    child = subprocess.Popen(tool.call(path), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=environment, cwd=scratch, start_new_session=True)  # fmt: skip
     lines: list[bytes] = []
     assert child.stdout is not None
     reader = threading.Thread(target=_drain, args=(child.stdout, lines), daemon=True)
