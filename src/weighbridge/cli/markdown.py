@@ -9,7 +9,7 @@ import re
 from collections.abc import Sequence
 
 from weighbridge.cli.outcome import Failed, Row
-from weighbridge.cli.render import SENTENCES, counts, safe, size
+from weighbridge.cli.render import SENTENCES, count, counts, safe, size
 from weighbridge.core.finding import Finding
 
 MAX_LENGTH = 60_000
@@ -46,7 +46,7 @@ def _model(row: Row) -> str:
         "",
         f"**{SENTENCES[row.verdict]}**",
         "",
-        f"{len(report.formats)} files, {read}, {counts(row)} · {code(str(report.manifest))}",
+        f"{count(len(report.formats), 'file')}, {read}, {counts(row)} · {code(str(report.manifest))}",
     ]
     lines += [line for finding in row.shown[:MAX_FINDINGS] for line in ("", *_finding(finding))]
     if len(row.shown) > MAX_FINDINGS:

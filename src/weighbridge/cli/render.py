@@ -79,7 +79,7 @@ def report_text(row: Row) -> str:
     parts += [
         _accepted_text(finding, row) for finding in report.findings if finding.fingerprint in row.accepted
     ]
-    line = f"{safe(report.model)}: {_count(len(report.formats), 'file')}, {_read_text(row)}, {counts(row)}"
+    line = f"{safe(report.model)}: {count(len(report.formats), 'file')}, {_read_text(row)}, {counts(row)}"
     line += f", {row.seconds:.1f} s" + (", from cache" if row.cached else "")
     verdict = row.verdict
     colour = "green" if verdict.passes else "yellow" if verdict is Verdict.UNREAD else "red"
@@ -106,7 +106,7 @@ def counts(row: Row) -> str:
     """Return `1 error, 0 warnings`, and how many findings were accepted where any were."""
     errors = sum(finding.severity is Severity.ERROR for finding in row.shown)
     warnings = sum(finding.severity is Severity.WARNING for finding in row.shown)
-    text = f"{_count(errors, 'error')}, {_count(warnings, 'warning')}"
+    text = f"{count(errors, 'error')}, {count(warnings, 'warning')}"
     return text + (f", {len(row.report.findings) - len(row.shown)} accepted" if row.accepted else "")
 
 
@@ -116,7 +116,7 @@ def total_text(rows: Sequence[Row]) -> str:
     files = sum(len(row.report.formats) for row in rows)
     blocked = sum(not row.verdict.passes for row in rows)
     seconds = sum(row.seconds for row in rows)
-    return f"{_count(len(rows), 'model')}, {_count(files, 'file')}, {size(present)}, {blocked} blocked, {seconds:.1f} s"
+    return f"{count(len(rows), 'model')}, {count(files, 'file')}, {size(present)}, {blocked} blocked, {seconds:.1f} s"
 
 
 def _accepted_text(finding: Finding, row: Row) -> str:
@@ -125,7 +125,8 @@ def _accepted_text(finding: Finding, row: Row) -> str:
     return f"accepted[{finding.rule}]: {safe(finding.message)} (until {last}: {safe(entry.reason)})"
 
 
-def _count(number: int, word: str) -> str:
+def count(number: int, word: str) -> str:
+    """Return `1 file`, `2 files`."""
     return f"{number} {word}" if number == 1 else f"{number} {word}s"
 
 

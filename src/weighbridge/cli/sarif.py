@@ -9,6 +9,7 @@ The exact place, inside archives too, is the first related location.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,6 +23,7 @@ from weighbridge.core.finding import Finding, Report, Verdict
 SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"
 MAX_RESULTS = 25_000
 ROOT = "SRCROOT"
+_LINK = re.compile(r"\[([^\]]*)\]\([^)]*\)")
 SCORES = {
     Verdict.DANGEROUS: "9.5",
     Verdict.BROKEN: "8.0",
@@ -74,12 +76,12 @@ class _Run:
                 {"fullyQualifiedName": full, "name": place.members[-1], "kind": "member"}
             ]
         exact = self._location(inner, None if place.offset is None else {"byteOffset": place.offset})
-        exact |= {"id": 0, "message": {"text": where(finding)}}
+        exact |= {"id": 0, "message": {"text": _plain(where(finding))}}
         result: dict[str, JSON] = {
             "ruleId": finding.rule,
             "ruleIndex": self._rules.setdefault(finding.rule, len(self._rules)),
             "level": finding.severity.value,
-            "message": {"text": _sentence(finding)},
+            "message": {"text": _plain(_sentence(finding))},
             "locations": [location],
             "relatedLocations": [exact],
             "partialFingerprints": {
@@ -104,7 +106,11 @@ class _Run:
 
     def notify(self, what: str, text: str, location: dict[str, JSON] | None = None) -> None:
         """Say that something was not read; such a run has not succeeded."""
-        row: dict[str, JSON] = {"descriptor": {"id": what}, "level": "error", "message": {"text": text}}
+        row: dict[str, JSON] = {
+            "descriptor": {"id": what},
+            "level": "error",
+            "message": {"text": _plain(text)},
+        }
         if location is not None:
             row["locations"] = [location]
         self.notifications.append(row)
@@ -170,7 +176,7 @@ class _Run:
         known = {info.id: info for info in rule_table()}
         rules: list[JSON] = []
         for rule in self._rules:
-            info, page = known[rule], explain(rule)
+            info, page = known[rule], _LINK.sub(r"\1", explain(rule))  # its links lead nowhere there
             body = [line for line in page.splitlines()[1:] if line]
             rules.append(
                 {
@@ -189,6 +195,11 @@ class _Run:
 def _sentence(finding: Finding) -> str:
     parts = [finding.message, finding.why, finding.help]
     return ". ".join(part[:1].upper() + part[1:] for part in parts if part) + "."
+
+
+def _plain(text: str) -> str:
+    """Return a message in which nothing is a link (section 3.11.6): names in it are not ours."""
+    return re.sub(r"([\\\[\]])", r"\\\1", text)
 
 
 def where(finding: Finding) -> str:
