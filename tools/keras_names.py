@@ -97,7 +97,7 @@ def read_wheel(
         for node in ast.walk(tree)
         if isinstance(node, ast.ClassDef)
     }
-    bases = {name: {_last(base) for base in node.bases} for name, node in known.items()}
+    bases = {name: {last(base) for base in node.bases} for name, node in known.items()}
     for module, tree in trees.items():
         for node in tree.body:
             if not isinstance(node, (ast.ClassDef, ast.FunctionDef)):
@@ -110,10 +110,10 @@ def read_wheel(
                         functions[where].add(short)
                         functions[module].add(node.name)
                 continue
-            if _acts(node, known) and node.name not in READ_BY_HAND:
+            if acts(node, known) and node.name not in READ_BY_HAND:
                 left_out.update({node.name, *(full.rpartition(".")[2] for full in exported)})
                 continue
-            if _derives(node.name, bases):
+            if derives(node.name, bases):
                 classes[module].add(node.name)
             for full in exported:
                 where, _, short = full.rpartition(".")
@@ -122,11 +122,13 @@ def read_wheel(
                     classes[module].add(node.name)
 
 
-def _last(node: ast.expr) -> str:
+def last(node: ast.expr) -> str:
+    """Return the last part of a dotted name."""
     return node.attr if isinstance(node, ast.Attribute) else node.id if isinstance(node, ast.Name) else ""
 
 
-def _derives(name: str, bases: dict[str, set[str]]) -> bool:
+def derives(name: str, bases: dict[str, set[str]]) -> bool:
+    """Tell whether a class descends from one of BASES, by the names its source gives."""
     seen: set[str] = set()
     work = [name]
     while work:
@@ -140,7 +142,7 @@ def _derives(name: str, bases: dict[str, set[str]]) -> bool:
 
 
 def _exports(node: ast.expr) -> list[str]:
-    if not isinstance(node, ast.Call) or _last(node.func) not in ("keras_export", "tf_export"):
+    if not isinstance(node, ast.Call) or last(node.func) not in ("keras_export", "tf_export"):
         return []
     return [
         item.value
@@ -150,7 +152,7 @@ def _exports(node: ast.expr) -> list[str]:
     ]
 
 
-def _acts(node: ast.ClassDef, known: dict[str, ast.ClassDef]) -> bool:
+def acts(node: ast.ClassDef, known: dict[str, ast.ClassDef]) -> bool:
     """Whether making an object of the class from a configuration may do more than compute.
 
     Followed are the methods that loading calls, and from there every method of the class or of its bases that is
@@ -168,7 +170,7 @@ def _acts(node: ast.ClassDef, known: dict[str, ast.ClassDef]) -> bool:
         for item in body.body:
             if isinstance(item, ast.FunctionDef):
                 methods[item.name].append(item)
-        work.extend(_last(base) for base in body.bases)
+        work.extend(last(base) for base in body.bases)
     reached: set[str] = set()
     todo = list(LOADING)
     while todo:

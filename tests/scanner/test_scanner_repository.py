@@ -89,6 +89,8 @@ BAD_CONFIG = [
     ("arch.txt", '{"class_name": "Dense", "class_name": "Lambda"}', ("config-broken", BROKEN)),
     ("any.json", {"py/repr": "x"}, ("config-object", DANGEROUS)),
     ("modular_model_index.json", {"unet": ["my_lib", "UNet", {}]}, ("config-class", UNLISTED)),
+    ("c.yaml", "_target_: nemo.collections.asr.modules.BeamSearchDecoderWithLM", ("config-class", UNLISTED)),
+    ("c.yaml", "_target_: nemo.collections.asr.modules.os.system", ("config-class", UNLISTED)),
     ("hparams", "a: 1\nmodel:\n  - _target_: my.Model", ("config-class", UNLISTED)),
     ("hparams.txt", "a: !!python/object/apply:os.system [x]", ("config-object", DANGEROUS)),
     ("any.json", {"m": {"_target_": "my.Model"}}, ("config-class", UNLISTED)),
@@ -157,7 +159,7 @@ GOOD_CONFIG = [
     ),
     (
         "model_config.yaml",
-        "encoder:\n  _target_: nemo.collections.asr.modules.ConformerEncoder\n  n_layers: 17\n",
+        "encoder:\n  _target_: nemo.collections.asr.modules.ConformerEncoder\nloss:\n  _target_: nemo.collections.asr.losses.angularloss.AngularSoftmaxLoss\ndecoder:\n  _target_: nemo.collections.asr.modules.RNNTDecoder\n  n_layers: 17\n",
     ),
     ("config.json", {"sentence_transformers": {"activation_fn": "torch.nn.modules.activation.Sigmoid"}}),
     (

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import re
+from functools import cache
+from pathlib import Path
+from typing import Any
 
 _MODELS = "sentence_transformers.models."
 _SPARSE = "sentence_transformers.sparse_encoder.models."
@@ -66,11 +70,9 @@ _NEMO = (
     "models.ctc_bpe_models.EncDecCTCModelBPE", "models.ctc_models.EncDecCTCModel", "models.rnnt_bpe_models.EncDecRNNTBPEModel",
     "models.hybrid_rnnt_ctc_bpe_models.EncDecHybridRNNTCTCBPEModel", "models.aed_multitask_models.EncDecMultiTaskModel",
     "models.label_models.EncDecSpeakerLabelModel", "models.classification_models.EncDecClassificationModel",
-    "losses.AngularSoftmaxLoss", "losses.angularloss.AngularSoftmaxLoss",
-    "modules.AudioToMelSpectrogramPreprocessor", "modules.AudioToMFCCPreprocessor", "modules.ConformerEncoder", "modules.ConvASRDecoder",
-    "modules.ConvASRDecoderClassification", "modules.ConvASREncoder", "modules.CropOrPadSpectrogramAugmentation", "modules.ECAPAEncoder",
-    "modules.RNNTDecoder", "modules.RNNTJoint", "modules.SpeakerDecoder", "modules.SpectrogramAugmentation", "modules.SqueezeformerEncoder",
+    "modules.ConvASRDecoder", "modules.SqueezeformerEncoder",
 )  # fmt: skip
+"""NeMo's models, which `target` names, and modules that `data/nemo_names.json` does not have."""
 
 CLASSES = frozenset(
     {f"torch.optim.{name}" for name in _OPTIMIZERS}
@@ -80,6 +82,14 @@ CLASSES = frozenset(
     | set(_LATENT_DIFFUSION)
 )
 """Classes a configuration may have built: they make tensors and modules out of numbers, and fetch nothing."""
+
+
+@cache
+def nemo_classes() -> frozenset[str]:
+    """Return NeMo's modules and losses, as `tools/nemo_names.py` read them from its source."""
+    document: Any = json.loads((Path(__file__).parent / "data" / "nemo_names.json").read_bytes())
+    return frozenset(document["classes"])
+
 
 KERAS_MODULES = re.compile(r"keras|tf_keras|tensorflow\.keras")
 """What MLflow imports as Keras."""

@@ -15,6 +15,7 @@ from weighbridge.scanner.config_names import (
     MLFLOW_LOADERS,
     OBJECT_KEYS,
     PARENT_LIBRARY,
+    nemo_classes,
 )
 from weighbridge.scanner.names import danger
 
@@ -49,7 +50,7 @@ def named(key: str, value: str, siblings: Collection[str]) -> Iterator[Remark]:
     elif key in OBJECT_KEYS:
         yield _class(key, value)
     elif key in CALLED_KEYS or (key == "target" and _is_target(value, siblings)):
-        if value not in CLASSES:
+        if value not in CLASSES and not (value.startswith("nemo.") and value in nemo_classes()):
             yield _class(key, value)
     elif pattern is not None and not pattern.fullmatch(value) and ("." in value or key not in _ONLY_DOTTED):
         yield _class(key, value)

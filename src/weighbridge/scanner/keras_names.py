@@ -5,15 +5,12 @@ Data, not code: `data/keras_names.json`, made by `tools/keras_names.py` from the
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
-from importlib import resources
+from pathlib import Path
 from typing import Any
-
-DATA = "keras_names.json"
 
 TENSORFLOW_OPS = frozenset({
     "__operators__.add", "__operators__.getitem", "__operators__.multiply", "abs", "add_n", "argmax", "argmin",
@@ -77,20 +74,10 @@ def _listed(table: Mapping[str, frozenset[str]], module: str, name: str) -> bool
     return package in ("keras", "tf_keras") and name in table.get(f"{package}.src.{rest}", ())
 
 
-def data() -> bytes:
-    """Return the data file, byte for byte."""
-    return (resources.files("weighbridge.scanner") / "data" / DATA).read_bytes()
-
-
-def reader() -> str:
-    """Return what the data counts as in the ruleset digest."""
-    return f"keras-names {hashlib.sha256(data()).hexdigest()}"
-
-
 @cache
 def names() -> Names:
     """Return the table."""
-    document: Any = json.loads(data())
+    document: Any = json.loads((Path(__file__).parent / "data" / "keras_names.json").read_bytes())
     classes = {module: frozenset(found) for module, found in document["classes"].items()}
     functions = {module: frozenset(found) for module, found in document["functions"].items()}
     return Names(

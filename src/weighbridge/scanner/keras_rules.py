@@ -17,7 +17,7 @@ from weighbridge.core.errors import OutOfBudget, Refused
 from weighbridge.core.finding import Finding, Verdict
 from weighbridge.formats.json_text import looks_like_json, objects, read_json
 from weighbridge.scanner.file import RuleInfo, ScannedFile, printable, severity_of
-from weighbridge.scanner.keras_names import TENSORFLOW_OPS, TYPE_SPECS, names, reader
+from weighbridge.scanner.keras_names import TENSORFLOW_OPS, TYPE_SPECS, names
 from weighbridge.scanner.names import danger
 
 RULES = (
@@ -26,7 +26,7 @@ RULES = (
     RuleInfo("keras-path", "A Keras model that reads a file of its own choice", Verdict.DANGEROUS),
 )
 EXPLAINS: frozenset[str] = frozenset()
-READERS = ("keras-config 1", reader())
+READERS: tuple[str, ...] = ("keras-config 1",)
 """What counts into the ruleset digest beside the rules: readers and their versions."""
 
 _VALUES = frozenset({"__bytes__", "__ellipsis__", "__keras_tensor__", "__numpy__", "__slice__", "__tensor__"})

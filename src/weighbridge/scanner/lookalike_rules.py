@@ -7,14 +7,13 @@ name that looks the same and is another one is not.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 import unicodedata
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import cache
-from importlib import resources
+from pathlib import Path
 from typing import Any
 
 from weighbridge.core.errors import OutOfBudget, Refused
@@ -43,29 +42,20 @@ class _Popular:
     models: dict[str, str]
 
 
-def _data(name: str) -> bytes:
-    return (resources.files("weighbridge.scanner") / "data" / name).read_bytes()
-
-
-READERS: tuple[str, ...] = (
-    "names 1",
-    *(
-        f"{name} {hashlib.sha256(_data(name)).hexdigest()}"
-        for name in ("confusables.json", "popular_names.json")
-    ),
-)
+READERS: tuple[str, ...] = ("names 1",)
+_DATA = Path(__file__).parent / "data"
 
 
 @cache
 def _looks_like() -> dict[str, str]:
     """Letters of other scripts, and the Latin ones they look like."""
-    letters: dict[str, str] = json.loads(_data("confusables.json"))["letters"]
+    letters: dict[str, str] = json.loads((_DATA / "confusables.json").read_bytes())["letters"]
     return {strange: latin for latin, all_strange in letters.items() for strange in all_strange}
 
 
 @cache
 def _popular() -> _Popular:
-    document: Any = json.loads(_data("popular_names.json"))
+    document: Any = json.loads((_DATA / "popular_names.json").read_bytes())
     models = {row.split("/")[1].lower(): row for row in document["models"]}
     return _Popular({row.lower(): row for row in document["organisations"]}, models)
 
