@@ -121,6 +121,8 @@ BAD_CONFIG = [
         "flavors:\n  python_function:\n    code: code\n    loader_module: mlflow.sklearn",
         ("config-code", UNLISTED),
     ),
+    ("MLmodel", "flavors:\n  sklearn:\n    code: src\n", ("config-code", UNLISTED)),
+    ("x.json", {"object_constructor": "my.Thing", "object_kwargs": {}}, ("config-class", UNLISTED)),
     ("MLmodel", "flavors:\n  python_function:\n    model_code_path: m.py", ("config-code", UNLISTED)),
     ("MLmodel", "flavors:\n  sklearn:\n    pickled_model: ../../m.pkl", ("config-path", DANGEROUS)),
     ("MLmodel", "flavors:\n  keras:\n    data: /srv/x", ("config-path", DANGEROUS)),
@@ -284,6 +286,7 @@ BAD_FILES = [
     ("model.pth", "import os; os.system('x')\n", {("repository-script", UNLISTED)}),
     ("index.html", "<p onload='x()'>", {("repository-script", UNLISTED)}),
     ("logo.svg", "<svg><script>x</script></svg>", {("repository-script", UNLISTED)}),
+    ("data/keras_module.txt", "evil", {("repository-import", UNLISTED)}),
     ("data/pickle_module_info.txt", "evil", {("repository-import", UNLISTED)}),
 ]
 

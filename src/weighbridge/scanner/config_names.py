@@ -23,8 +23,8 @@ SENTENCE_MODULES = frozenset(
 )  # fmt: skip
 """Classes a sentence-transformers `modules.json` may name."""
 
-CALLED_KEYS = frozenset({"_target_", "class_path", "_component_"})
-"""Keys whose value hydra, Lightning or torchtune import and call; `target` beside `params` is one more."""
+CALLED_KEYS = frozenset({"_component_", "_target_", "class_path", "object_constructor"})
+"""Keys whose value hydra, Lightning, torchtune or MLflow (for LlamaIndex) import and call; `target` beside `params` is one more."""
 
 OBJECT_KEYS = frozenset({"py/function", "py/mod", "py/object", "py/reduce", "py/repr", "py/type"})
 """Keys whose value jsonpickle would import and call: no value is listed."""

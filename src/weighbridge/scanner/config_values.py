@@ -20,7 +20,7 @@ from weighbridge.scanner.config_names import (
 from weighbridge.scanner.names import danger
 
 WHY_IMPORT = "the library that loads this model imports what the configuration names"
-_WHY_CODE = "loading the model puts this code on Python's path, or runs it"
+WHY_CODE = "loading the model puts this code on Python's path, or runs it"
 _DOTTED = re.compile(r"[A-Za-z_]\w{0,80}(\.[A-Za-z_]\w{0,80}){1,12}")
 _MEGATRON = re.compile(r"megatron\.core")
 _PATTERNS = {
@@ -55,9 +55,7 @@ def named(key: str, value: str, siblings: Collection[str]) -> Iterator[Remark]:
     elif pattern is not None and not pattern.fullmatch(value) and ("." in value or key not in _ONLY_DOTTED):
         yield _class(key, value)
     elif key == "model_code_path" and value:
-        yield Remark("config-code", Verdict.UNLISTED, f"{key} names the code {value!r}", value, _WHY_CODE)
-    elif key == "code" and "loader_module" in siblings and value not in ("null", "~", ""):
-        yield Remark("config-code", Verdict.UNLISTED, f"the model brings code of its own in {value!r}", value, _WHY_CODE)  # fmt: skip
+        yield Remark("config-code", Verdict.UNLISTED, f"{key} names the code {value!r}", value, WHY_CODE)
 
 
 def _is_target(value: str, siblings: Collection[str]) -> bool:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from weighbridge.core.finding import Verdict
-from weighbridge.scanner.config_values import WHY_IMPORT, Remark, leaves, named
+from weighbridge.scanner.config_values import WHY_CODE, WHY_IMPORT, Remark, leaves, named
 
 READER = "yaml-nodes 2"
 MAX_YAML = 1024 * 1024
@@ -93,10 +93,10 @@ def _document(document: Any, *, mlmodel: bool) -> Iterator[Remark | None]:
 def _nodes(document: Any) -> Iterator[tuple[str, Any, frozenset[str]]]:
     """Yield every node with its key and the keys beside it; an alias leads to a node that is there already."""
     work: list[tuple[str, Any, frozenset[str]]] = [("", document, frozenset())]
-    seen: set[tuple[str, int, bool, bool]] = set()
+    seen: set[tuple[str, int, bool]] = set()
     while work:
         key, node, siblings = work.pop()
-        met = (key, id(node), "params" in siblings, "loader_module" in siblings)
+        met = (key, id(node), "params" in siblings)
         if node is None or met in seen:
             continue
         seen.add(met)
@@ -114,6 +114,10 @@ def _nodes(document: Any) -> Iterator[tuple[str, Any, frozenset[str]]]:
 
 
 def _path(key: str, value: str) -> Iterator[Remark]:
+    """Judge what only an MLmodel file means: code that is put on Python's path, and files of the model."""
+    if key == "code" and value not in ("null", "Null", "NULL", "~", ""):
+        message = f"the model brings code of its own in {value!r}"
+        yield Remark("config-code", Verdict.UNLISTED, message, value, WHY_CODE)
     if key in _PATH_KEYS and value and leaves(value) and not (key in _NOT_BELOW and ":/" in value):
         why = "loading the model reads a file that is not part of it"
         yield Remark("config-path", Verdict.DANGEROUS, f"{key} names {value!r}", f"{key} {value}", why)

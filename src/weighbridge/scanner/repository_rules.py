@@ -46,8 +46,19 @@ MACH_O = (
 )
 MAX_ACTS = 20
 
-PICKLE_MODULES = frozenset({"cloudpickle", "dill", "mlflow.pytorch.pickle_module", "pickle"})
-"""What MLflow's `pickle_module_info.txt` may name; the pickle itself is judged by what it holds."""
+MODULE_FILES = {
+    "pickle_module_info.txt": frozenset({"cloudpickle", "dill", "mlflow.pytorch.pickle_module", "pickle"}),
+    "keras_module.txt": frozenset(
+        {
+            "keras",
+            "keras.api._v2.keras",
+            "tensorflow.keras",
+            "tensorflow.python.keras.api._v2.keras",
+            "tf_keras",
+        }
+    ),
+}
+"""Files whose whole text MLflow imports as the name of a module, and the names it writes there itself."""
 _ACTIVE = re.compile(
     r"<\s*script\b|\bon(?:load|error|click|begin|mouseover)\s*=|javascript:|<!ENTITY\b", re.IGNORECASE
 )
@@ -80,7 +91,7 @@ def examine(file: ScannedFile) -> Iterable[Finding]:
     elif file.name.endswith(PAGE_SUFFIXES) and _ACTIVE.search(text):
         message = "the file is a page that runs a script when it is shown"
         yield _finding(file, "repository-script", Verdict.UNLISTED, message, subject="page")
-    elif file.name == "pickle_module_info.txt" and text.strip() not in PICKLE_MODULES:
+    elif file.name in MODULE_FILES and text.strip() not in MODULE_FILES[file.name]:
         message = f"MLflow would import {printable(text.strip(), 80)!r} to load the model"
         yield _finding(
             file, "repository-import", Verdict.UNLISTED, message, subject=printable(text.strip(), 80)
