@@ -11,6 +11,9 @@ import pytest
 
 from weighbridge.cli.bar import Bar
 from weighbridge.cli.main import run
+from weighbridge.cli.scan_run import default_jobs
+from weighbridge.core.digest import Digest
+from weighbridge.core.manifest import FileEntry, Manifest
 from world import safetensors
 
 BAD = b"cposix\nsystem\n(S'id'\ntR."
@@ -62,6 +65,19 @@ def test_jobs_change_nothing_but_time(call, world):
     }
     assert len(outputs) == 1
     assert call("scan", folder, "--jobs", "0")[0] == 2
+
+
+def test_more_processes_are_started_only_where_they_pay(monkeypatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _pid: {0, 1, 2, 3}, raising=False)
+
+    def jobs(*sizes):
+        digest = Digest.of(b"")
+        return default_jobs(Manifest.of(FileEntry(f"{n}.bin", size, digest) for n, size in enumerate(sizes)))
+
+    assert jobs(*[1000] * 200) == 1
+    assert jobs(10**9) == 1
+    assert jobs(10**9, 5, 5) == 3
+    assert jobs(*[10**8] * 9) == 4
 
 
 def test_fail_on_is_stricter_and_never_looser(call, tmp_path):

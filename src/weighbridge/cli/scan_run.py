@@ -181,7 +181,8 @@ def default_jobs(manifest: Manifest) -> int:
     """Return how many processes pay: one for a small model, else as many as there are processors or files."""
     if manifest.size < SMALL:
         return 1
-    return max(1, min(os.cpu_count() or 1, len(manifest.files)))
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min(usable, len(manifest.files)))
 
 
 def cache_folder(environ: Mapping[str, str]) -> Path:
