@@ -16,11 +16,15 @@ import struct
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final
 
-from weighbridge.formats.pickle_events import Op
-from weighbridge.formats.pickle_events import PickleBroken as PickleBroken
+from weighbridge.formats.pickle_events import Op, PickleBroken
 
 if TYPE_CHECKING:
     from mypy_extensions import i64
+
+__all__ = [
+    "CODES", "COUNTED", "HIGHEST_PROTOCOL", "KINDS", "MAX_OPCODES", "NAMES", "WIDTH", "PickleBroken", "argument",
+    "decode", "loose_number", "span", "wide",
+]  # fmt: skip
 
 MAX_OPCODES: Final = 60_000_000
 HIGHEST_PROTOCOL: Final = 5
