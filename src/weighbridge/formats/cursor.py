@@ -14,15 +14,15 @@ _ZERO_CHUNK = bytes(64 * 1024)
 class Cursor:
     """A place in a seekable stream of `size` bytes; `take` and `skip` move it, neither ever past `end`.
 
-    `check` is the prefix of the check ids (`gguf` gives `gguf.truncated`), `what` names the format in errors.
+    `buffer` holds the bytes from `base` on, for who must be quick. `check` is the prefix of the check ids (`gguf` gives `gguf.truncated`), `what` names the format in errors.
     """
 
-    __slots__ = ("_base", "_buffer", "_stream", "check", "end", "place", "what")
+    __slots__ = ("_stream", "base", "buffer", "check", "end", "place", "what")
 
     def __init__(self, stream: BinaryIO, size: int, *, check: str, what: str) -> None:
         self._stream = stream
-        self._base = 0
-        self._buffer = b""
+        self.base = 0
+        self.buffer = b""
         self.place = 0
         self.end = size
         self.check = check
@@ -43,23 +43,23 @@ class Cursor:
 
     def take(self, count: int) -> bytes:
         """Return the next `count` bytes; Unreadable when fewer remain."""
-        begin = self.place - self._base
+        begin = self.place - self.base
         stop = begin + count
-        if begin >= 0 and stop <= len(self._buffer) and count >= 0:
+        if begin >= 0 and stop <= len(self.buffer) and count >= 0:
             self.place += count
-            return self._buffer[begin:stop]
+            return self.buffer[begin:stop]
         return self._fetch(count)
 
     def _fetch(self, count: int) -> bytes:
         if count < 0 or count > self.end - self.place:
             raise self.damaged("truncated", f"{count} bytes are announced, {self.end - self.place} remain")
         self._stream.seek(self.place)
-        self._base = self.place
-        self._buffer = self._stream.read(min(max(count, WINDOW), self.end - self.place))
-        if len(self._buffer) < count:
+        self.base = self.place
+        self.buffer = self._stream.read(min(max(count, WINDOW), self.end - self.place))
+        if len(self.buffer) < count:
             raise self.damaged("truncated", "the file is shorter than its manifest says")
         self.place += count
-        return self._buffer[:count]
+        return self.buffer[:count]
 
     def skip(self, count: int) -> None:
         """Move on by `count` bytes without looking at them; Unreadable when fewer remain."""

@@ -25,7 +25,7 @@ from weighbridge.formats.cursor import WINDOW, Cursor
 READER = "protobuf-wire 1"
 MAX_DEPTH = 100
 """Messages inside messages, the limit of the reference libraries."""
-MAX_FIELDS = 40_000_000
+MAX_FIELDS = 12_000_000
 MAX_ALIVE = 1_000_000
 """Values handed out that are held at once."""
 MAX_ALIVE_BYTES = 48 * 1024 * 1024
@@ -213,6 +213,12 @@ class _Walk:
 
     def varint(self, end: int, longest: int = 10) -> int:
         cursor = self.cursor
+        at = cursor.place - cursor.base
+        if 0 <= at < len(cursor.buffer) and cursor.place < end:
+            first = cursor.buffer[at]
+            if first < 0x80:  # nearly all of them
+                cursor.place += 1
+                return first
         value = shift = 0
         for _ in range(min(longest, end - cursor.place)):
             byte = cursor.take(1)[0]
