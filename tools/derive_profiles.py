@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import subprocess
 import sys
 import tomllib
@@ -39,6 +40,8 @@ KINDS: dict[str, dict[str, Any]] = {
     "object-by-value": {"new": [""], "build": ["dict"], "why": "made empty, then given its attributes; it compares by value, so it is no key"},
     "object-read": {"new": [""], "build": ["dict"], "key": True, "why": "made empty, then given its attributes through a method of its own that a person read: see `trusted`"},
     "object-read-by-value": {"new": [""], "build": ["dict"], "why": "made empty, then given its attributes through a method of its own that a person read (see `trusted`); it compares by value, so it is no key"},
+    "object-made": {"new": [""], "build": ["dict"], "key": True, "made": True, "why": "as object-read; calling the class with arguments can reach outside, so the name may only be used to make an object on the spot"},
+    "object-made-by-value": {"new": [""], "build": ["dict"], "made": True, "why": "as object-made; it compares by value, so it is no key"},
     "slots": {"new": [""], "build": ["dict", "tuple=none dict", "tuple=dict dict"], "key": True, "why": "made empty, then given its slots; no code of its own runs"},
     "slots-by-value": {"new": [""], "build": ["dict", "tuple=none dict", "tuple=dict dict"], "why": "made empty, then given its slots; it compares by value, so it is no key"},
     "dict": {"new": [""], "build": ["dict"], "items": ["set"], "why": "a dict under another name; it sets its items as a dict does"},
@@ -71,7 +74,8 @@ def merged(rows: dict[str, dict[str, str]]) -> tuple[dict[str, tuple[str, list[s
         if refused:
             reasons[refused[1:]] += 1
         elif all(kind.startswith("object") for kind in kinds):
-            read = "-read" if any("-read" in kind for kind in kinds) else ""
+            made = any("-made" in kind for kind in kinds)
+            read = "-made" if made else "-read" if any("-read" in kind for kind in kinds) else ""
             same = "-by-value" if any("-by-value" in kind for kind in kinds) else ""
             granted[name] = (f"object{read}{same}", [version for version, _ in found])
         elif len(kinds) > 1:
@@ -172,6 +176,8 @@ class Library:
         parts = module.split(".")
         if any(part in LEFT_OUT or part.startswith("test_") for part in parts):
             return False
+        if "skip" in self.hand and any(re.search(self.hand["skip"], part) for part in parts):
+            return False
         inside = any(_under(module, name) for name in self.hand["include"])
         return inside and not any(_under(module, name) for name in self.hand.get("exclude", ()))
 
@@ -223,7 +229,7 @@ def document(library: Library, granted: dict[str, tuple[str, list[str]]]) -> dic
     for number, row in enumerate(library.hand.get("grant", ())):
         if "kind" not in row:
             kinds[f"hand-{number + 1}"] = {
-                key: row[key] for key in ("new", "calls", "build", "items", "key", "why") if key in row
+                key: row[key] for key in ("new", "calls", "build", "items", "key", "made", "why") if key in row
             }
     grants: dict[str, dict[str, str]] = {}
     for full, (kind, found) in sorted(granted.items()):

@@ -32,7 +32,8 @@ STDLIB = {
 _METACLASSES = {"abc.ABCMeta", "builtins.type", "enum.EnumMeta", "enum.EnumType", "typing.GenericMeta"}
 _DECORATORS = {
     "dataclasses.dataclass", "functools.total_ordering", "typing.final", "typing.runtime_checkable",
-    "typing_extensions.final", "typing_extensions.runtime_checkable", "typing_extensions.deprecated",
+    "typing_extensions.final", "typing_extensions.runtime_checkable", "typing_extensions.deprecated", "typing.dataclass_transform",
+    "typing_extensions.dataclass_transform",
     "warnings.deprecated",
 }  # fmt: skip
 _READ_ONLY = frozenset({
@@ -123,6 +124,8 @@ class Line:
     bodies: list[Body] = field(default_factory=list)
     outside: list[str] = field(default_factory=list)
     problem: str = ""
+    made: bool = False
+    """Whether the class may only be made and not kept as a value, since calling it reaches outside."""
     read: bool = False
     """Whether a method that loading runs was accepted by a person rather than by the rule."""
 
@@ -175,6 +178,9 @@ class Classes:
         refused = self._reaches(line)
         if refused:
             return "", refused
+        line.made = any(self.trust.covers(body.full, "made") for body in line.bodies)
+        if line.made and kind != "object":
+            return "", "it may only be made, and is no plain object"
         if kind == "object":
             return self._object(line, same=same or self._compares(line))
         if kind in ("dict", "list", "set"):
@@ -304,8 +310,9 @@ class Classes:
     def _object(self, line: Line, *, same: bool) -> tuple[str, str]:
         slots = any("__slots__" in body.members and _filled_slots(body) for body in line.bodies)
         if not slots:
-            return f"object{'-read' if line.read else ''}{'-by-value' if same else ''}", ""
-        if line.defines("__setattr__") or any(body.settable for body in line.bodies):
+            how = "-made" if line.made else "-read" if line.read else ""
+            return f"object{how}{'-by-value' if same else ''}", ""
+        if line.made or line.defines("__setattr__") or any(body.settable for body in line.bodies):
             return "", "its slots are set through code of its own"
         return ("slots-by-value" if same else "slots"), ""
 

@@ -53,6 +53,7 @@ class Reach:
     def __init__(self, world: World, harmless: frozenset[str] = frozenset()) -> None:
         self.world = world
         self.known: dict[str, str] = dict.fromkeys(harmless, "")
+        self.classes: dict[str, str] = {}
 
     def of_function(self, full: str, depth: int = 0) -> str:
         """Return what a function of the world reaches, or an empty text."""
@@ -64,6 +65,12 @@ class Reach:
 
     def of_class(self, module: Module, node: ast.ClassDef) -> str:
         """Return what the methods of one class body reach, `method: what`, or an empty text."""
+        key = f"{module.name}.{node.name}:{node.lineno}"
+        if key not in self.classes:
+            self.classes[key] = self._of_class(module, node)
+        return self.classes[key]
+
+    def _of_class(self, module: Module, node: ast.ClassDef) -> str:
         methods = {item.name: item for item in ast.walk(node) if isinstance(item, FUNCTIONS)}
         wanted = [name for name in methods if not _BY_HAND.search(name)]
         seen: set[str] = set()

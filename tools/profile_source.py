@@ -27,6 +27,8 @@ class Module:
     imports: dict[str, str] = field(default_factory=dict)
     assigned: dict[str, list[ast.expr]] = field(default_factory=dict)
     stars: list[str] = field(default_factory=list)
+    typed: dict[str, str] = field(default_factory=dict)
+    """Imports for type checkers: in a package that imports lazily they say where its names come from."""
     loose: list[ast.stmt] = field(default_factory=list)
     """Statements that run when the module is imported, other than definitions and imports."""
 
@@ -75,7 +77,12 @@ def _branches(module: Module, node: ast.If | ast.Try | ast.With) -> None:
     if isinstance(node, ast.If):
         test = ast.unparse(node.test)
         module.loose.append(ast.copy_location(ast.Expr(node.test), node))
-        if "__main__" not in test and not test.endswith("TYPE_CHECKING"):
+        if test.endswith("TYPE_CHECKING"):
+            apart = Module(module.name, module.package)
+            _collect(apart, node.body)
+            module.typed |= apart.imports
+            module.stars += apart.stars
+        elif "__main__" not in test:
             _collect(module, node.body)
         _collect(module, node.orelse)
         return
@@ -188,6 +195,8 @@ class World:
             other = self.module(star)
             if other and not head.startswith("_") and (found := self._bound(other, head, depth + 1)):
                 return found
+        if module.package and head in module.typed:
+            return module.typed[head]
         return f"builtins.{head}" if hasattr(builtins, head) else ""
 
     def canonical(self, full: str, depth: int = 0) -> str:

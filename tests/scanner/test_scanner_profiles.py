@@ -475,6 +475,30 @@ def test_plain_pickles_load_no_profile(monkeypatch):
     assert entry.size == struct.calcsize("<3B")
 
 
+YOLO = "ultralytics.nn.tasks.DetectionModel"
+
+
+def test_a_class_that_may_only_be_made_is_not_kept_as_a_value():
+    """Its __init__ evaluates text: called later, by a hook or a partial, it would run what the file says."""
+    made = stream(b"]", named(YOLO), b"\x94)\x81", STATE, b"ba", b"h\x00)\x81", b"a")
+    assert scan(made).verdict is Verdict.NOTES
+    module, _, name = YOLO.rpartition(".")
+    old = b"\x80\x02]c" + f"{module}\n{name}\n".encode() + b"q\x00)\x81q\x01}bah\x00)\x81a."
+    assert scan(old).verdict is Verdict.NOTES
+    for kept in (
+        stream(named(YOLO)),
+        stream(b"]", named(YOLO), b"a"),
+        stream(b"]", named(YOLO), b"\x94)\x81a", b"h\x00a"),
+        stream(named("functools.partial"), named(YOLO), b"\x85R"),
+        stream(b"]", named(YOLO), b"q\x07)\x81a", b"h\x07a"),
+        stream(b"]", named(YOLO), b"\x94)\x81a0", text("ultralytics.nn.tasks") + b"q\x05", text("DetectionModel") + b"q\x06", b"0h\x05h\x06\x93"),
+        b"\x80\x02]c" + f"{module}\n{name}\n".encode() + b"q\x00)\x81q\x01}bah\x00a.",
+    ):  # fmt: skip
+        report = scan(kept)
+        assert not report.verdict.passes
+        assert any(YOLO in finding.message for finding in report.findings)
+
+
 def test_shapes_with_words_for_arrays():
     for name in ("numpy.core.multiarray._reconstruct", "joblib.numpy_pickle.NumpyArrayWrapper"):
         assert names.parse_shape("array").fits((names.Arg("result", name),))

@@ -65,6 +65,8 @@ MACROS: Mapping[str, frozenset[str]] = {
 _FILLING: Mapping[str, str] = {
     "APPEND": "append", "APPENDS": "append", "SETITEM": "set", "SETITEMS": "set", "ADDITEMS": "add",
 }  # fmt: skip
+_DEEPEST = 12
+"""Parts of a dotted name that are looked up: no listed name has as many, and a hostile one may have millions."""
 _MADE_EMPTY = frozenset({"NEWOBJ", "RECONSTRUCT"})
 
 _Alternatives = frozenset[str]
@@ -101,7 +103,7 @@ class Listed:
     """A name that may be used: how it may be called, what state and items its result may be given.
 
     `new` are the shapes for making an empty object (`__new__` alone), `calls` those for a call that runs
-    `__init__` or a function. `library` is empty for the data constructors of inert.json.
+    `__init__` or a function. `made` says that the name may be used for nothing but making objects. `library` is empty for the data constructors of inert.json.
     """
 
     library: str
@@ -110,6 +112,7 @@ class Listed:
     build: frozenset[str]
     items: frozenset[str]
     key: bool
+    made: bool
     why: str
 
     def allows(self, event: Event) -> bool:
@@ -166,6 +169,7 @@ def _listed(row: Mapping[str, Any], library: str) -> Listed:
         build=frozenset(row.get("build", ())),
         items=frozenset(row.get("items", ())),
         key=bool(row.get("key", False)),
+        made=bool(row.get("made", False)),
         why=row.get("why", ""),
     )
 
@@ -217,12 +221,12 @@ def danger(module: str, name: str) -> str:
     The name, each module above it, and each attribute path inside a dotted name are looked up.
     """
     table = _dangerous()
-    parts = f"{module}.{name}".split(".")
+    parts = f"{module}.{name}".split(".", _DEEPEST)[:_DEEPEST]
     for count in range(len(parts), 0, -1):
         found = table.get(".".join(parts[:count]))
         if found:
             return found
-    steps = name.split(".")
+    steps = name.split(".", _DEEPEST)[:_DEEPEST]
     for count in range(len(steps) - 1, 0, -1):
         found = table.get(".".join(steps[:count]))
         if found:

@@ -11,8 +11,8 @@ from weighbridge.formats.pickle_events import Arg, Event, Trace
 from weighbridge.formats.pickle_ops import CODES
 from weighbridge.formats.pickle_trace import trace
 from weighbridge.scanner import names
-from weighbridge.scanner.pickle_made import only_made
 from weighbridge.scanner.file import RuleInfo, ScannedFile, printable, severity_of
+from weighbridge.scanner.pickle_made import only_made
 
 RULES = (
     RuleInfo("pickle-call", "Loading the file would run something dangerous", Verdict.DANGEROUS),
@@ -106,7 +106,13 @@ def _acts(one: Trace) -> bool:
 
 
 def judge(
-    file: ScannedFile, one: Trace, result: Judgement, *, torch: bool = False, script: bool = False, start: int = 0
+    file: ScannedFile,
+    one: Trace,
+    result: Judgement,
+    *,
+    torch: bool = False,
+    script: bool = False,
+    start: int = 0,
 ) -> None:
     """Add to `result` what the events and anomalies of one stream come to.
 
@@ -245,7 +251,9 @@ def _is_class(args: tuple[Arg, ...]) -> bool:
 def storage_of(args: tuple[Arg, ...]) -> tuple[str, str, int] | None:
     """Read the persistent id of a torch storage, ("storage", type, key, location, numel[, view])."""
     kinds = tuple(arg.kind for arg in args)
-    whole = kinds[:2] == ("str", "global") and kinds[2:3] in (("str",), ("int",)) and kinds[3:5] == ("str", "int")
+    whole = (
+        kinds[:2] == ("str", "global") and kinds[2:3] in (("str",), ("int",)) and kinds[3:5] == ("str", "int")
+    )
     if not whole or kinds[5:] not in ((), ("none",), ("tuple",)):
         return None
     kind = args[1].text.rsplit(".", 1)[-1]
