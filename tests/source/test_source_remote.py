@@ -14,8 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from weighbridge.cli.main import run
-from weighbridge.core.errors import Unreachable, VerificationFailed
+from weighbridge.core.errors import OutOfBudget, Unreachable, VerificationFailed
 from weighbridge.core.reference import parse_reference
+from weighbridge.scanner.remote import worth_it
 from weighbridge.source.hub import fetch_hub
 from weighbridge.source.remote import BLOCK, MAX_PART, RangedFile
 from world_checkpoints import Checkpoint, Raw, ordered, storage, tensor
@@ -250,6 +251,41 @@ def test_a_hub_that_answers_something_else_is_not_believed(scan, hub, lie, check
     code, error, _ = scan({"model.safetensors": safetensors(3_000_000)}, "--remote")
     assert code in (1, 3)
     assert error["check"] == check
+
+
+def test_a_connection_that_is_lost_half_way_leaves_the_file_unread(scan, hub):
+    data = gguf(3_000_000, "{{ messages }}" + " " * 900_000)  # a header of many parts
+    asked = []
+
+    def after_some(_command, path):
+        asked.append(path)
+        if sum(path.endswith("model.gguf") for path in asked) > 1:
+            hub.cut[REPO, "model.gguf"] = 10
+
+    hub.before.append(after_some)
+    code, item, _ = scan({"model.gguf": data}, "--remote")
+    assert code == 3
+    assert item["verdict"] == "unread"
+    assert "unread-file" in {row["rule"] for row in item["findings"]}
+
+
+class Hostile:
+    """A file in parts whose reading ends in something nobody thought of."""
+
+    size = 2_000_000
+
+    def __init__(self, error):
+        self.error = error
+
+    def open(self):
+        raise self.error
+
+
+def test_what_cannot_be_made_out_is_fetched_whole():
+    assert not worth_it(Hostile(ValueError("odd")))
+    assert not worth_it(Hostile(OutOfBudget("too many", check="budget.members")))
+    with pytest.raises(Unreachable):
+        worth_it(Hostile(Unreachable("gone", check="net.range")))
 
 
 def test_a_hub_that_gives_no_parts_says_what_to_do(scan, hub):

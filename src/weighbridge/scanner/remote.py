@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import BinaryIO, Protocol
 
+from weighbridge.core.errors import WeighbridgeError
 from weighbridge.core.finding import Coverage, Finding, Report, Verdict
 from weighbridge.core.manifest import FileEntry, Manifest
 from weighbridge.formats.archive import read_zip
@@ -51,15 +52,28 @@ class InParts(Protocol):
 
 
 def worth_it(file: InParts) -> bool:
-    """Tell whether `file` is of a kind that can be judged without all of its bytes; raises what reading it raises."""
+    """Tell whether `file` is of a kind that can be judged without all of its bytes; raises what the network raises.
+
+    What cannot be made out is fetched whole, and judged then.
+    """
+    try:
+        return _kind(file) in KINDS
+    except WeighbridgeError as error:
+        if error.check.startswith("net."):
+            raise
+    except Exception:  # noqa: BLE001, S110  hostile bytes: the scan itself says what is wrong with them
+        pass
+    return False
+
+
+def _kind(file: InParts) -> str:
     with file.open() as stream:
         head = stream.read(min(HEAD_SIZE, file.size))
         kind = sniff(head, file.size)
         if kind != "zip":
-            return kind in KINDS
+            return kind
         archive = read_zip(stream, file.size)
-        seen = ScannedFile("", file.size, kind, head, file.open)
-        return layout_of(seen, archive).kind in KINDS
+        return layout_of(ScannedFile("", file.size, kind, head, file.open), archive).kind
 
 
 def scan_in_parts(
