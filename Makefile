@@ -7,7 +7,7 @@ LOCKED := $(PIP) --require-hashes --only-binary :all:
 ONLY := $(if $(filter 1,$(FULL)),,-m "not full")
 READY := .venv/.check $(if $(filter 1,$(FULL)),.venv/.full)
 
-.PHONY: help setup demo test check fmt lint types contracts house mutants lock bench bench-scan fuzz clean
+.PHONY: help setup demo test check fmt lint types contracts house mutants lock profiles bench bench-scan fuzz clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -38,6 +38,8 @@ fuzz: .venv/.check ## change files until a reader breaks: ten minutes for the si
 	$(BIN)/python tools/fuzz.py
 lock: .venv/.lock ## write requirements/*.txt again (UPGRADE=1 moves every pin)
 	$(BIN)/python tools/lock.py
+profiles: .venv/.check ## derive the library profiles again from the pinned wheels
+	$(BIN)/python tools/derive_profiles.py --fetch
 clean: ## remove what make made here
 	rm -rf .venv .demo build mutants .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 
