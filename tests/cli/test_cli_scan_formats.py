@@ -148,9 +148,10 @@ def test_sarif_of_files_elsewhere_names_them_in_full(call, tmp_path, monkeypatch
     _, deep, _ = models(tmp_path)
     (tmp_path / "other").mkdir()
     monkeypatch.chdir(tmp_path / "other")
-    run = valid(call("scan", deep, "--format", "sarif")[1])
-    uri = run["results"][0]["locations"][0]["physicalLocation"]["artifactLocation"]["uri"]
-    assert uri == (deep / "sub" / "a#b ü.zip").as_uri()
+    for typed in (deep, "../deep model", "./../other/../deep model"):
+        run = valid(call("scan", typed, "--format", "sarif")[1])
+        uri = run["results"][0]["locations"][0]["physicalLocation"]["artifactLocation"]["uri"]
+        assert uri == (deep / "sub" / "a#b ü.zip").as_uri()
 
 
 def row(findings, *, model="./m", coverage=None, **more):

@@ -68,8 +68,9 @@ def _folder(shared: Shared, path: Path, name: str, how: How) -> Row:
 
         report, cached = _judge(shared, tree.model_hint, manifest, open_file, how)
         tree.settle()  # the bytes that were hashed are the bytes that were scanned
-    folder = path.absolute() if path.is_dir() else path.absolute().parent
-    return _row(name, report, manifest, begun, folder=str(folder), cached=cached)
+    folder = path if path.is_dir() else path.parent
+    here = os.path.normpath(folder.absolute())  # as it was typed: links are not followed, dots are gone
+    return _row(name, report, manifest, begun, folder=here, cached=cached)
 
 
 def _hub(shared: Shared, reference: Reference, how: How) -> Row:
