@@ -61,7 +61,7 @@ def test_two_files_never_become_one():
     assert planned.refuse[0][0] == "full.pth"
 
 
-@pytest.mark.parametrize("kind", ["pickle", "joblib", "torchscript", "torch-package", "torch-tar"])
+@pytest.mark.parametrize("kind", ["pickle", "torchscript", "torch-package", "torch-tar", "tar", "7z"])
 def test_what_holds_more_than_tensors_is_refused(kind):
     assert plan(manifest("a.json", "m.bin"), {"m.bin": kind}).refuse[0][0] == "m.bin"
 
@@ -92,3 +92,19 @@ def test_every_path_stands_in_one_row_and_no_target_twice(paths, data):
     assert sorted(rows) == sorted(paths)
     written = [target for _, target in planned.convert] + list(planned.keep)
     assert len(set(written)) == len(written)
+
+
+def test_joblib_files_and_packed_pickles_are_converted():
+    formats = {
+        "a.joblib": "joblib",
+        "b.pkl.gz": "gzip",
+        "c.joblib": "zlib",
+        "notes.txt.gz": "gzip",
+        "d.npz": "npz",
+    }
+    planned = plan(manifest(*formats), formats)
+    assert planned.convert == (
+        ("a.joblib", "a.safetensors"), ("b.pkl.gz", "b.pkl.gz.safetensors"), ("c.joblib", "c.safetensors"),
+    )  # fmt: skip
+    assert planned.keep == ("d.npz", "notes.txt.gz")
+    assert planned.refuse == ()

@@ -102,3 +102,8 @@ def test_text_is_utf8_without_control_characters():
     assert as_text(b"nul\0") is None
     assert as_text(b"\xff") is None
     assert as_text(b"\x1b[31m") is None
+
+
+def test_the_letter_that_python_2_wrote_is_dropped():
+    header = parse_header(with_header("{'descr': '<f4', 'fortran_order': True, 'shape': (2L, 3L), }\n"))
+    assert (header.shape, header.fortran) == ((2, 3), True)

@@ -1,4 +1,4 @@
-"""Turn one torch checkpoint into one safetensors file, and prove that both hold the same tensors.
+"""Turn one checkpoint of torch or numpy arrays into one safetensors file, and prove that both hold the same tensors.
 
 Steps: read the checkpoint as a graph · name its tensors · lay the output out · copy the bytes into a
 new file beside the target · sync it · read it back with the strict parser and compare every tensor,
@@ -22,6 +22,7 @@ from weighbridge.conversion.names import (
     read_aliases,
     ties,
 )
+from weighbridge.conversion.opened import describe, opened
 from weighbridge.conversion.plan import Plan, plan
 from weighbridge.conversion.rebuild import Source, read_range, write_all
 from weighbridge.core.canonical import JSON, canonical
@@ -43,7 +44,7 @@ from weighbridge.formats.safetensors import (
     tensor_set_root,
     write_header,
 )
-from weighbridge.formats.torch import Checkpoint, CheckpointLimits, read_checkpoint
+from weighbridge.formats.torch import Checkpoint, CheckpointLimits
 from weighbridge.formats.torch_values import Tensor
 
 __all__ = ["Conversion", "ConversionLimits", "Plan", "convert_checkpoint", "plan"]
@@ -68,7 +69,7 @@ class Conversion:
     """What was done, and the proof: the roots are tensor-set roots over every name, aliases included."""
 
     kind: str
-    """`torch-zip` or `torch-legacy`."""
+    """`torch-zip`, `torch-legacy`, `npy`, `npz` or `joblib`."""
     tensors: int
     """Names in the source, tied ones included."""
     bytes: int
@@ -114,7 +115,13 @@ def convert_checkpoint(
     is taken, and CannotTell(conversion.write) when the output cannot be written; none leaves a file.
     """
     limits = limits or ConversionLimits()
-    opened = _descriptor_of(source)
+    _descriptor_of(source)
+    with opened(source, size, limits.checkpoint) as (file, length):
+        return _converted(file, length, target, limits)
+
+
+def _converted(source: BinaryIO, size: int, target: Path | int, limits: ConversionLimits) -> Conversion:
+    """Convert a checkpoint whose bytes lie in `source` as they are."""
     checkpoint = _described(source, size, limits.checkpoint)
     named = name_tensors(checkpoint.root, limits.names)
     side_digest = _digest_of(named.side)
@@ -124,7 +131,7 @@ def convert_checkpoint(
         raise _too_large(total)
     layout = lay_out((name, tensor.dtype, tensor.shape) for name, tensor in written.items())
     header = write_header(layout, metadata_of(aliases))
-    reader = Source(opened, size, checkpoint.storages)
+    reader = Source(_descriptor_of(source), size, checkpoint.storages)
     with _output(target) as descriptor:
         _write(descriptor, header, [(info, written[info.name]) for info in layout], reader)
         proof = _prove(descriptor, len(header) + total, named.tensors, aliases, reader)
@@ -156,7 +163,7 @@ def _descriptor_of(source: BinaryIO) -> int:
 
 def _described(source: BinaryIO, size: int, limits: CheckpointLimits) -> Checkpoint:
     try:
-        return read_checkpoint(source, size, limits)
+        return describe(source, size, limits)
     except OSError as error:
         raise Unreadable(
             "the checkpoint could not be read",

@@ -9,9 +9,13 @@ from dataclasses import dataclass
 from weighbridge.core.errors import BadManifest
 from weighbridge.core.manifest import Manifest, check_path
 
-CONVERTIBLE = ("torch-zip", "torch-legacy")
-"""Format names of `formats.torch.recognise` that `convert.convert_checkpoint` reads."""
-PICKLED = ("pickle", "joblib", "torchscript", "torch-tar", "torch-package", "numpy-object")
+CONVERTIBLE = ("torch-zip", "torch-legacy", "joblib")
+"""Format names that `convert.convert_checkpoint` reads and that run code when loaded otherwise."""
+PACKED = ("gzip", "zlib", "zfile", "bzip2", "xz", "lzma", "lz4", "zstd")
+"""Format names of packed streams: converted when the name says pickle, for then so does what is inside."""
+PICKLED = (
+    "pickle", "torchscript", "torch-tar", "torch-package", "torch-export", "numpy-object", "tar", "7z",
+)  # fmt: skip
 """Format names that run code when loaded and are not tensors alone."""
 
 _PICKLE_SUFFIXES = (".bin", ".ckpt", ".dill", ".joblib", ".pickle", ".pkl", ".pt", ".pth")
@@ -46,7 +50,7 @@ def plan(manifest: Manifest, formats: Mapping[str, str]) -> Plan:
         kind = formats.get(path, "")
         if reason := _refusal(path, kind):
             refuse.append((path, reason))
-        elif kind not in CONVERTIBLE:
+        elif kind not in CONVERTIBLE and not (kind in PACKED and _named_pickle(path)):
             keep.append(path)
         elif _TRAINING_STATE.fullmatch(path.rsplit("/", 1)[-1]):
             drop.append((path, "it is training state, not weights"))
@@ -69,6 +73,11 @@ def target_name(path: str) -> str:
     stem, dot, suffix = name.rpartition(".")
     known = dot and f".{suffix.lower()}" in _PICKLE_SUFFIXES and stem
     return f"{folder}{slash}{stem if known else name}.safetensors"
+
+
+def _named_pickle(path: str) -> bool:
+    name = path.rsplit("/", 1)[-1].lower()
+    return name.endswith(_PICKLE_SUFFIXES) or name.rpartition(".")[0].endswith(_PICKLE_SUFFIXES)
 
 
 def _refusal(path: str, kind: str) -> str:

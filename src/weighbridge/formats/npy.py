@@ -27,6 +27,7 @@ class NpyHeader:
     data_start: int
     data_size: int
     objects: bool
+    fortran: bool = False
 
 
 def parse_header(head: bytes) -> NpyHeader:
@@ -53,12 +54,13 @@ def parse_header(head: bytes) -> NpyHeader:
     count = 1
     for extent in shape:
         count *= extent
-    return NpyHeader(str(descr), shape, begin + length, count * width, objects)
+    return NpyHeader(str(descr), shape, begin + length, count * width, objects, fields["fortran_order"])
 
 
 def _literal(text: bytes) -> dict[str, Any]:
     try:
-        fields = ast.literal_eval(text.decode("utf-8"))
+        # Python 2 wrote the letter L behind long numbers; numpy drops it as well.
+        fields = ast.literal_eval(re.sub(r"(?<=[0-9])L(?=[,)])", "", text.decode("utf-8")))
     except (ValueError, SyntaxError, RecursionError, MemoryError, TypeError) as error:
         raise _damaged("its header is not a Python literal") from error
     if not isinstance(fields, dict) or set(fields) != {"descr", "fortran_order", "shape"}:

@@ -62,6 +62,10 @@ class Opaque:
     elements: list[Value] = field(default_factory=list)
 
 
+Built: TypeAlias = Callable[[Opaque, int], Value]
+"""`built(object, offset)` gives what an object is from the BUILD of its state on, or raises ConversionRefused."""
+
+
 @dataclass(frozen=True, slots=True)
 class GraphLimits:
     """How much one pickle may ask for; spent is OutOfBudget."""
@@ -86,14 +90,16 @@ def read_graph(
     calls: Mapping[tuple[str, str], Call],
     persistent: Call | None = None,
     limits: GraphLimits | None = None,
+    built: Built | None = None,
 ) -> Graph:
     """Read the pickle that begins at `start`.
 
     `calls` maps (module, name) to what a REDUCE of it means; `persistent` gives the node of a binary
-    persistent id. Raises ConversionRefused (checks graph.*) for what is not understood or is no pickle,
+    persistent id; `built` gives what stands for an object once its state is set. Raises ConversionRefused (checks graph.*) for what is not understood or is no pickle,
     and OutOfBudget(graph.budget).
     """
     machine = _Machine(calls, persistent, limits or GraphLimits())
+    machine.built = built
     try:
         return machine.run(data, start)
     except pickle_ops.PickleBroken as error:
@@ -111,6 +117,7 @@ class _Machine:
     ) -> None:
         self.calls = calls
         self.persistent = persistent
+        self.built: Built | None = None
         self.limits = limits
         self.stack: list[Value] = []
         self.marks: list[int] = []
@@ -279,6 +286,8 @@ class _Machine:
         state, target = self.pop(), self.top()
         if isinstance(target, Opaque) and not target.built:
             target.state, target.built = state, True
+            if self.built is not None:
+                self.stack[-1] = self.built(target, self.offset)
         elif not (isinstance(target, DictNode) and target.label == "OrderedDict" and _is_versions(state)):
             raise self.refuse("build", f"state is set on {describe(target)}")
 
