@@ -15,6 +15,7 @@ READER = "flax-walk 1"
 MAX_DEPTH = 200
 MAX_VALUES = 20_000_000
 MAX_KEY = 65_536
+MAX_KEYS = 500_000
 DTYPES = frozenset(
     {
         "bool", "int4", "int8", "int16", "int32", "int64", "uint4", "uint8", "uint16", "uint32", "uint64", "float16",
@@ -102,6 +103,11 @@ class _Walk:
         if key in keys:
             raise self.cursor.damaged("duplicate", f"the key {key[:80]!r} stands twice")
         keys.add(key)
+        if len(keys) > MAX_KEYS:
+            raise OutOfBudget(
+                f"more than {MAX_KEYS} keys in one map", cause="the file asks for more work than a scan may spend on it",
+                remedy="use a checkpoint of an ordinary size", check="budget.flax",
+            )  # fmt: skip
 
     def value(self, stack: list[_Open], where: str) -> None:
         """Read one value; maps and rows are opened for their values to follow."""

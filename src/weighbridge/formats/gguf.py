@@ -18,7 +18,7 @@ MAGIC = b"GGUF"
 READER = "gguf-strict 1"
 MAX_STRINGS = 20_000_000
 """Strings in all metadata together; the largest vocabularies with their merges hold about a million."""
-MAX_TENSORS = 2_000_000
+MAX_TENSORS = 300_000
 MAX_KEYS = 200_000
 MAX_KEPT = 16 * 1024 * 1024
 """Bytes of metadata text that may be kept, all together."""

@@ -30,6 +30,8 @@ MAX_ALIVE = 1_000_000
 """Values handed out that are held at once."""
 MAX_ALIVE_BYTES = 48 * 1024 * 1024
 MAX_UNKNOWN = 20
+_RECORD = 5
+"""A message that is held counts as so many values."""
 MAX_OUTLINE = 3_000_000
 
 _WIRE = {"int": 0, "f64": 1, "f32": 5, "str": 2, "line": 2, "bytes": 2}
@@ -204,9 +206,10 @@ class _Walk:
         if frame.slot is not None and frame.slot.wanted and self.stack:
             parent = self.stack[-1]
             parent.record.values.setdefault(frame.slot.name, []).append(frame.record)
-            parent.alive += frame.alive + 1
+            parent.alive += frame.alive + _RECORD
             parent.alive_bytes += frame.alive_bytes
-            self.alive += 1
+            self.alive += _RECORD
+            self.check_alive()
         else:
             self.alive -= frame.alive
             self.alive_bytes -= frame.alive_bytes
@@ -315,6 +318,10 @@ class _Walk:
         frame.alive_bytes += cost
         self.alive += 1
         self.alive_bytes += cost
+        self.check_alive()
+
+    def check_alive(self) -> None:
+        """Refuse to hold more values at once than allowed."""
         if self.alive > MAX_ALIVE or self.alive_bytes > MAX_ALIVE_BYTES:
             raise _spent("more values in one message than are held at once")
 

@@ -20,7 +20,9 @@ TAIL = (0xDB4775248B80FB57).to_bytes(8, "little")
 _FOOTER = 48
 _TRAILER = 5
 MAX_INDEX = 64 * 1024 * 1024
-MAX_ENTRIES = 1_000_000
+MAX_ENTRIES = 200_000
+MAX_KEYS = 32 * 1024 * 1024
+"""Bytes of all names; names that share their beginnings take less in the file."""
 
 
 @dataclass(slots=True)
@@ -52,6 +54,7 @@ class _Table:
         )
         self.bundle = Bundle()
         self.spans: list[tuple[int, int]] = []
+        self.names = 0
 
     def read(self) -> Bundle:
         size = len(self.data)
@@ -117,7 +120,8 @@ class _Table:
             key = key[:shared] + block[place : place + fresh]
             rows.append((key, block[place + fresh : place + fresh + size]))
             place += fresh + size
-            if len(rows) > MAX_ENTRIES or len(key) > 65536:
+            self.names += len(key)
+            if len(rows) > MAX_ENTRIES or self.names > MAX_KEYS:
                 raise self.cursor.damaged("block", "more or longer names than a checkpoint has")
         return rows
 

@@ -86,10 +86,13 @@ class _Collector:
         if take is not None:
             take(record)
 
-    def node(self, record: Record) -> None:
-        self.count += 1
+    def spend(self, count: int) -> None:
+        self.count += count
         if self.count > MAX_NODES:
             raise _spent(f"more than {MAX_NODES} nodes")
+
+    def node(self, record: Record) -> None:
+        self.spend(1)
         calls: list[str] = []
         texts: list[tuple[str, bytes]] = []
         for attr in record.records("attr"):
@@ -123,6 +126,7 @@ class _Collector:
         return self.stream.read(span.length)
 
     def function(self, record: Record) -> None:
+        self.spend(5)
         for signature in record.records("signature"):
             name = signature.text("name") or "?"
             self.graph.bodies.setdefault(name, []).extend(self.inner)

@@ -14,6 +14,7 @@ READER = "ubjson-walk 1"
 MAX_DEPTH = 200
 MAX_VALUES = 20_000_000
 MAX_KEY = 65_536
+MAX_KEYS = 500_000
 _WIDTH = {b"Z": 0, b"T": 0, b"F": 0, b"i": 1, b"U": 1, b"C": 1, b"I": 2, b"l": 4, b"d": 4, b"L": 8, b"D": 8}
 _INTEGERS = {b"i": ">b", b"U": ">B", b"I": ">h", b"l": ">i", b"L": ">q"}
 
@@ -87,6 +88,11 @@ def _key(cursor: Cursor, keys: set[bytes], marker: bytes) -> None:
     if key in keys:
         raise cursor.damaged("duplicate", f"the key {key[:80]!r} stands twice")
     keys.add(key)
+    if len(keys) > MAX_KEYS:
+        raise OutOfBudget(
+            f"more than {MAX_KEYS} keys in one object", cause="the model asks for more work than a scan may spend on it",
+            remedy="use a model of an ordinary size", check="budget.ubjson",
+        )  # fmt: skip
 
 
 def _length(cursor: Cursor, marker: bytes) -> int:
