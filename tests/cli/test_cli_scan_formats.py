@@ -6,6 +6,7 @@ import re
 import zipfile
 from pathlib import Path
 
+import click
 import jsonschema
 import pytest
 from hypothesis import given, settings
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 
 from weighbridge.cli.markdown import MAX_FINDINGS, MAX_LENGTH, code, markdown
 from weighbridge.cli.outcome import Failed, Row
+from weighbridge.cli.rule import rendered
 from weighbridge.cli.sarif import MAX_RESULTS, sarif
 from weighbridge.core.digest import Digest
 from weighbridge.core.errors import Unreachable
@@ -280,6 +282,15 @@ def test_rule_says_verdicts_and_prints_pages_as_asked(call):
     item = json.loads(call("rule", "pickle-call", "--format", "json")[1])["rules"][0]
     assert item["verdict"] == "dangerous"
     assert item["text"] == page.rstrip("\n")
+
+
+def test_a_page_on_a_terminal_is_shown_and_not_its_source():
+    page = "# pickle-call\n\nOne [link](x.md) " + "word " * 60 + "\n\n- Reported: `x`"
+    shown = rendered(page)
+    assert click.unstyle(shown).startswith("pickle-call\n\nOne link word")
+    assert "\x1b[1m" in shown.splitlines()[0]
+    assert max(len(line) for line in shown.splitlines()) <= 110
+    assert "# " not in shown
 
 
 def test_output_to_a_file(call, tmp_path):

@@ -124,6 +124,16 @@ def test_an_accepted_finding_changes_what_is_shown_and_the_exit_code_alone(call,
     assert "accepted" in call("scan", folder, "--format", "markdown")[1]
 
 
+def test_config_lists_what_is_accepted(call, custom):
+    _, settings = custom
+    settings.write_text(accept("repository-code", "sha256:" + "0" * 64))
+    _, output, _ = call("config", "--format", "json")
+    (row,) = [row for row in json.loads(output)["settings"] if row["key"] == "accept"]
+    assert row["value"].startswith("repository-code in sha256:000")
+    assert row["value"].endswith(": read it line by line")
+    assert str(settings) in row["origin"]
+
+
 @pytest.mark.parametrize("how", ["another rule", "other bytes", "over", "one of two"])
 def test_what_does_not_fit_accepts_nothing(call, world, custom, how):
     folder, settings = custom

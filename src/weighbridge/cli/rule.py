@@ -36,7 +36,7 @@ def rule(shared: Shared, *, id_: str | None) -> int:
     if id_ not in known:
         raise NotFound(f"there is no rule {id_!r}", remedy="see `weighbridge rule` for all of them")
     page, info = explain(id_), known[id_]
-    text = _rendered(page) if sys.stdout.isatty() and shared.output is None else page
+    text = rendered(page) if sys.stdout.isatty() and shared.output is None else page
     emit(
         shared,
         "rule",
@@ -47,14 +47,15 @@ def rule(shared: Shared, *, id_: str | None) -> int:
     return 0
 
 
-def _rendered(page: str) -> str:
-    """Return the page as a terminal shows it: headings bold, lines as wide as the window."""
+def rendered(page: str) -> str:
+    """Return the page as a terminal shows it: headings bold, links as their words, lines as wide as the window."""
+    import re
     import shutil
     import textwrap
 
     width = min(100, shutil.get_terminal_size().columns)
     shown: list[str] = []
-    for line in page.split("\n"):
+    for line in re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", page).split("\n"):
         if line.startswith("#"):
             shown.append(click.style(line.lstrip("# "), bold=True))
         else:
