@@ -147,6 +147,37 @@ def addresses(rng):
     ]
 
 
+def short_lists(rng):
+    """An array of objects with fewer objects than its shape says: numpy takes the rest from behind the list."""
+    objects = _dtype(rng.choice(("O8", "O4")), 3, "|", None, None, None, -1, -1, 63)
+    given = [rng.choice((None, 1, "x", [1, [2, [3]]])) for _ in range(rng.randrange(4))]
+    many = len(given) + rng.choice((1, 3, 1000, 10**7))
+    shape = rng.choice(((many,), (many, 1), (1, many), (2, many)))
+    core = rng.choice(("numpy.core.multiarray", "numpy._core.multiarray"))
+    state = (1, shape, objects, rng.choice((True, False)), given)
+    made = Call(
+        G(core, "_reconstruct"),
+        (G("numpy", "ndarray"), (0,), b"b"),
+        state if rng.random() < 0.8 else state[1:],
+    )
+    if rng.random() < 0.3:
+        # The shape waits in the memo, or the list is filled again elsewhere and counted twice.
+        twin = emit(given) + b"q\xf0" + b"0"
+        made = Raw(
+            twin
+            + emit(
+                Call(
+                    G(core, "_reconstruct"),
+                    (G("numpy", "ndarray"), (0,), b"b"),
+                    (1, shape, objects, False, Raw(b"h\xf0")),
+                )
+            )
+        )
+    return {
+        name(rng, "model.pkl", "scaler.joblib"): pickled(rng.choice((made, [made], {word(rng): made})))
+    }, [f"{len(given)} objects for {shape}", "", "what lies behind the list is taken for objects"]
+
+
 def joblib_objects(rng):
     """A joblib array of objects: a pickle of its own follows the description, where raw bytes would lie."""
     from attack_streams import stream

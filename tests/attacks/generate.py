@@ -24,7 +24,7 @@ FAMILIES = (
     (containers.torch_tar, "AE"), *[(containers.joblib_raw, "AE")] * 2, *[(containers.joblib_packed, "AE")] * 2, (containers.npy, "AE"), (containers.npy_renamed, "AF"), (containers.npz, "AE"), *[(containers.nest, "AEF")] * 2,
     (containers.mar, "AI"), (containers.nemo, "AI"), (containers.safetensors_polyglot, "EF"), (containers.zip_polyglot, "EF"), *[(containers.hidden_pickle, "E")] * 2, *[(containers.wrong_twin, "E")] * 2, (containers.persistent, "CE"),
     *[(formats.safetensors, "E")] * 2, (formats.gguf, "HI"), (formats.keras, "I"), (formats.onnx, "I"), (formats.saved_model, "I"), (formats.tflite, "I"), (formats.skops, "GI"), (formats.no_reader, "FI"), *[(formats.slip, "EH")] * 2,
-    *[(listed.misuse, "BDG")] * 3, *[(listed.addresses, "G")] * 2, (listed.joblib_objects, "AE"), (listed.joblib_lengths, "E"), (listed.numpy_pickled_raw, "AD"), (listed.sizes, "EG"),
+    *[(listed.misuse, "BDG")] * 3, *[(listed.addresses, "G")] * 2, (listed.short_lists, "G"), (listed.joblib_objects, "AE"), (listed.joblib_lengths, "E"), (listed.numpy_pickled_raw, "AD"), (listed.sizes, "EG"),
     *[(twists.packing, "EH")] * 2, *[(twists.tapes, "E")] * 2, *[(twists.directories, "E")] * 2, (twists.npy_header, "EI"), (twists.keras_deep, "I"), (twists.hdf5, "EI"), (twists.onnx_deep, "I"), (twists.disguised, "EF"),
     *[(texts.templates, "I")] * 3, (texts.config, "I"), (texts.yaml, "I"), (texts.source, "I"), (texts.program, "FI"),
 )  # fmt: skip
