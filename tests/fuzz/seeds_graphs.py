@@ -289,7 +289,7 @@ def saved_model_seeds() -> list[bytes]:
     main = (
         tf_node("x", "Placeholder"), tf_node("w", "VarHandleOp"), tf_const("long", b"\x0a" * 5000),
         tf_call("save", "__inference__traced_save", "x", "long"), tf_node("y", "MatMul", "x", "w"),
-        tf_const("asset", b"/home/me/vocab.txt"), tf_node("t", "HashTableV2"),
+        tf_const("asset", b"/srv/me/vocab.txt"), tf_node("t", "HashTableV2"),
         tf_node("init", "InitializeTableFromTextFileV2", "t", "asset"),
     )  # fmt: skip
     model = saved_model(*main, functions=(TRACED_SAVE,), assets=(("asset:0", "vocab.txt"),))

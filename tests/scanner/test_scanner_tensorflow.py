@@ -87,22 +87,22 @@ def test_a_path_that_is_computed_is_dangerous(maker):
 
 
 def test_whoever_calls_the_saving_function_may_not_choose_either():
-    assert found(saved_model(tf_const("c", b"/root/.bashrc"), tf_call("s", "__inference__traced_save", "c", "c"),
+    assert found(saved_model(tf_const("c", b"/etc/.bashrc"), tf_call("s", "__inference__traced_save", "c", "c"),
                              functions=(TRACED_SAVE,))) == {FILES}  # fmt: skip
     outer = tf_function(
-        "outer", ("a",), tf_const("c", b"/root/x"), tf_call("s", "__inference__traced_save", "c", "a")
+        "outer", ("a",), tf_const("c", b"/etc/x"), tf_call("s", "__inference__traced_save", "c", "a")
     )
     assert found(saved_model(functions=(TRACED_SAVE, outer))) == {FILES}
     middle = tf_function("middle", ("p", "w"), tf_call("s", "__inference__traced_save", "p", "w"))
-    caller = (tf_const("c", b"/root/x"), tf_call("m", "middle", "c", "c"))
+    caller = (tf_const("c", b"/etc/x"), tf_call("m", "middle", "c", "c"))
     assert found(saved_model(*caller, functions=(middle, TRACED_SAVE))) == {FILES}
-    fine = (tf_const("long", b"/root/x"), tf_node("x", "Placeholder"), tf_call("m", "middle", "x", "long"))
+    fine = (tf_const("long", b"/etc/x"), tf_node("x", "Placeholder"), tf_call("m", "middle", "x", "long"))
     assert found(saved_model(*fine, functions=(middle, TRACED_SAVE))) == set()
 
 
 def test_calls_of_other_forms_are_followed_whole():
     nodes = (
-        tf_const("c", b"/root/x"),
+        tf_const("c", b"/etc/x"),
         tf_node("x", "Placeholder"),
         tf_call("w", "__inference__traced_save", "x", "c", op="While"),
     )
@@ -124,7 +124,7 @@ def test_print_writes_to_the_terminal_only():
         return saved_model(tf_node("p", "PrintV2", "x", attrs=(tf_attr("output_stream", pb((2, stream))),)))
 
     assert found(printing("stderr")) == set()
-    assert found(printing("file:///root/.profile")) == {FILES}
+    assert found(printing("file:///etc/.profile")) == {FILES}
 
 
 def keras(config):
