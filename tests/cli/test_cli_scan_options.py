@@ -242,7 +242,7 @@ def test_scan_imports_neither_the_hub_nor_a_database(tmp_path):
     done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
     loaded = {line.rsplit("|", 1)[-1].strip() for line in done.stderr.splitlines()}
     heavy = {"huggingface_hub", "httpx2", "sqlalchemy", "sqlite3", "cryptography", "numpy", "asyncio", "ssl"}
-    heavy |= {"multiprocessing", "selectors", "yaml", "weighbridge.scanner.parallel"}
+    heavy |= {"multiprocessing", "pickle", "selectors", "jinja2", "yaml", "weighbridge.scanner.parallel"}
     assert heavy & loaded == set()
 
 

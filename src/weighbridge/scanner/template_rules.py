@@ -5,13 +5,16 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from weighbridge.core.errors import OutOfBudget, Refused
 from weighbridge.core.finding import Finding, Location, Verdict
-from weighbridge.formats.jinja import READER, Remark, examine_template
 from weighbridge.formats.json_text import looks_like_json, read_json, walk
 from weighbridge.scanner.config_yaml import texts_of
 from weighbridge.scanner.file import RuleInfo, ScannedFile, printable, severity_of
+
+if TYPE_CHECKING:
+    from weighbridge.formats.jinja import Remark
 
 RULES = (
     RuleInfo("template-code", "A chat template that reaches for Python's internals", Verdict.DANGEROUS),
@@ -20,7 +23,7 @@ RULES = (
     RuleInfo("template-unread", "A chat template too large to be judged", Verdict.UNREAD),
 )
 EXPLAINS = frozenset({"jinja"})
-READERS = (READER,)
+READERS: tuple[str, ...] = ("jinja-allowlist 1",)
 """What counts into the ruleset digest beside the rules: readers and their versions."""
 
 SUFFIXES = (".jinja", ".jinja2", ".j2", ".jinja.txt", ".tmpl")
@@ -97,6 +100,8 @@ def _may_hold(text: str) -> bool:
 
 
 def _judge(template: _Template) -> Iterator[Finding]:
+    from weighbridge.formats.jinja import examine_template  # dear to import, and most files hold no template
+
     try:
         remarks = examine_template(template.source)
     except Refused as refusal:
