@@ -4,10 +4,13 @@
 import inspect
 import pickle
 import warnings
+from functools import partial
 from itertools import cycle
 
 import joblib
 import numpy as np
+import scipy.sparse
+import scipy.stats
 import sklearn
 from honest.catalogue import SEED, Shelf
 from sklearn import compose, datasets, ensemble, feature_extraction, linear_model, model_selection, pipeline
@@ -167,6 +170,40 @@ def composed():
     }
 
 
+def searched():
+    """Return searches over distributions, scorers and helpers as people set them: name → model, fitted."""
+    X, y = datasets.make_classification(60, 6, random_state=3)
+    line, tree = linear_model.LogisticRegression(), sklearn.tree.DecisionTreeClassifier()
+    scorer = sklearn.metrics.make_scorer(sklearn.metrics.fbeta_score, beta=2)
+    many = {"accuracy": "accuracy", "f2": scorer}
+    spread = {"C": scipy.stats.loguniform(1e-3, 1e2), "fit_intercept": [True, False]}
+    depths = {"max_depth": scipy.stats.randint(1, 5), "min_samples_split": scipy.stats.uniform(0.1, 0.5)}
+    folds = model_selection.RepeatedStratifiedKFold(n_splits=2, n_repeats=1, random_state=0)
+    random = model_selection.RandomizedSearchCV
+    selected = sklearn.feature_selection.SelectKBest(sklearn.feature_selection.mutual_info_classif, k=3)
+    squared = prep.FunctionTransformer(partial(np.power, 2), validate=True)
+    return {
+        "random-log": random(line, spread, n_iter=3, cv=2, random_state=0).fit(X, y),
+        "random-depth": random(tree, depths, n_iter=3, cv=folds, random_state=0).fit(X, y),
+        "many-scorers": model_selection.GridSearchCV(line, {"C": [1.0]}, scoring=many, refit="f2", cv=2).fit(
+            X, y
+        ),
+        "selected": pipeline.make_pipeline(selected, sklearn.svm.SVC(probability=False)).fit(X, y),
+        "partial": pipeline.make_pipeline(squared, linear_model.Ridge()).fit(X, y),
+        "framed": pipeline.make_pipeline(prep.StandardScaler(), line).set_output(transform="pandas"),
+        "weighted": ensemble.VotingClassifier([("a", line), ("b", tree)], voting="soft", weights=[1, 2]).fit(
+            X, y
+        ),
+        "isolation": ensemble.IsolationForest(n_estimators=4, random_state=0).fit(X),
+        "sparse": sklearn.neighbors.NearestNeighbors().fit(scipy.sparse.csr_matrix(X)),
+        "folds": [
+            model_selection.StratifiedKFold(3),
+            model_selection.GroupKFold(2),
+            model_selection.TimeSeriesSplit(2),
+        ],
+    }
+
+
 def frames(shelf):
     """Write models fitted on data frames, which keep column names and categories."""
     import pandas as pd
@@ -213,7 +250,7 @@ def make(folder):
     shelf = Shelf(folder, "scikit-learn")
     estimators(shelf)
     by_pickle, by_joblib = forms()
-    for name, model in composed().items():
+    for name, model in (composed() | searched()).items():
         for suffix, words, writer in (next(by_pickle), next(by_joblib)):
             shelf.add(f"composed/{name}.{suffix}", f"{name}, {words}", writer(model))
     frames(shelf)

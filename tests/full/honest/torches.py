@@ -10,6 +10,7 @@ import tarfile
 import joblib
 import numpy as np
 import torch
+import torch.nn.utils.prune
 from honest.catalogue import SEED, Shelf
 from torch import nn
 
@@ -126,6 +127,7 @@ def plain(folder):
     )
     whole_modules(shelf)
     training(shelf)
+    beside(shelf)
     return shelf
 
 
@@ -214,6 +216,44 @@ def training(shelf):
     shelf.add("training/averaged.pt", "state of an averaged model", saved(averaged.state_dict()))
     scaler = torch.amp.GradScaler("cpu")
     shelf.add("training/scaler.pt", "state of a gradient scaler", saved(scaler.state_dict()))
+
+
+def beside(shelf):
+    """Write what else of torch people save: data sets, distributions, pruned, parallel and averaged models."""
+    rows = torch.utils.data.TensorDataset(torch.ones(4, 3), torch.zeros(4))
+    one, two = torch.utils.data.random_split(rows, [3, 1], generator=torch.Generator().manual_seed(3))
+    pruned = torch.nn.utils.prune.l1_unstructured(nn.Linear(4, 3), "weight", 0.5)
+    packed = torch.nn.utils.rnn.pack_sequence([torch.ones(3), torch.ones(2)])
+    made = {
+        "dataset": rows,
+        "split": {"train": one, "test": two.indices},
+        "distribution": torch.distributions.Normal(torch.zeros(2), torch.ones(2)),
+        "pruned": pruned.state_dict(),
+        "parallel": nn.DataParallel(nn.Linear(2, 2)).state_dict(),
+        "packed": packed,
+        "nested-dicts": {"a": {"b": [torch.ones(1), (torch.zeros(2), None)]}, "set": {1, 2}, "when": "2026"},
+        "numbers": {
+            "int": 3,
+            "big": 2**80,
+            "float": 1e-9,
+            "complex": 1j,
+            "bytes": b"x",
+            "none": None,
+            "range": range(3),
+        },
+        "scalars": {
+            "f": np.float32(1.5),
+            "i": np.int64(3),
+            "a": np.arange(3),
+            "s": np.str_("x"),
+            "b": np.bool_(True),
+        },
+        "counter": collections.Counter({"a": 3}),
+        "named": torch.return_types.max((torch.ones(2), torch.zeros(2, dtype=torch.long))),
+    }
+    for name, thing in made.items():
+        shelf.add(f"beside/{name}.pt", name, saved(thing))
+        shelf.add(f"beside/{name}.legacy.pth", f"{name}, legacy form", saved(thing, legacy=True))
 
 
 class Gated(nn.Module):
