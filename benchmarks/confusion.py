@@ -14,6 +14,7 @@ import argparse
 import csv
 import json
 import os
+import random
 import subprocess
 import sys
 import tempfile
@@ -95,6 +96,7 @@ def main() -> int:
     words = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     words.add_argument("--attacks", type=int, default=0, metavar="N", help="generate N attacks")
     words.add_argument("--honest", type=Path, nargs="*", default=[], help="folders of honest files")
+    words.add_argument("--sample", type=int, default=None, metavar="N", help="at most N files of each folder")
     words.add_argument("--corpus", type=Path, default=None, nargs="?", const=CORPUS)
     words.add_argument("--tools", default=",".join(tool.name for tool in (OURS, *PEERS)))
     chosen = words.parse_args()
@@ -108,9 +110,9 @@ def main() -> int:
         if chosen.attacks:
             sets["generated attacks"] = _attacks(chosen.attacks, Path(folder))
         for place in chosen.honest:
-            sets[f"honest: {place.name}"] = sorted(
-                path for path in place.iterdir() if not path.name.startswith(".")
-            )
+            files = sorted(path for path in place.rglob("*") if path.is_file())
+            random.Random(1).shuffle(files)
+            sets[f"honest: {place.name}"] = files[: chosen.sample]
         table = count(sets, tools)
     kept = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else {}
     for title, rows in table.items():

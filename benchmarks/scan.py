@@ -12,6 +12,7 @@ read beyond what it reads to scan an empty pickle. Samples are made here from a 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import multiprocessing
 import pickle
@@ -205,19 +206,22 @@ def _print(case: dict[str, Any]) -> None:
 
 def main() -> int:
     """Measure the cases that are named, or all; return 1 when a bar is not held."""
-    from weighbridge.formats import pickle_ops
+    from weighbridge.formats.pickle_build import chosen as build_of
 
     words = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     words.add_argument("cases", nargs="*", metavar="CASE")
     words.add_argument("--rounds", type=int, default=3)
+    words.add_argument("--peers", default=",".join(_ALL), help="only these, beside those that a bar is about")
     chosen = words.parse_args()
     SAMPLES.mkdir(parents=True, exist_ok=True)
-    build = "pure Python" if pickle_ops.__file__.endswith(".py") else "compiled"
+    build = build_of()[1]
     print(f"Weighbridge's pickle machine: {build}; Python {platform.python_version()}, {platform.system()} {platform.machine()}")  # fmt: skip
     cases = [case for case in CASES if not chosen.cases or case.name in chosen.cases]
     least = _least([OURS, *(peer(name) for name in _ALL)])
     kept = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else {"cases": {}}
-    for case in cases:
+    for whole in cases:
+        kept_peers = {*chosen.peers.split(","), *(bar.peer for bar in whole.bars)}
+        case = dataclasses.replace(whole, others=tuple(name for name in whole.others if name in kept_peers))
         figures = measure(case, chosen.rounds, least) | {"build": build, "python": platform.python_version()}
         kept["cases"][case.name] = figures
         _print(figures)

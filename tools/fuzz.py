@@ -219,12 +219,12 @@ def _summary(name: str) -> dict[str, Any]:
 
 def _record(rows: dict[str, dict[str, Any]]) -> None:
     """Write the summary beside those of other targets."""
-    from weighbridge.formats import pickle_ops
+    from weighbridge.formats.pickle_build import chosen as build_of
     from weighbridge.scanner.engine import ruleset
 
     old = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else {}
-    build = "pure Python" if pickle_ops.__file__.endswith(".py") else "compiled"
-    facts = {"ruleset": str(ruleset().digest), "python": platform.python_version(), "pickle_ops": build}
+    build = build_of()[1]
+    facts = {"ruleset": str(ruleset().digest), "python": platform.python_version(), "machine": build}
     targets = old.get("targets", {}) | {name: row | facts for name, row in rows.items()}
     RESULTS.parent.mkdir(parents=True, exist_ok=True)
     RESULTS.write_text(json.dumps({"targets": targets}, indent=1, sort_keys=True) + "\n", encoding="utf-8")
