@@ -204,10 +204,10 @@ class Fb:
         if isinstance(value, (str, bytes)):
             raw = value.encode() + b"\0" if isinstance(value, str) else value
             self.out += struct.pack("<I", len(value)) + raw
-        elif value and isinstance(value[0], dict):
+        elif value and isinstance(value[0], (dict, str)):
             self.out += struct.pack("<I", len(value)) + bytes(4 * len(value))
             for index, row in enumerate(value):
-                self.point(place + 4 + 4 * index, self.table(row))
+                self.point(place + 4 + 4 * index, self.child(row))
         else:
             self.out += struct.pack(f"<I{len(value)}I", len(value), *value)
         return place
@@ -337,6 +337,32 @@ def ubjson(*, inner: bytes = b"", after: bytes = b"") -> bytes:
         + b"}"
     )
     return b"{" + learner + ubj_text("version") + b"[i\3U\2I\0\1l\0\0\0\1TFZ]" + b"}" + after
+
+
+def _core(fields: dict) -> bytes:
+    writer = Fb(b"")
+    writer.point(0, writer.table(fields))
+    return bytes(writer.out + bytes(-len(writer.out) % 4))
+
+
+def catboost(
+    *, tables: int = 0, after: bytes = b"", version: str = "FlabuffersModel_v1", extra=None
+) -> bytes:
+    """Write a CatBoost model with one feature and one tree."""
+    trees = {0: (4, 1), 1: [0], 2: [1], 3: [0], 5: [{2: (4, 0), 3: [7], 4: "a"}], 9: [], 11: [0]}
+    part = {0: {0: {0: [0]}, 1: (1, 4), 2: (4, 0)}, 1: b"abcd", 2: b"ef", 3: (4, 7)}
+    model = {0: version, 1: trees, 2: [{0: "params", 1: "{}"}], **(extra or {})}
+    core = _core(model)
+    behind = b""
+    if tables:
+        core = _core({**model, 3: ["static_provider_v1"]})
+        body = _core(part)
+        behind = struct.pack("<I", tables) + (struct.pack("<I", len(body)) + body) * tables
+    return b"CBM1" + struct.pack("<I", len(core)) + core + behind + after
+
+
+def catboost_seeds() -> list[bytes]:
+    return [catboost(), catboost(tables=2)]
 
 
 def ubjson_seeds() -> list[bytes]:

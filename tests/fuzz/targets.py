@@ -120,6 +120,7 @@ TARGETS = {
         Target("media", "picture.png", SHORT, (), ("seeds_graphs",), (), mutate.PLAIN),
         Target("sentencepiece", "tokenizer.model", SHORT, (), ("seeds_graphs",), (), mutate.PLAIN),
         Target("ubjson", "model.ubj", SHORT, (), ("seeds_graphs",), (), mutate.PLAIN),
+        Target("catboost", "model.cbm", SHORT, (), ("seeds_graphs",), (), mutate.PLAIN),
         Target("flax", "flax_model.msgpack", SHORT, (), ("seeds_graphs",), (), mutate.PLAIN),
         Target("checkpoint", "variables.index", SHORT, (), ("seeds_graphs",), (), mutate.PLAIN),
         Target("skops", "model.skops", SHORT, ("skops",), ("seeds_skops",), (), (*ZIPS, mutate.member_json)),

@@ -10,7 +10,7 @@ from weighbridge.scanner.engine import scan_one
 from weighbridge.scanner.file import from_bytes
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "fuzz"))
-from seeds_graphs import ubj_text, ubjson
+from seeds_graphs import catboost, ubj_text, ubjson
 
 
 def found(data):
@@ -47,3 +47,24 @@ def test_a_lie_is_broken(check, data):
 def test_other_objects_are_unlisted():
     assert found(b"{" + ubj_text("run") + b"S" + ubj_text("\0\1") + b"}") == {("boosting-unlisted", "keys")}
     assert found(b"{}\0\0")
+
+
+def test_a_catboost_model_passes():
+    assert found(catboost()) == set()
+    assert found(catboost(tables=2)) == set()
+
+
+@pytest.mark.parametrize(
+    ("rule", "data"),
+    [
+        ("boosting-unread", catboost(after=b"x")),
+        ("boosting-broken", catboost(tables=1, after=b"x")),
+        ("boosting-broken", catboost(tables=1)[:-1]),
+        ("boosting-broken", catboost()[:-1]),
+        ("boosting-broken", catboost(version="Other")),
+        ("boosting-broken", catboost()[:9] + b"\xff" + catboost()[10:]),
+        ("boosting-unread", catboost(extra={30: "x"})),
+    ],
+)
+def test_a_catboost_model_that_lies_does_not(rule, data):
+    assert rule in {name for name, _ in found(data)}

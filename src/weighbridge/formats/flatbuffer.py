@@ -38,7 +38,9 @@ class Table:
 class Flatbuffer:
     """A flatbuffer of which each reachable part has been checked; `root` is its outermost table."""
 
-    def __init__(self, data: bytes, tables: Tables, unions: Tables, root: str, *, check: str) -> None:
+    def __init__(
+        self, data: bytes, tables: Tables, unions: Tables, root: str, *, check: str, identified: bool = True
+    ) -> None:
         self.data = data
         self.tables = tables
         self.unions = unions
@@ -49,7 +51,7 @@ class Flatbuffer:
         self.entries = 0
         self.unknown: dict[tuple[str, int], int] = {}
         self.work: list[Table] = []
-        self.span(0, 8)
+        self.span(0, 8 if identified else 4)
         self.root = self.table(self.offset(0), root)
         while self.work:
             self.fill(self.work.pop())

@@ -41,6 +41,7 @@ CONTAINERS: dict[str, str] = {
     "zstd": "weighbridge.scanner.compressed_rules",
     "tar": "weighbridge.scanner.tar_rules",
     "tflite": "weighbridge.scanner.tflite_rules",
+    "7z": "weighbridge.scanner.sevenzip_rules",
 }
 """Kind to the module whose `read(file, descend) -> Part` judges it and, by `descend`, what it holds."""
 
@@ -77,7 +78,7 @@ EXAMINERS: dict[str, str] = {
     "weighbridge.scanner.embedded_rules": "texts",
     "weighbridge.scanner.tensorflow_rules": "savedmodel metagraph graphdef keras-metadata tf-fingerprint tf-index tf-data",
     "weighbridge.scanner.tar_rules": "any",
-    "weighbridge.scanner.boosting_rules": "ubjson",
+    "weighbridge.scanner.boosting_rules": "ubjson catboost",
     "weighbridge.scanner.shard_rules": "json",
     "weighbridge.scanner.flax_rules": "msgpack",
     "weighbridge.scanner.recognised_rules": "texts",
@@ -92,6 +93,7 @@ RULES: dict[str, str] = {
     "archive-polyglot": "weighbridge.scanner.engine",
     "boosting-broken": "weighbridge.scanner.boosting_rules",
     "boosting-unlisted": "weighbridge.scanner.boosting_rules",
+    "boosting-unread": "weighbridge.scanner.boosting_rules",
     "compressed-broken": "weighbridge.scanner.compressed_rules",
     "compressed-streams": "weighbridge.scanner.compressed_rules",
     "compressed-text": "weighbridge.scanner.compressed_rules",
