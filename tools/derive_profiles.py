@@ -147,7 +147,7 @@ class Library:
             if module is None:
                 continue
             importing = "" if name in accepted else reach.of_import(module)
-            for own in module.classes:
+            for own in self._named(module):
                 kind, reason = (
                     ("", f"importing it reaches {importing}") if importing else classes.judge(module, own)
                 )
@@ -156,6 +156,10 @@ class Library:
                 row |= {f"{name}.{own}": "fields" for own in classes.named_tuples(module)}
                 row |= self._functions(module, reach)
         return row
+
+    def _named(self, module: Module) -> list[str]:
+        """Return the classes of a module, but for those that the hand-written file leaves out by name."""
+        return [name for name in module.classes if not re.search(self.hand.get("without", "$^"), name)]
 
     def _functions(self, module: Module, reach: Reach) -> dict[str, str]:
         """Functions that models keep as attributes, from the modules a person chose; none that reaches outside."""

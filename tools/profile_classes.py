@@ -49,6 +49,7 @@ _BODY = (
     ast.AnnAssign,
     ast.Expr,
     ast.Pass,
+    ast.Delete,
     ast.Assert,
     ast.ClassDef,
     ast.Import,
@@ -109,7 +110,7 @@ def _read_body(body: Body, statements: list[ast.stmt]) -> None:
 
 
 def _only_calls(node: ast.stmt) -> bool:
-    """A statement that calls a method of something and binds nothing: `_constraints.pop(name)`."""
+    """Tell a statement that calls a method and binds nothing: `_constraints.pop(name)`."""
     return (
         isinstance(node, ast.Expr)
         and isinstance(node.value, ast.Call)
@@ -199,10 +200,12 @@ class Classes:
             self._base(line, body, base)
 
     def _dressed(self, body: Body) -> str:
-        """Decorators and metaclasses: known ones only."""
+        """Return what is wrong with decorators and metaclasses: only known ones may stand there."""
         for item in body.node.decorator_list:
             call = item.func if isinstance(item, ast.Call) else item
             name = self.world.qualify(body.module, dotted(call))
+            if name.partition(".")[0] in body.module.assigned:
+                name = f"{body.module.name}.{name}"
             slots = isinstance(item, ast.Call) and any(keyword.arg == "slots" for keyword in item.keywords)
             if slots or (name not in _DECORATORS and not self.trust.covers(name, "decorator")):
                 return f"{body.full} is decorated with {name or 'something computed'}"
@@ -250,7 +253,7 @@ class Classes:
             line.problem = line.problem or f"base {name or 'computed'} is not known"
 
     def _also(self, line: Line, name: str, module: Module, nodes: list[ast.stmt]) -> None:
-        """A base that is defined in several branches: each one counts."""
+        """Follow the other definitions of a base that stands in several branches: each one counts."""
         for number, node in enumerate(nodes[1:], 2):
             if isinstance(node, ast.ClassDef):
                 self._follow(line, f"{name}#{number}", module, node)

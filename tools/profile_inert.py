@@ -150,7 +150,7 @@ def _is_own_dict(node: ast.expr, method: Method) -> bool:
 
 
 def _test(node: ast.expr, method: Method) -> bool:
-    """A condition that asks nothing of a value the pickle may choose."""
+    """Tell a condition that asks nothing of a value the pickle may choose."""
     if isinstance(node, ast.BoolOp):
         return all(_test(value, method) for value in node.values)
     if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not):

@@ -348,7 +348,9 @@ def test_no_grant_is_known_to_be_dangerous(library):
         for name in row
         if names.danger(module, name)
     }
-    assert set(known) <= {"functools.partial"} | {name for name in known if name.startswith("joblib.")}
+    assert set(known) <= {"functools.partial", "torch.storage._load_from_bytes"} | {
+        name for name in known if name.startswith("joblib.")
+    }
 
 
 def text(value):
@@ -497,6 +499,36 @@ def test_a_class_that_may_only_be_made_is_not_kept_as_a_value():
         report = scan(kept)
         assert not report.verdict.passes
         assert any(YOLO in finding.message for finding in report.findings)
+
+
+MAGIC = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19.\x80\x02M\xe9\x03.\x80\x02}q\x00."
+STORAGE = (
+    MAGIC
+    + b"\x80\x02(X\x07\x00\x00\x00storagectorch\nFloatStorage\nX\x01\x00\x00\x000X\x03\x00\x00\x00cpuK\x04NtQ."
+    b"\x80\x02]X\x01\x00\x00\x000a." + struct.pack("<q", 4) + bytes(16)
+)
+LOAD = named("torch.storage._load_from_bytes")
+
+
+def carrying(*contents):
+    calls = [LOAD + b"B" + struct.pack("<I", len(content)) + content + b"\x85Ra" for content in contents]
+    return stream(b"]", *calls)
+
+
+def test_tensors_pickled_without_torch_save_are_judged_one_by_one():
+    assert scan(carrying(STORAGE, STORAGE)).verdict is Verdict.NOTES
+    evil = MAGIC + b"cposix\nsystem\n(S'true'\ntR.\x80\x02]."
+    report = scan(carrying(STORAGE, evil))
+    assert report.verdict is Verdict.DANGEROUS
+    assert any(finding.location.members == ("tensor 1",) for finding in report.findings)
+    for odd in (b"N.", b"cposix\nsystem\n(S'true'\ntR.", STORAGE[:-1], b"PK\x03\x04", carrying(evil)):
+        assert not scan(carrying(STORAGE, odd)).verdict.passes
+    assert not scan(
+        stream(b"]", LOAD + b"\x94B" + struct.pack("<I", len(STORAGE)) + STORAGE + b"\x85Rah\x00a")
+    ).verdict.passes
+    assert not scan(
+        stream(LOAD, named("_codecs.encode"), text("x"), text("latin1"), b"\x86R\x85R")
+    ).verdict.passes
 
 
 def test_shapes_with_words_for_arrays():

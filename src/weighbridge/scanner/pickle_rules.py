@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from weighbridge.core.finding import Finding, Location, Verdict
+from weighbridge.core.finding import Coverage, Finding, Location, Verdict
 from weighbridge.formats.limits import Limits
 from weighbridge.formats.pickle_events import Arg, Event, Trace
 from weighbridge.formats.pickle_ops import CODES
 from weighbridge.formats.pickle_trace import trace
 from weighbridge.scanner import names
-from weighbridge.scanner.file import RuleInfo, ScannedFile, printable, severity_of
-from weighbridge.scanner.pickle_made import only_made
+from weighbridge.scanner.file import Part, RuleInfo, ScannedFile, from_bytes, printable, severity_of
+from weighbridge.scanner.pickle_made import carried, only_made
 
 RULES = (
     RuleInfo("pickle-call", "Loading the file would run something dangerous", Verdict.DANGEROUS),
@@ -37,6 +37,7 @@ _DOING: Mapping[str, str] = {
     "build": "set the state of", "items": "put items into", "key": "compare and hash", "call": "call",
 }  # fmt: skip
 _SHOWN = 8
+_CARRIER = ("torch.storage", "_load_from_bytes")
 _HELP = "do not load it; ask who published it for the weights as safetensors"
 
 
@@ -137,6 +138,7 @@ def judge(
     result.findings.extend(seen.values())
     _note_profiles(file, result)
     _check_made(file, one, result, start)
+    _judge_carried(file, one, result, start)
     for anomaly in one.anomalies:
         result.findings.append(_broken(file, anomaly.pos, anomaly.reason, anomaly.code))
     if one.spent:
@@ -156,13 +158,14 @@ def _judge_event(file: ScannedFile, event: Event, result: Judgement) -> Finding 
             if listed.library:
                 result.used.setdefault(listed.library, {}).setdefault(full, event)
             return None
+    known = names.danger(event.module, event.name)
+    if listed is not None and not known:
         return _finding(
             file.at(event.pos), "pickle-unlisted", Verdict.UNLISTED,
             f"loading this file would {_DOING.get(event.kind, 'call')} {shown} in a way that is not listed",
             why=f"{shown} is harmless only in the ways that a pickler writes; this is another one",
             evidence=_evidence(event), subject=full, help=_HELP,
         )  # fmt: skip
-    known = names.danger(event.module, event.name)
     if known:
         called = event.kind != "global"
         return _finding(
@@ -218,6 +221,38 @@ def _check_made(file: ScannedFile, one: Trace, result: Judgement, start: int) ->
                 f"this file uses {printable(full)} for more than making an object of it",
                 why="calling the class later, with arguments of the file's choice, can reach files or other code",
                 evidence=_evidence(event), subject=full, help=_HELP,
+            )
+        )  # fmt: skip
+
+
+def _judge_carried(file: ScannedFile, one: Trace, result: Judgement, start: int) -> None:
+    """Judge the checkpoints that a pickle of tensors carries as bytes: torch loads each by itself."""
+    event = next((event for event in one.events if (event.module, event.name) == _CARRIER), None)
+    if event is None:
+        return
+    from weighbridge.scanner.routing import identify
+    from weighbridge.scanner.torch_layout import read
+
+    found = carried(file.read(), start, one.end, _CARRIER)
+    for number, content in enumerate(found or ()):
+        inside = identify(
+            replace(
+                from_bytes(file.path, content, "unknown"),
+                members=(*file.members, f"tensor {number}"), budget=file.budget, siblings=file.siblings,
+            )
+        )  # fmt: skip
+        file.budget.check_depth(len(inside.members))
+        if inside.kind != "torch-legacy":
+            found = None
+            break
+        result.findings.extend(read(inside, lambda other: Part((), Coverage(), other.kind)).findings)
+    if found is None:
+        result.findings.append(
+            _finding(
+                file.at(event.pos), "pickle-unlisted", Verdict.UNLISTED,
+                f"this file carries another one for {printable('.'.join(_CARRIER))} that cannot be judged",
+                why="torch loads these bytes as a checkpoint of their own, without limits",
+                evidence=_evidence(event), subject=".".join(_CARRIER), help=_HELP,
             )
         )  # fmt: skip
 
