@@ -10,7 +10,6 @@ from weighbridge.core.finding import Finding, Verdict
 from weighbridge.formats.json_text import Place, looks_like_json, read_json, walk
 from weighbridge.scanner.config_files import judge_file
 from weighbridge.scanner.config_values import WHY_IMPORT, Remark, leaves, named
-from weighbridge.scanner.config_yaml import READER as YAML_READER
 from weighbridge.scanner.config_yaml import judge_yaml, looks_like_yaml
 from weighbridge.scanner.file import RuleInfo, ScannedFile, printable, severity_of
 
@@ -27,7 +26,7 @@ RULES = (
     RuleInfo("config-unread", "A configuration too large or too deep to be read", Verdict.UNREAD),
 )
 EXPLAINS = frozenset({"json"})
-READERS: tuple[str, ...] = ("json-strict 1", YAML_READER)
+READERS: tuple[str, ...] = ("json-strict 1", "yaml-keys 3")
 """What counts into the ruleset digest beside the rules: readers and their versions."""
 
 YAML_SUFFIXES = (".yaml", ".yml")

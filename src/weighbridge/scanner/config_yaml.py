@@ -6,13 +6,9 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+from weighbridge.core.errors import OutOfBudget, Refused
 from weighbridge.core.finding import Verdict
 from weighbridge.scanner.config_values import WHY_CODE, WHY_IMPORT, Remark, leaves, named
-
-READER = "yaml-nodes 2"
-MAX_YAML = 1024 * 1024
-"""Characters of one YAML text: the reader takes four to fifteen seconds for so many."""
-MAX_NODES = 500_000
 
 _CORE_TAGS = re.compile(
     r"tag:yaml\.org,2002:(binary|bool|float|int|map|merge|null|omap|pairs|seq|set|str|timestamp|value)"
@@ -37,80 +33,41 @@ def looks_like_yaml(text: str) -> bool:
 
 def judge_yaml(text: str, *, mlmodel: bool = False) -> Iterator[Remark]:
     """Yield what is to be said of the tags and keys of YAML text, and last of its form."""
-    import yaml
+    from weighbridge.formats.yaml_text import documents, nodes
 
-    if len(text) > MAX_YAML:
-        problem = f"more than {MAX_YAML} characters of YAML"
-        yield Remark(
-            "config-unread", Verdict.UNREAD, problem, "yaml.budget", "what was not read may hold anything"
-        )
-        return
-    count = 0
     try:
-        for document in yaml.compose_all(text, Loader=yaml.SafeLoader):
-            for found in _document(document, mlmodel=mlmodel):
-                count += found is None
-                if count > MAX_NODES:
-                    problem = f"more than {MAX_NODES} values"
-                    yield Remark("config-unread", Verdict.UNREAD, problem, "yaml.budget")
-                    return
-                if found is not None:
-                    yield found
-    except (yaml.YAMLError, ValueError) as error:
+        for document in documents(text):
+            for key, node, siblings in nodes(document):
+                yield from _node(key, node, siblings, mlmodel=mlmodel)
+    except Refused as refusal:
         why = "two readers may disagree"
-        yield Remark("config-broken", Verdict.BROKEN, f"this is not YAML: {error}", "yaml.syntax", why)
-    except RecursionError:
-        yield Remark("config-unread", Verdict.UNREAD, "the YAML is nested too deeply", "yaml.budget")
+        message = f"{refusal.problem}: {refusal.cause}"
+        yield Remark("config-broken", Verdict.BROKEN, message, refusal.check, why)
+    except OutOfBudget as spent:
+        why = "what was not read may hold anything"
+        yield Remark("config-unread", Verdict.UNREAD, spent.problem, spent.check, why)
 
 
 def texts_of(text: str) -> Iterator[tuple[str, str]]:
-    """Yield the key and the text of each value of YAML text, each node once; what is no YAML yields nothing more."""
-    import yaml
+    """Yield the key and the text of each value of YAML text; what is no YAML yields nothing more."""
+    from weighbridge.formats.yaml_text import documents, nodes
 
-    if len(text) > MAX_YAML:
-        return
     try:
-        for document in yaml.compose_all(text, Loader=yaml.SafeLoader):
-            for key, node, _ in _nodes(document):
+        for document in documents(text):
+            for key, node, _ in nodes(document):
                 if isinstance(node.value, str):
                     yield key, node.value
-    except (yaml.YAMLError, ValueError, RecursionError):
+    except (Refused, OutOfBudget):
         return  # the configuration rules say so
 
 
-def _document(document: Any, *, mlmodel: bool) -> Iterator[Remark | None]:
-    """Judge every node with the key it stands under and the keys beside it; None counts one node."""
-    for key, node, siblings in _nodes(document):
-        yield None
-        if node.tag != "!" and not _CORE_TAGS.fullmatch(node.tag):
-            yield _tag(node.tag)
-        if isinstance(node.value, str):
-            yield from named(key, node.value, siblings)
-            if mlmodel:
-                yield from _path(key, node.value)
-
-
-def _nodes(document: Any) -> Iterator[tuple[str, Any, frozenset[str]]]:
-    """Yield every node with its key and the keys beside it; an alias leads to a node that is there already."""
-    work: list[tuple[str, Any, frozenset[str]]] = [("", document, frozenset())]
-    seen: set[tuple[str, int, bool]] = set()
-    while work:
-        key, node, siblings = work.pop()
-        met = (key, id(node), "params" in siblings)
-        if node is None or met in seen:
-            continue
-        seen.add(met)
-        yield key, node, siblings
-        if isinstance(node.value, str):
-            continue
-        pairs = [item for item in node.value if isinstance(item, tuple)]
-        keys = frozenset(item[0].value for item in pairs if isinstance(item[0].value, str))
-        for item in node.value:
-            if isinstance(item, tuple):
-                name = item[0].value if isinstance(item[0].value, str) else ""
-                work += [("", item[0], frozenset()), (name, item[1], keys)]
-            else:
-                work.append((key, item, siblings))
+def _node(key: str, node: Any, siblings: frozenset[str], *, mlmodel: bool) -> Iterator[Remark]:
+    if node.tag != "!" and not _CORE_TAGS.fullmatch(node.tag):
+        yield _tag(node.tag)
+    if isinstance(node.value, str):
+        yield from named(key, node.value, siblings)
+        if mlmodel:
+            yield from _path(key, node.value)
 
 
 def _path(key: str, value: str) -> Iterator[Remark]:
