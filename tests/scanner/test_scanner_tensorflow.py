@@ -70,7 +70,19 @@ def test_an_operator_may_be_a_function_of_the_model():
 
 @pytest.mark.parametrize("op", ["SaveV2", "RestoreV2", "Restore", "SaveSlices"])
 @pytest.mark.parametrize(
-    "path", [b"/etc/passwd", b"../x", b"a/../../b", b"http://x", b"C:\\x", b"gs://bucket/x"]
+    "path",
+    [
+        b"/etc/passwd",
+        b"../x",
+        b"a/../../b",
+        b"http://x",
+        b"C:\\x",
+        b"gs://bucket/x",
+        b"a/.",
+        b"./b",
+        b"/part/x",
+        b"a\n",
+    ],
 )
 def test_a_path_of_the_models_choice_is_dangerous(op, path):
     nodes = (tf_const("c", path), tf_node("n", op, "c"))
@@ -80,7 +92,19 @@ def test_a_path_of_the_models_choice_is_dangerous(op, path):
     assert found(saved_model(functions=(tf_function("f", ("x",), *joined),))) == {FILES}
 
 
-@pytest.mark.parametrize("maker", ["DecodeBase64", "StringFormat", "Substr", "ReadVariableOp2", "AsString"])
+@pytest.mark.parametrize(
+    "maker",
+    [
+        "ReadVariableOp",
+        "VariableV2",
+        "LookupTableExportV2",
+        "DecodeBase64",
+        "StringFormat",
+        "Substr",
+        "ReadVariableOp2",
+        "AsString",
+    ],
+)
 def test_a_path_that_is_computed_is_dangerous(maker):
     nodes = (tf_const("c", b"x"), tf_node("m", maker, "c"), tf_node("n", "SaveV2", "m"))
     assert FILES in found(saved_model(*nodes))
@@ -117,6 +141,47 @@ def test_a_table_may_be_filled_from_an_asset_only():
     assert found(saved_model(table, path, init, assets=(("c:0", "vocab.txt"),))) == set()
     assert found(saved_model(table, path, init, assets=(("d:0", "vocab.txt"),))) == {FILES}
     assert found(saved_model(assets=(("c:0", "../../x"),))) == {FILES}
+
+
+def test_an_asset_is_read_when_the_model_is_loaded_and_at_no_other_time():
+    nodes = (
+        tf_node("t", "HashTableV2"),
+        tf_const("c", b"/etc/passwd"),
+        tf_node("i", "InitializeTableFromTextFileV2", "t", "c"),
+    )
+    asset = (("c:0", "vocab.txt"),)
+    assert found(saved_model(*nodes, tf_node("init", "NoOp", "^i"), assets=asset)) == set()
+    assert found(saved_model(*nodes, tf_node("y", "LookupTableSizeV2", "t", "^i"), assets=asset)) == {FILES}
+    group = (tf_node("init", "NoOp", "^i"), tf_node("y", "LookupTableSizeV2", "t", "^init"))
+    assert found(saved_model(*nodes, *group, assets=asset)) == {FILES}
+
+
+def through_a_variable(*more, functions=(), value="a"):
+    """The path of an asset goes through a variable, as TensorFlow 2 writes it."""
+    nodes = (
+        tf_node("a", "Placeholder"), tf_const("c", b"/etc/passwd"), tf_node("v", "VarHandleOp"), tf_node("t", "HashTableV2"),
+        tf_node("set", "AssignVariableOp", "v", value), tf_node("r", "ReadVariableOp", "v", "^set"),
+        tf_node("i", "InitializeTableFromTextFileV2", "t", "r"), tf_node("init", "NoOp", "^i"),
+    )  # fmt: skip
+    return saved_model(*nodes, *more, functions=functions, assets=(("a:0", "vocab.txt"),))
+
+
+def test_a_path_may_go_through_a_variable_that_nothing_else_sets():
+    assert found(through_a_variable()) == set()
+    assert found(through_a_variable(value="c")) == {FILES}
+    assert found(through_a_variable(tf_node("again", "AssignVariableOp", "v", "c"))) == {FILES}
+    taken = tf_function("f", ("v",), tf_node("n", "Relu", "v"))
+    assert found(through_a_variable(tf_call("call", "f", "v"), functions=(taken,))) == {FILES}
+    twin = tf_node("other", "VarHandleOp", attrs=(tf_attr("shared_name", pb((2, "v"))),))
+    assert found(through_a_variable(twin)) == {FILES}
+    assert found(through_a_variable(functions=(tf_function("f", (), tf_node("v", "VarHandleOp")),))) == {
+        FILES
+    }
+
+
+def test_an_asset_is_no_place_to_write_to():
+    nodes = (tf_const("c", b"/etc/passwd"), tf_node("s", "SaveV2", "c"))
+    assert found(saved_model(*nodes, assets=(("c:0", "vocab.txt"),))) == {FILES}
 
 
 def test_print_writes_to_the_terminal_only():

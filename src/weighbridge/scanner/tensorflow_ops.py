@@ -271,6 +271,6 @@ CARRIERS = frozenset({
 
 HANDLES = frozenset({
     "HashTable", "HashTableV2", "MutableHashTable", "MutableHashTableV2", "MutableDenseHashTableV2", "Placeholder",
-    "ReadVariableOp", "VarHandleOp", "Variable", "VariableV2",
+    "VarHandleOp",
 })  # fmt: skip
 """Operators whose results are no text, and what stands for an input of the graph."""
