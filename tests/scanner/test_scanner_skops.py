@@ -90,7 +90,14 @@ def test_a_class_of_a_profile_is_a_note_and_needs_the_right_to_be_made_and_given
 
     def listed(build):
         row = Listed(
-            library="lib", new=shape, calls=(), build=frozenset(build), items=frozenset(), key=False, why=""
+            library="lib",
+            new=shape,
+            calls=(),
+            build=frozenset(build),
+            items=frozenset(),
+            key=False,
+            made=False,
+            why="",
         )
         return lambda _module, _name: row
 
