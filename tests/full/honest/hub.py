@@ -103,10 +103,23 @@ def sentence_transformers(shelf):
         "__version__": {"sentence_transformers": "3.0.0", "transformers": "4.41.0", "pytorch": "2.3.0"}
     }
 
-    def write(path):
+    # Where version 6 of the library has its classes.
+    later = {
+        "Transformer": "sentence_transformers.base.modules.transformer",
+        "Pooling": "sentence_transformers.sentence_transformer.modules.pooling",
+        "Normalize": "sentence_transformers.base.modules.normalize",
+    }
+
+    def write(path, *, moved=False):
         transformers.BertModel(transformers.BertConfig(**SMALL)).save_pretrained(path)
         tokenizer().save_pretrained(path)
-        (path / "modules.json").write_text(json.dumps(modules, indent=2))
+        names = [module["type"].rpartition(".")[2] for module in modules]
+        types = [
+            f"{later[name]}.{name}" if moved else module["type"]
+            for name, module in zip(names, modules, strict=True)
+        ]
+        rows = [module | {"type": kind} for module, kind in zip(modules, types, strict=True)]
+        (path / "modules.json").write_text(json.dumps(rows, indent=2))
         (path / "config_sentence_transformers.json").write_text(json.dumps({**versions, "prompts": {}}))
         (path / "sentence_bert_config.json").write_text(
             json.dumps({"max_seq_length": 64, "do_lower_case": False})
@@ -116,6 +129,7 @@ def sentence_transformers(shelf):
         (path / "README.md").write_text(CARD)
 
     shelf.add("sentence-transformers", "the layout of sentence-transformers", write)
+    shelf.add("sentence-transformers-6", "the same since version 6", lambda path: write(path, moved=True))
 
 
 def adapters(shelf):
