@@ -102,6 +102,7 @@ class BuildMachine(build_ext):
     """Compile the machine, or say why not and go on without."""
 
     def run(self) -> None:
+        """Build it, or leave it out."""
         self.distribution.is_plain = True
         try:
             if importlib.util.find_spec("mypyc") is None or not wanted():
@@ -109,7 +110,7 @@ class BuildMachine(build_ext):
                 return
             self.distribution.ext_modules = extensions()
             work = build_ext(self.distribution)  # commands cannot be finalized twice
-            work.set_undefined_options("build_ext", ("inplace", "inplace"), ("build_lib", "build_lib"))
+            work.inplace, work.build_lib, work.build_temp = self.inplace, self.build_lib, self.build_temp
             work.editable_mode = self.editable_mode
             work.ensure_finalized()
             work.run()
@@ -124,6 +125,7 @@ class Wheel(bdist_wheel):
     """A wheel tagged for what it holds: for one interpreter with the binary in it, for any without."""
 
     def run(self) -> None:
+        """Build the binary first: the tag depends on whether that worked."""
         self.run_command("build_ext")
         self.root_is_pure = self.distribution.is_plain
         super().run()

@@ -192,10 +192,10 @@ class Arrays(Calls):
 
     def length(self, pos: int, begin: int, shape: tuple[int, ...], size: int) -> int:
         """Return the bytes of an array; raises PickleBroken when the data has fewer."""
-        count = size
+        count = size  # a plain integer: the product may be larger than a machine word
         for dimension in shape:
-            count *= min(dimension, self.size + 1)
-        if count > self.size - begin:
+            count *= dimension
+        if count > len(self.data) - begin:
             raise PickleBroken(pos, "an array is longer than the data")
         return count
 

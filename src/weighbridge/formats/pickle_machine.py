@@ -18,7 +18,7 @@ from weighbridge.formats.pickle_events import PickleBroken, Trace
 
 from .pickle_arrays import Arrays
 from .pickle_calls import APPEND, INST, NEWOBJ_EX, OBJ, SETITEM
-from .pickle_ops import HIGHEST_PROTOCOL, KINDS, NAMES, WIDTH, argument, loose_number, span, wide
+from .pickle_ops import HIGHEST_PROTOCOL, KINDS, LINES, NAMES, WIDTH, argument, loose_number, span, wide
 from .pickle_stack import (
     BOOL,
     BYTES,
@@ -40,18 +40,52 @@ if TYPE_CHECKING:
 
 def run_trace(data: bytes, start: int, budgets: tuple[int, int, int], joblib: bool) -> Trace:  # noqa: FBT001
     """Run the stream at `start`; `budgets` are opcodes, distinct events and expansion. Raises nothing."""
-    machine = Machine(data, start, budgets, joblib)
+    first = Machine(data, start, budgets, joblib)
+    told = _run(first)
+    if not first.crossings:
+        return told
+    return _with_other_readings(told, first, budgets)
+
+
+def _run(machine: Machine) -> Trace:
     broken = ""
-    end = start
+    end = machine.start
     try:
         end = machine.run()
     except PickleBroken as error:
         broken, end = error.reason, error.pos
     except IndexError:
-        broken, end = "the data ends without STOP", len(data)
+        broken, end = "the data ends without STOP", machine.size
     return Trace(
         tuple(machine.events), tuple(machine.anomalies), end, broken, machine.spent, tuple(machine.arrays)
     )
+
+
+def _with_other_readings(told: Trace, first: Machine, budgets: tuple[int, int, int]) -> Trace:
+    """Add the events of the readings in which CPython's C unpickler skips the rest of a frame.
+
+    Where a piece of an opcode crosses the end of a frame it reads on behind the frame when the source is a file
+    that cannot peek, and straight on otherwise; each crossing may go either way.
+    """
+    events = dict.fromkeys(told.events)
+    waiting = [first]
+    spent = told.spent
+    runs = 0
+    while waiting:
+        machine = waiting.pop()
+        for begin, end, frame in machine.crossings:
+            runs += 1
+            if runs > _MAX_READINGS or len(events) > budgets[1]:
+                return told._replace(events=tuple(events), spent=True)
+            length = (begin - frame).to_bytes(8, "little")
+            data = machine.data[: frame - 8] + length + machine.data[frame:begin] + machine.data[end:]
+            other = Machine(data, machine.start, budgets, False)
+            # What crosses before this place was read both ways already.
+            other.crossed = begin
+            spent = _run(other).spent or spent
+            events.update(dict.fromkeys(other.events))
+            waiting.append(other)
+    return told._replace(events=tuple(events), spent=spent)
 
 
 # How the loop treats an opcode: the commonest have a class of their own.
@@ -110,6 +144,7 @@ _NEXT_BUFFER: Final = 0x97
 _READONLY_BUFFER: Final = 0x98
 
 _CHUNK: Final = 1 << 16
+_MAX_READINGS: Final = 32
 _MAX_STACK: Final = 4_000_000
 
 
@@ -130,6 +165,9 @@ class Machine(Arrays):
         self.resume: i64 = start
         # Where a frame may begin: after PROTO, after a frame, after a value too large for one.
         self.boundary: i64 = start
+        # Where a piece of an opcode crosses the end of its frame: its place, the end and the begin of the frame.
+        self.crossings: list[tuple[int, int, int]] = []
+        self.crossed: i64 = -1
 
     def run(self) -> int:
         """Run to STOP and return the offset after it; the budgets are looked at now and then."""
@@ -219,6 +257,7 @@ class Machine(Arrays):
         if pos >= self.size:
             raise PickleBroken(pos, "the data ends without STOP")
         if pos < self.limit:
+            self.crosses(self.piece(pos))
             span(self.data, pos)
             self.odd(pos, "frame", "an opcode crosses the end of its frame")
         elif pos == self.frame_end:
@@ -245,7 +284,9 @@ class Machine(Arrays):
 
     def unended(self, pos: int) -> None:
         """Report the name of a GLOBAL or INST whose last line does not end."""
-        module, _, name = self.data[pos + 1 : -1].partition(b"\n")
+        # A slice whose begin lies behind its end is no empty slice to the compiled code.
+        last = max(len(self.data) - 1, pos + 1)
+        module, _, name = self.data[pos + 1 : last].partition(b"\n")
         opcode = NAMES[self.data[pos]]
         codec = "utf-8" if opcode == "GLOBAL" else "ascii"
         try:
@@ -282,12 +323,31 @@ class Machine(Arrays):
             raise PickleBroken(end, "more opcodes than the limit allows")
         return end
 
+    def piece(self, pos: int) -> int:
+        """Return where the piece of an opcode begins that crosses the end of the frame: a line, a count, what is counted."""
+        kind = KINDS.get(self.data[pos], 0)
+        begin = pos + 1
+        newline = self.data.find(b"\n", begin, self.limit)
+        if kind >= LINES:
+            return newline + 1 if newline >= 0 else begin
+        return begin if begin + WIDTH[kind] > self.limit else begin + WIDTH[kind]
+
+    def crosses(self, begin: int) -> None:
+        """Note that what begins here crosses the end of its frame."""
+        if self.crossed < begin < self.limit < self.size and len(self.crossings) < _MAX_READINGS:
+            self.crossings.append((begin, self.limit, self.frame_start))
+
     def frame(self, pos: int, end: int) -> None:
         """FRAME: the next bytes stand in a frame."""
-        length = int.from_bytes(self.data[pos + 1 : end], "little")
+        declared = int.from_bytes(self.data[pos + 1 : end], "little")
+        length: i64 = min(declared, len(self.data) + 1)  # which may not fit into a machine word before that
         if end < self.frame_end:
             self.odd(pos, "frame", "a frame begins inside a frame")
-        elif pos not in (self.boundary, self.frame_end):
+            if length > self.frame_end - end:
+                self.crosses(end)
+                self.limit, self.frame_end = self.size, -1
+            return
+        if pos not in (self.boundary, self.frame_end):
             self.odd(pos, "frame", "a frame begins after opcodes that stand in no frame")
         self.frame_start = end
         if length > self.size - end:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from mypy_extensions import i64
 
 __all__ = [
-    "CODES", "COUNTED", "HIGHEST_PROTOCOL", "KINDS", "MAX_OPCODES", "NAMES", "WIDTH", "PickleBroken", "argument",
+    "CODES", "COUNTED", "HIGHEST_PROTOCOL", "KINDS", "LINES", "MAX_OPCODES", "NAMES", "WIDTH", "PickleBroken", "argument",
     "decode", "loose_number", "span", "wide",
 ]  # fmt: skip
 
@@ -35,6 +35,8 @@ HIGHEST_PROTOCOL: Final = 5
 _NO, _U1, _U2, _U4, _U8, _I4, _F8, _C1, _C4, _S4, _C8, _LINE, _TWO = range(13)
 COUNTED: Final = _C1
 """Argument kinds from here on, but for lines, begin with a count of the bytes that follow."""
+LINES: Final = _LINE
+"""Argument kinds from here on are lines of text."""
 WIDTH: Final = (0, 1, 2, 4, 8, 4, 8, 1, 4, 4, 8, 0, 0)
 
 _ROWS: Final = (
