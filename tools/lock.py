@@ -21,6 +21,7 @@ LOCKS: dict[str, tuple[str, ...]] = {
     "check": (
         "pyproject.toml",
         "requirements/build.in",
+        "--extra=archives",
         "--extra=test",
         "--extra=check",
         "--constraint=requirements/run.txt",

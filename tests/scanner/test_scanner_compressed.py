@@ -3,6 +3,7 @@
 import bz2
 import gzip
 import lzma
+import sys
 import tracemalloc
 import zipfile
 import zlib
@@ -99,3 +100,20 @@ def test_text_that_unpacks_to_something_is_reported():
             "compressed-text"
         ]
     assert list(compressed_rules.examine(from_bytes("a", prose, "text", text=prose.decode()))) == []
+
+
+def test_zstd_without_its_library_is_unread_and_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "zstandard", None)
+    report = scan(b"\x28\xb5\x2f\xfd\x00\x58\x09\x00\x00N.", "model.pkl.zst")
+    assert report.verdict is Verdict.UNREAD
+    assert not report.coverage.complete
+    assert "weighbridge[archives]" in report.findings[0].help
+
+
+def test_zstd_is_read_where_its_library_is():
+    zstandard = pytest.importorskip("zstandard")
+    assert scan(zstandard.compress(GOOD)).verdict is Verdict.CLEAN
+    assert scan(zstandard.compress(EVIL)).verdict is Verdict.DANGEROUS
+    assert scan(zstandard.compress(GOOD) + b"x").verdict is Verdict.BROKEN
+    assert scan(zstandard.compress(GOOD)[:-1]).verdict is Verdict.BROKEN
+    assert scan(zstandard.compress(bytes(600_000_000))).verdict is Verdict.UNREAD
