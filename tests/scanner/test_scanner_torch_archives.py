@@ -169,3 +169,25 @@ def test_what_else_a_package_holds_is_judged():
 def test_a_call_in_a_persistent_id_is_unlisted():
     data = b"\x80\x02(X\x0e\x00\x00\x00reduce_packagecos\nsystem\n(X\x02\x00\x00\x00idttQ."
     assert not package(**{"p/model/model.pkl": data}).verdict.passes
+
+
+MAGIC = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19.\x80\x02M\xe9\x03.\x80\x02}q\x00."
+
+
+def legacy(module, name):
+    identity = (
+        b"(X\x06\x00\x00\x00modulec"
+        + f"{module}\n{name}\n".encode()
+        + b"X\x04\x00\x00\x00a.pyX\x05\x00\x00\x00classtQ"
+    )
+    data = MAGIC + b"\x80\x02" + identity + b")\x81}X\x01\x00\x00\x00aK\x01sb." + b"\x80\x02]."
+    entry = FileEntry("model.pt", len(data), Digest.of(data))
+    return scan_files("m", Manifest.of([entry]), lambda _: data)
+
+
+def test_classes_in_the_ids_of_an_old_stream_are_judged_like_others():
+    report = legacy("torch.nn.modules.activation", "ReLU")
+    assert report.verdict is Verdict.NOTES
+    assert rules(report) == {"pickle-profile"}
+    assert legacy("os", "system").verdict is Verdict.DANGEROUS
+    assert legacy("evil", "Model").verdict is Verdict.UNLISTED

@@ -312,13 +312,18 @@ class Calls(Stack):
         """PERSID and BINPERSID: an object that is not in the stream."""
         if opcode == "PERSID":
             args: tuple[Arg, ...] = (Arg("str", str(argument(self.data, pos, end))),)
+            items = None
         else:
             identity = self.pop(pos)
             items = self.items(identity)
             args = self.identified(items if items is not None else [identity])
         if self.is_new(args):
             self.report(_event("persistent", opcode, pos, "", "", args, pos, opcode))
-        self.stack.append(PERS)
+        # torch.load takes the id of a class with its source, ("module", class, path, source), for the class itself.
+        if items is not None and len(args) == 4 and args[0].text == "module" and args[1].kind == "global":
+            self.stack.append(items[1])
+        else:
+            self.stack.append(PERS)
 
     def identified(self, items: list[Any]) -> tuple[Arg, ...]:
         """Say what is known of a persistent id; most of it is as it was in the one before."""
