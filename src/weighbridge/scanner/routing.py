@@ -11,7 +11,7 @@ from typing import BinaryIO
 
 from weighbridge.core.manifest import is_weight_file
 from weighbridge.formats.archive import read_zip
-from weighbridge.formats.pickle_events import PickleBroken, Trace
+from weighbridge.formats.pickle_events import Event, PickleBroken, Trace
 from weighbridge.formats.pickle_ops import CODES, COUNTED, WIDTH, span
 from weighbridge.formats.pickle_ops import KINDS as KIND_OF
 from weighbridge.formats.pickle_trace import trace
@@ -161,12 +161,14 @@ def acts_as_pickle(data: bytes, *, is_text: bool) -> bool:
     """
     one = trace(data, max_opcodes=_PROBE_OPCODES, max_events=1000)
     for event in one.events:
-        plausible = _NAME.fullmatch(event.module) and _NAME.fullmatch(event.name)
+        plausible = _plausible(event)
         if event.kind == "call" and (plausible or event.opcode != "INST"):
             return True  # "(in brackets" alone is an INST of nonsense; other calls take more than chance
         if plausible and (not is_text or danger(event.module, event.name)):
             return True
-    if one.broken or one.spent:
+    if one.spent:
+        return True  # nothing else reads as so many opcodes in a row; what follows them is for the rules on pickles
+    if one.broken:
         return False
     return one.end == len(data.rstrip()) or bool(one.events)
 
@@ -182,6 +184,8 @@ def hides_zip(stream: BinaryIO, size: int) -> bool:
 
 def _settled(window: bytes, one: Trace) -> bool:
     """Tell whether more bytes would change nothing: the trace ended for a reason that lies within the window."""
+    if one.spent:
+        return False
     if not one.broken:
         return one.end < len(window)
     if one.end >= len(window):
@@ -208,13 +212,27 @@ def also_pickle(file: ScannedFile) -> Trace | None:
     for size in (_FIRST, _WINDOW):
         window = file.read(size)
         one = trace(window, max_opcodes=_PROBE_OPCODES, max_events=1000)
-        if len(window) == file.size or _settled(window, one):
+        if _settled(window, one) or (len(window) == file.size and not one.spent):
             break
-    if any(_NAME.fullmatch(event.module) and _NAME.fullmatch(event.name) for event in one.events):
-        return one
-    if not one.broken or one.end >= len(window) or len(window) == file.size:
-        return None
+    else:
+        if _jumps(window, one, file.size):
+            return one
+        # Thousands of opcodes without a fault, or one that does not end here: all of it decides, or nobody can tell.
+        one = trace(file.read(), max_opcodes=file.budget.limits.max_opcodes, max_events=1000)
+        if one.spent:
+            return one
+    return one if any(_plausible(event) for event in one.events) else None
+
+
+def _plausible(event: Event) -> bool:
+    return bool(_NAME.fullmatch(event.module) and _NAME.fullmatch(event.name))
+
+
+def _jumps(window: bytes, one: Trace, size: int) -> bool:
+    """Tell whether the first step that cannot be followed in `window` leads to a place further on in the file."""
+    if not one.broken or one.end >= len(window):
+        return False
     kind = KIND_OF.get(window[one.end], 0)
     begin = one.end + 1 + WIDTH[kind]
     jump = begin + int.from_bytes(window[one.end + 1 : begin], "little")
-    return one if kind >= COUNTED and WIDTH[kind] and len(window) < jump < file.size else None
+    return kind >= COUNTED and bool(WIDTH[kind]) and len(window) < jump < size
