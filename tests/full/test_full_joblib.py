@@ -56,3 +56,18 @@ def test_estimators_are_refused_with_a_remedy(tmp_path):
     with pytest.raises(ConversionRefused) as caught:
         convert(path, tmp_path / "out.safetensors")
     assert caught.value.check == "joblib.object"
+
+
+@pytest.mark.parametrize("protocol", [2, 3, 4, 5])
+def test_arrays_of_objects_are_pickles_inside_and_pass(tmp_path, protocol):
+    joblib = pytest.importorskip("joblib")
+    path = tmp_path / "objects.joblib"
+    value = {
+        "text": np.array(["a", None, 1], dtype=object),
+        "arrays": np.array([np.arange(3), "b"], dtype=object),
+    }
+    joblib.dump([value, np.arange(4)], path, protocol=protocol)
+    report = scan(path)
+    assert report.verdict.passes, [finding.message for finding in report.findings]
+    with pytest.raises(ConversionRefused):
+        convert(path, tmp_path / "out.safetensors")

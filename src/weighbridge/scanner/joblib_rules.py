@@ -17,6 +17,7 @@ READERS: tuple[str, ...] = ("joblib-arrays 1",)
 
 _MARK = b"NumpyArrayWrapper"
 _WINDOW = 1024 * 1024
+_FRAMING = ("frame", "proto", "leftover")
 
 
 def is_joblib(file: ScannedFile) -> bool:
@@ -70,9 +71,17 @@ def _plainly(file: ScannedFile, data: bytes, result: Judgement, one: Trace) -> N
     """Judge what pickle.load would make of the bytes of the arrays: noise, unless somebody wrote opcodes there."""
     first = one.arrays[0].offset
     plain = run(data, result.end, file.budget.limits)
-    found = tuple(event for event in plain.events if event.pos >= first and _plausible(event))
+    known = {(event.kind, event.pos, event.module, event.name) for event in one.events}
+    found = tuple(
+        event
+        for event in plain.events
+        if event.pos >= first
+        and _plausible(event)
+        and (event.kind, event.pos, event.module, event.name) not in known
+    )
     if found:
-        changed = tuple(anomaly for anomaly in plain.anomalies if anomaly.pos >= first)
+        # Frames inside of frames come with every array of objects, which is a pickle of its own to joblib.
+        changed = tuple(odd for odd in plain.anomalies if odd.pos >= first and odd.code not in _FRAMING)
         judge(file, Trace(found, changed, plain.end, "", False), result)
 
 
