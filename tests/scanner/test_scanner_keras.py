@@ -182,6 +182,7 @@ def rooted(*messages, children=None):
         (rooted(attribute("model_config", b'{"class_name": "x", "class_name": 1}')), ("hdf5-broken", BROKEN)),
         (rooted(attribute("x", b"cos\nsystem\n(S'x'\ntR.")), ("pickle-call", DANGEROUS)),
         (rooted(attribute("x", b"cos\nsystem\n(S'x'\ntR.")), ("hdf5-pickle", UNLISTED)),
+        (rooted(attribute("PSEUDOATOM", b"object")), ("hdf5-pickle", UNLISTED)),
         (rooted(message(2, bytes(18))), ("hdf5-unread", UNREAD)),
     ],
 )

@@ -21,7 +21,7 @@ RULES = (
     RuleInfo("hdf5-plugin", "An HDF5 file that needs a plug-in to be read", Verdict.UNLISTED),
     RuleInfo("hdf5-broken", "An HDF5 file that can be read in two ways, or not at all", Verdict.BROKEN),
     RuleInfo("hdf5-hidden", "An HDF5 file holds bytes that no object refers to", Verdict.BROKEN),
-    RuleInfo("hdf5-pickle", "An HDF5 attribute that is a pickle", Verdict.UNLISTED),
+    RuleInfo("hdf5-pickle", "An HDF5 file that holds pickles", Verdict.UNLISTED),
     RuleInfo("hdf5-unread", "An HDF5 file of a form that is not read", Verdict.UNREAD),
 )
 EXPLAINS = frozenset({"hdf5"})
@@ -91,6 +91,9 @@ def _attributes(file: ScannedFile, tree: Hdf5Tree) -> Iterator[Finding]:
     seen: set[bytes] = set()
     spent = 0
     for path, attribute in tree.attributes:
+        if attribute.name == "PSEUDOATOM" and b"object" in attribute.texts:
+            message = f"{path} holds pickles, which PyTables reads as Python objects"
+            yield _finding(file, "hdf5-pickle", message, subject=path)
         for text in attribute.texts:
             if text in seen:
                 continue
