@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from weighbridge.core.finding import Finding, Verdict
 from weighbridge.formats.limits import Limits
-from weighbridge.formats.pickle_events import Event, Trace
+from weighbridge.formats.pickle_events import Event, InlineArray, Trace
 from weighbridge.formats.pickle_trace import trace
 from weighbridge.scanner.file import RuleInfo, ScannedFile, severity_of
 from weighbridge.scanner.pickle_rules import Judgement, judge, judge_streams, run
@@ -17,6 +17,7 @@ READERS: tuple[str, ...] = ("joblib-arrays 1",)
 
 _MARK = b"NumpyArrayWrapper"
 _WINDOW = 1024 * 1024
+_NUMPY = ("dtype", "ndarray", "_reconstruct", "_frombuffer", "scalar", "encode")
 _FRAMING = ("frame", "proto", "leftover")
 
 
@@ -78,11 +79,21 @@ def _plainly(file: ScannedFile, data: bytes, result: Judgement, one: Trace) -> N
         if event.pos >= first
         and _plausible(event)
         and (event.kind, event.pos, event.module, event.name) not in known
+        and not (event.name in _NUMPY and any(_inside(array, event.pos) for array in one.arrays))
     )
     if found:
         # Frames inside of frames come with every array of objects, which is a pickle of its own to joblib.
         changed = tuple(odd for odd in plain.anomalies if odd.pos >= first and odd.code not in _FRAMING)
         judge(file, Trace(found, changed, plain.end, "", False), result)
+
+
+def _inside(array: InlineArray, pos: int) -> bool:
+    """Tell whether a position lies in an array of objects.
+
+    That is a pickle with a memo of its own. Read on with the memo of the outer one, numpy's few names in it come out
+    as attributes of whatever text stands under the same number, and importing that fails.
+    """
+    return "O" in array.dtype and array.offset <= pos < array.offset + array.length
 
 
 def _plausible(event: Event) -> bool:
