@@ -32,7 +32,7 @@ LIBRARIES = (
         "pandas",
         "peft",
     ),
-    *("scipy", "skops", "sklearn", "tokenizers", "torch", "transformers", "xgboost"),
+    *("scipy", "sentencepiece", "skops", "sklearn", "tokenizers", "torch", "transformers", "xgboost"),
 )
 ENOUGH = 600
 ALLOWED = 0.03

@@ -7,6 +7,7 @@ import numpy as np
 import onnx
 import safetensors.numpy
 import safetensors.torch
+import sentencepiece
 import skops.io
 import tokenizers
 import torch
@@ -248,8 +249,33 @@ def tokenizer_files(folder):
     return shelf
 
 
+def sentencepiece_files(folder):
+    """Write tokenizer.model files."""
+    shelf = Shelf(folder, "sentencepiece")
+    texts = ["a short text about bread", "rivers and bridges and scales"] * 50
+
+    def trained(path, kind):
+        with path.open("wb") as file:
+            sentencepiece.SentencePieceTrainer.train(
+                sentence_iterator=iter(texts), model_writer=file, vocab_size=50, model_type=kind,
+                hard_vocab_limit=False, minloglevel=2,
+            )  # fmt: skip
+
+    for kind in ("bpe", "unigram", "char", "word"):
+        shelf.add(f"{kind}/tokenizer.model", kind, lambda p, k=kind: trained(p, k))
+    return shelf
+
+
 def make(folder):
     """Write the family and return its shelves."""
     torch.manual_seed(SEED)
-    makers = (safetensors_files, gguf_files, onnx_files, hdf5_files, skops_files, tokenizer_files)
+    makers = (
+        safetensors_files,
+        gguf_files,
+        onnx_files,
+        hdf5_files,
+        skops_files,
+        tokenizer_files,
+        sentencepiece_files,
+    )
     return [maker(folder) for maker in makers]

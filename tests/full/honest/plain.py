@@ -27,6 +27,7 @@ import dill
 import joblib
 import yaml
 from honest.catalogue import CARD, Shelf, bytes_writer
+from PIL import Image
 
 PROTOCOLS = (0, 1, 2, 3, 4, 5)
 
@@ -201,7 +202,9 @@ def texts(folder):
         data = "Größe\n".encode("utf-16") if text is None else text.encode()
         shelf.add(f"{name}", f"the text {name}", bytes_writer(data))
     shelf.add("results.ipynb", "a notebook without commands", bytes_writer(json.dumps(_notebook()).encode()))
-    shelf.add("picture.png", "a picture", _picture)
+    pixels = Image.frombytes("RGB", (8, 8), bytes(range(192)))
+    for suffix in ("png", "jpg", "gif", "webp"):
+        shelf.add(f"picture.{suffix}", f"a picture, {suffix}", pixels.save)
     return shelf
 
 
@@ -220,20 +223,6 @@ def _notebook():
         "nbformat": 4,
         "nbformat_minor": 5,
     }
-
-
-def _picture(path):
-    import struct
-    import zlib
-
-    def chunk(kind, data):
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
-    header = struct.pack(">IIBBBBB", 2, 2, 8, 2, 0, 0, 0)
-    rows = zlib.compress(b"\x00" + b"\xff\x00\x00" * 2 + b"\x00" + b"\x00\xff\x00" * 2)
-    path.write_bytes(
-        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
-    )
 
 
 def archives(folder):
