@@ -11,6 +11,7 @@ import struct
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pickle_builds import both_builds  # noqa: F401  each test runs on both
 
 from weighbridge.formats.pickle_trace import trace
 
