@@ -83,6 +83,13 @@ def test_labels_behind_a_model_pass():
     assert found(packed("labels.txt", b"cat\ndog\n")) == set()
 
 
+def test_an_archive_without_members_behind_a_model_is_nothing():
+    empty = b"PK\5\6" + bytes(18)
+    assert found(GOOD + empty) == set()
+    assert found(GOOD + empty[:-2] + b"\1\0x") != set()
+    assert found(GOOD + empty + b"x") != set()
+
+
 def test_what_is_packed_behind_a_model_is_judged():
     assert "pickle-call" in {rule for rule, _ in found(packed("labels.txt", b"cos\nsystem\n(S'true'\ntR."))}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from weighbridge.core.errors import Unreadable
@@ -21,8 +22,13 @@ UNREAD = RuleInfo("tflite-unread", "A part of a TensorFlow Lite model that is no
 RULES = (BROKEN, UNLISTED, UNREAD)
 READERS: tuple[str, ...] = (READER,)
 
-LISTED = frozenset({"TFLite_Detection_PostProcess"})
-"""Custom operators that each build of TensorFlow Lite brings along and that only compute."""
+LISTED = frozenset({
+    "TFLite_Detection_PostProcess", "Convolution2DTransposeBias", "Landmarks2TransformMatrix", "MaxPoolingWithArgmax2D",
+    "MaxUnpooling2D", "Resampler", "TransformLandmarks", "TransformTensorBilinear",
+})  # fmt: skip
+"""Custom operators that only compute: the one of TensorFlow Lite itself, and those of MediaPipe."""
+_NO_MEMBERS = re.compile(rb"\0{0,64}PK\x05\x06\0{12}[\s\S]{4}\0\0")
+"""The archive without members that some tools leave behind a model."""
 _PADDING = 64
 _CALLS_OUT = ("STABLEHLO_CUSTOM_CALL", "DELEGATE")
 _WHY = "such an operator is native code that the program must have loaded under this name"
@@ -41,8 +47,8 @@ def read(file: ScannedFile, descend: Descend) -> Part:
         return Part(tuple(findings), Coverage(file.size, file.size), "tflite")
     with file.open() as stream:
         stream.seek(model.end)
-        rest = stream.read(_PADDING + 4)
-    if len(rest) <= _PADDING and not rest.strip(b"\0"):
+        rest = stream.read(2 * _PADDING)
+    if (len(rest) <= _PADDING and not rest.strip(b"\0")) or _NO_MEMBERS.fullmatch(rest):
         return Part(tuple(findings), Coverage(file.size, file.size), "tflite")
     if rest.lstrip(b"\0").startswith(b"PK\3\4"):
         return _packed(file, descend, model.end, findings)
