@@ -10,11 +10,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from weighbridge.core.errors import WeighbridgeError
 from weighbridge.core.finding import Coverage, Finding, Verdict
 from weighbridge.formats.archive import STORED, ZipArchive, ZipMember
 from weighbridge.formats.pickle_events import PickleBroken
 from weighbridge.formats.pickle_ops import decode
+from weighbridge.formats.torch_views import view_outside
 from weighbridge.formats.torchscript import Program, read_source
+from weighbridge.scanner.contents import not_read
 from weighbridge.scanner.file import Descend, Part, RuleInfo, ScannedFile, printable, severity_of
 from weighbridge.scanner.names import STORAGE_WIDTHS
 from weighbridge.scanner.pickle_rules import Judgement, Storages, judge, run
@@ -112,6 +115,8 @@ class TorchLayout:
         if folder == "bytecode/":
             self.bytecode(inside, content)
         yield from result.findings
+        if result.complete and self.kind != "torchscript":
+            yield from views(inside, content, 0)
         yield from native_classes(inside, one) if self.kind == "torchscript" else ()
         yield from trailing(inside, one.end, len(content)) if not one.broken else ()
 
@@ -162,6 +167,17 @@ class TorchLayout:
         if member.method != STORED:
             return f"{shown} is packed; torch maps storages as they are"
         return ""
+
+
+def views(file: ScannedFile, data: bytes, start: int) -> Iterator[Finding]:
+    """Yield a finding when a tensor reaches outside of its storage, or when that cannot be told."""
+    try:
+        reason = view_outside(data, start)
+    except WeighbridgeError as error:
+        yield not_read(file, "what its tensors show", start, error)
+        return
+    if reason:
+        yield odd(file, start, reason, "view")
 
 
 def trailing(inside: ScannedFile, end: int, size: int) -> Iterator[Finding]:
@@ -218,6 +234,8 @@ def _five(file: ScannedFile, data: bytes) -> tuple[Judgement, list[str]] | None:
         if one.broken and len(data) < file.size:
             return None
         judge(file, one, result, torch=number == 3)
+        if number == 3 and result.complete:
+            result.findings.extend(views(file, data, start))
         result.end = one.end
         if one.broken or one.spent:
             return result, keys

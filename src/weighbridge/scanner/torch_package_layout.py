@@ -9,7 +9,7 @@ from weighbridge.core.finding import Coverage, Finding
 from weighbridge.formats.archive import STORED, ZipArchive, ZipMember
 from weighbridge.scanner.file import Part, RuleInfo, ScannedFile, printable
 from weighbridge.scanner.pickle_rules import Judgement, Storages, judge, run
-from weighbridge.scanner.torch_layout import odd, size_of, trailing
+from weighbridge.scanner.torch_layout import odd, size_of, trailing, views
 
 RULES: tuple[RuleInfo, ...] = ()
 READERS: tuple[str, ...] = ("torch-package 1",)
@@ -80,6 +80,8 @@ class PackageLayout:
         one = run(content, 0, self.file.budget.limits)
         judge(inside, one, result, torch=True)
         yield from result.findings
+        if result.complete:
+            yield from views(inside, content, 0)
         yield from trailing(inside, one.end, len(content)) if not one.broken else ()
 
     def finish(self) -> Iterator[Finding]:
