@@ -323,29 +323,15 @@ def tflite(rng):
         )
     )
     data = code.encode()
-    # root table -> operator_codes vector -> OperatorCode with custom_code and builtin_code CUSTOM (32)
-    body = bytearray(struct.pack("<I4s", 0, b"TFL3"))
-    string_at = len(body)
+    # Offsets lead forward only: root table, vector of operator codes, one code (CUSTOM, 32), its name.
+    body = struct.pack("<I4s", 16, b"TFL3") + struct.pack("<4H", 8, 12, 4, 8)
+    body += struct.pack("<iII", 8, 3, 4)  # at 16: version 3, codes at 28
+    body += struct.pack("<II", 1, 16)  # at 28: one code, at 48
+    body += struct.pack("<6H", 12, 16, 4, 8, 0, 12)  # at 36
+    body += struct.pack("<ibxxxIi", 12, 32, 8, 32)  # at 48: its name at 64
     body += struct.pack("<I", len(data)) + data + b"\0"
     body += bytes(-len(body) % 4)
-    vt_code = len(body)
-    body += struct.pack("<6H", 12, 16, 4, 8, 0, 12)
-    code_at = len(body)
-    body += (
-        struct.pack("<i", code_at - vt_code)
-        + struct.pack("<bxxx", 32)
-        + struct.pack("<i", 0)
-        + struct.pack("<i", 32)
-    )
-    struct.pack_into("<i", body, code_at + 8, string_at - (code_at + 8))
-    vector_at = len(body)
-    body += struct.pack("<Ii", 1, code_at - (vector_at + 4))
-    vt_root = len(body)
-    body += struct.pack("<4H", 8, 12, 4, 8)
-    root_at = len(body)
-    body += struct.pack("<iIi", root_at - vt_root, 3, vector_at - (root_at + 8))
-    struct.pack_into("<I", body, 0, root_at)
-    return {name(rng, "model.tflite"): bytes(body)}, [
+    return {name(rng, "model.tflite"): body}, [
         f"tflite {code}",
         "",
         "an operator that is no part of TFLite",
