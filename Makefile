@@ -5,7 +5,7 @@ OLD := Weighbridge needs Python 3.11 or later; try `make PYTHON=python3.11`
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 LOCKED := $(PIP) --require-hashes --only-binary :all:
 ONLY := $(if $(filter 1,$(FULL)),,-m "not full")
-READY := .venv/.check $(if $(filter 1,$(FULL)),.venv/.full)
+READY := .venv/.machine $(if $(filter 1,$(FULL)),.venv/.full)
 
 .PHONY: help setup demo test check fmt lint types contracts house mutants lock profiles bench bench-scan fuzz clean
 .DEFAULT_GOAL := help
@@ -48,6 +48,8 @@ clean: ## remove what make made here
 	$(PYTHON) -m venv .venv && $(LOCKED) -r requirements/run.txt && $(PIP) --no-deps --no-build-isolation -e . && touch $@
 .venv/.check: .venv/.run requirements/check.txt
 	$(LOCKED) -r requirements/check.txt && touch $@
+.venv/.machine: .venv/.check setup.py $(wildcard src/weighbridge/formats/pickle_*.py)
+	$(BIN)/python setup.py --quiet build_ext --inplace && touch $@
 .venv/.full: .venv/.check requirements/full.txt tools/fit_torch.py tests/full/published.json
 	$(BIN)/python tools/fit_torch.py && $(LOCKED) -r requirements/full.txt && $(BIN)/python tools/fetch_published.py && touch $@
 .venv/.lock: .venv/.check requirements/lock.txt

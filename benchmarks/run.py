@@ -18,6 +18,7 @@ import sys
 import time
 from collections.abc import Callable
 
+import opcodes
 from blake3 import blake3
 
 from weighbridge.formats.pickle_ops import decode
@@ -35,6 +36,8 @@ def main() -> int:
     )
     _starting()
     _pickles()
+    opcodes.main()
+    print()
     _hashing()
     return 0
 

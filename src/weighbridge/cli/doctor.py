@@ -71,6 +71,9 @@ def _machine() -> Iterator[Check]:
 
     found = "sealed memory" if hasattr(os, "memfd_create") else "ordinary private memory (no memfd here)"
     yield Check("machine.memory", Outcome.PASS, "private memory for verified loads", found)
+    from weighbridge.formats.pickle_build import chosen
+
+    yield Check("machine.pickles", Outcome.PASS, "the reader of pickles, compiled or not", chosen()[1])
 
 
 def _registry(registry: Registry, *, deep: bool) -> Iterator[Check]:
