@@ -71,11 +71,12 @@ def _with_other_readings(told: Trace, first: Machine, budgets: tuple[int, int, i
     waiting = [first]
     spent = told.spent
     runs = 0
+    most = min(_MAX_READINGS, 2 + _MAX_READ_AGAIN // (first.size + 1))
     while waiting:
         machine = waiting.pop()
         for begin, end, frame in machine.crossings:
             runs += 1
-            if runs > _MAX_READINGS or len(events) > budgets[1]:
+            if runs > most or len(events) > budgets[1]:
                 return told._replace(events=tuple(events), spent=True)
             length = (begin - frame).to_bytes(8, "little")
             data = machine.data[: frame - 8] + length + machine.data[frame:begin] + machine.data[end:]
@@ -145,6 +146,7 @@ _READONLY_BUFFER: Final = 0x98
 
 _CHUNK: Final = 1 << 16
 _MAX_READINGS: Final = 32
+_MAX_READ_AGAIN: Final = 1 << 28
 _MAX_STACK: Final = 4_000_000
 
 
@@ -200,7 +202,6 @@ class Machine(Arrays):
                 index: i64 = data[pos + 1] if code == 0x68 else wide(data, pos)  # BINGET
                 stack.append(memo[index] if index < len(memo) else self.get(index, pos))
             elif kind == _C_MEMO:
-                # MEMOIZE, BINPUT or LONG_BINPUT.
                 index = len(memo) if code == 0x94 else data[pos + 1] if code == 0x71 else wide(data, pos)
                 if index == len(memo) and dense and len(stack) > floor:
                     memo.append(stack[-1])
@@ -232,14 +233,10 @@ class Machine(Arrays):
                 floor = marks[-1]
             elif kind == _C_TUPLE:
                 self.small_tuple(pos, code - 0x84)
-            elif kind == _C_SHORT:
-                self.resume = end
-                self.rare(code, pos, end)
-                end, limit, floor = self.resume, self.limit, marks[-1]
             elif code == 0x2E and self.stop(pos):
                 return True
             else:
-                self.resume = self.rest(pos, limit)
+                self.resume = end if kind == _C_SHORT else self.rest(pos, limit)
                 self.rare(code, pos, self.resume)
                 end, limit, floor, dense = self.resume, self.limit, marks[-1], not self.sparse
             pos = end
