@@ -233,7 +233,9 @@ def document(library: Library, granted: dict[str, tuple[str, list[str]]]) -> dic
     for number, row in enumerate(library.hand.get("grant", ())):
         if "kind" not in row:
             kinds[f"hand-{number + 1}"] = {
-                key: row[key] for key in ("new", "calls", "build", "items", "key", "made", "why") if key in row
+                key: row[key]
+                for key in ("new", "calls", "build", "items", "key", "made", "why")
+                if key in row
             }
     grants: dict[str, dict[str, str]] = {}
     for full, (kind, found) in sorted(granted.items()):

@@ -25,6 +25,7 @@ PROFILES = (
     "category-encoders.json",
     "chemprop.json",
     "dangerous.json",
+    "fastai.json",
     "fastcore.json",
     "fasttransform.json",
     "flair.json",
