@@ -6,9 +6,12 @@ from importlib import resources
 
 import pytest
 
+from weighbridge.core.digest import Digest
 from weighbridge.core.finding import Verdict
+from weighbridge.core.manifest import FileEntry, Manifest
+from weighbridge.scanner.engine import scan_files
 from weighbridge.scanner.file import from_bytes
-from weighbridge.scanner.lookalike_rules import examine, judge_name, skeleton
+from weighbridge.scanner.lookalike_rules import asked_for, examine, judge_name, skeleton
 
 BROKEN, UNLISTED, NOTES = Verdict.BROKEN, Verdict.UNLISTED, Verdict.NOTES
 DATA = json.loads((resources.files("weighbridge.scanner") / "data" / "popular_names.json").read_bytes())
@@ -93,3 +96,10 @@ def test_the_base_model_of_an_adapter_is_judged_as_well():
 
     assert found("0penai/gpt-oss-20b") == ["name-lookalike"]
     assert found("openai/gpt-oss-20b") == found("someone/gpt-oss-20b") == found("/srv/x") == []
+
+
+def test_a_report_is_given_what_is_to_be_said_of_the_name():
+    report = scan_files("m", Manifest.of([FileEntry("a", 0, Digest.of(b""))]), lambda _: b"")
+    assert asked_for(report, "meta-llama/Llama-3.1-8B") == report
+    assert asked_for(report, "metallama/Llama-3.1-8B").verdict is Verdict.NOTES
+    assert asked_for(report, "m\u0435ta-llama/Llama-3.1-8B").verdict is Verdict.BROKEN

@@ -76,6 +76,7 @@ def _folder(shared: Shared, path: Path, name: str, how: How) -> Row:
 def _hub(shared: Shared, reference: Reference, how: How) -> Row:
     import tempfile
 
+    from weighbridge.scanner.lookalike_rules import asked_for
     from weighbridge.source.read import read_tree
     from weighbridge.store.files import FileBlobs
 
@@ -91,13 +92,14 @@ def _hub(shared: Shared, reference: Reference, how: How) -> Row:
             return blobs.open(entry.sha256)
 
         report, cached = _judge(shared, tree.model_hint, manifest, open_file, how)
-    return _row(_pinned(tree), report, manifest, begun, cached=cached)
+    return _row(_pinned(tree), asked_for(report, tree.repository), manifest, begun, cached=cached)
 
 
 def _parts(shared: Shared, reference: Reference) -> Row:
     """Fetch small files whole and compare them; of large ones only what their readers ask for."""
     import tempfile
 
+    from weighbridge.scanner.lookalike_rules import asked_for
     from weighbridge.scanner.remote import scan_in_parts, worth_it
     from weighbridge.source.read import read_file
     from weighbridge.source.remote import RangedFile
@@ -129,7 +131,7 @@ def _parts(shared: Shared, reference: Reference) -> Row:
         whole = sum(entry.size for entry in entries if entry.path not in parts)
         fetched = whole + tried + sum(part.fetched for part in parts.values())
     remote = Fetched(fetched, manifest.size, tuple(sorted(parts)))
-    return _row(_pinned(tree), report, manifest, begun, remote=remote)
+    return _row(_pinned(tree), asked_for(report, tree.repository), manifest, begun, remote=remote)
 
 
 def _fetch(shared: Shared, reference: Reference, folder: Path) -> HubTree:

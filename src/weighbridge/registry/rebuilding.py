@@ -22,17 +22,20 @@ from weighbridge.core.manifest import ChunkTable, FileChunks, FileEntry, Manifes
 from weighbridge.registry import intake, models
 from weighbridge.registry.wiring import Registry
 from weighbridge.scanner.engine import scan_files
+from weighbridge.scanner.lookalike_rules import asked_for
 from weighbridge.source.read import Snapshot, read_file
 from weighbridge.source.tree import TreeFile
 
 
 def scan_kept(registry: Registry, model: models.Model) -> Report:
-    """Scan the kept bytes of a model."""
+    """Scan the kept bytes of a model, and judge the name on a hub that it was asked for by."""
 
     def open_file(entry: FileEntry) -> BinaryIO:
         return models.open_blob(registry, entry)
 
-    return scan_files(model.label, model.manifest, open_file)
+    report = scan_files(model.label, model.manifest, open_file)
+    repository = model.source.get("repository") if model.source.get("scheme") == "hf" else None
+    return asked_for(report, repository) if isinstance(repository, str) else report
 
 
 def needs_conversion(report: Report, model: models.Model) -> bool:

@@ -25,7 +25,7 @@ _RUN = re.compile(
     r"(?:[A-Za-z0-9+/_-]{60,}(?:\\n|\r?\n[ \t]*))+[A-Za-z0-9+/_-]+={0,2}|[A-Za-z0-9+/_-]{20,}={0,2}"
 )
 _BREAKS = re.compile(r"\\n|\s+")
-_ESCAPED = re.compile(r"\\[u/]")
+_ESCAPED = re.compile(r"\\(?:/|u00[2-7][0-9a-fA-F])")
 _URL_SAFE = str.maketrans("-_", "+/")
 
 

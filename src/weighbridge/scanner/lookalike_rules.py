@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from weighbridge.core.errors import OutOfBudget, Refused
-from weighbridge.core.finding import Confidence, Finding, Location, Verdict
+from weighbridge.core.finding import Confidence, Finding, Location, Report, Verdict
 from weighbridge.formats.json_text import read_json
 from weighbridge.scanner.file import RuleInfo, ScannedFile, printable, severity_of
 
@@ -97,6 +97,11 @@ def judge_name(reference: str) -> tuple[Finding, ...]:
     if match is None or reference.startswith((".", "/", "~")):
         return ()
     return tuple(_likeness(match[1], match[2]))
+
+
+def asked_for(report: Report, reference: str) -> Report:
+    """Return the report with what is to be said of the name on a hub that the model was asked for by."""
+    return replace(report, findings=(*report.findings, *judge_name(reference)))
 
 
 def _likeness(organisation: str, name: str) -> Iterator[Finding]:
