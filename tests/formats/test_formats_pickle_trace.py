@@ -160,6 +160,68 @@ def test_frames_stand_where_a_pickler_puts_them(data):
     assert "frame" in codes(data)
 
 
+@pytest.mark.parametrize(
+    ("data", "code"),
+    [
+        (b"I0x10\ncos\nsystem\n.", "number"),
+        (b"L1_0L\ncos\nsystem\n.", "number"),
+        (b"F 1.5\ncos\nsystem\n.", "number"),
+        (b"Np 0\n0g0_0\ncos\nsystem\n.", "number"),
+        (b"I1\0x\ncos\nsystem\n.", "number"),
+        (b"I" + b"9" * 5000 + b"\ncos\nsystem\n.", "number"),
+        (b"c\nx\n0cos\nsystem\n.", "empty-name"),
+        (b"cx\n\n0cos\nsystem\n.", "empty-name"),
+        (b"\x95\xff\xff\xff\xff\xff\xff\xff\xffcos\nsystem\n.", "frame"),
+        (b"\x95" + struct.pack("<Q", 99) + b"cos\nsystem\n.", "frame"),
+    ],
+)
+def test_where_one_unpickler_goes_on_the_machine_goes_on_with_an_anomaly(data, code):
+    assert code in codes(data)
+    assert ("global", "GLOBAL", "os.system") in events(data)
+
+
+@pytest.mark.parametrize("data", [b"Ix\n.", b"Fx\n.", b"Lx\n.", b"Npx\n.", b"gx\n.", b"I\n.", b"F0x1\n."])
+def test_where_no_unpickler_goes_on_the_stream_is_broken(data):
+    assert trace(data).broken
+
+
+@pytest.mark.parametrize("data", [b"cos\nsystemX", b"cos\nsystem\r", b"(ios\nsystemX", b"ios\nsystemX"])
+def test_a_name_whose_line_does_not_end_is_told_as_the_unpickler_in_python_reads_it(data):
+    assert trace(data).broken
+    assert [(event.module, event.name) for event in trace(data).events if event.kind == "global"] == [
+        ("os", "system")
+    ]
+
+
+def frame(body, length=None):
+    return b"\x95" + struct.pack("<Q", len(body) if length is None else length) + body
+
+
+@pytest.mark.parametrize(
+    ("data", "names"),
+    [
+        (frame(b"cos\nx") + b"abc\nsystem\n.", {"os.xabc", "os.abc"}),
+        (frame(b"co") + b"s\nsystem\n.", {"os.system", "s.system"}),
+        (frame(b"U\x02osU\x04e") + b"eva\x93.", {"os.eeva"}),
+        (frame(b"U\x02osU\x04e") + b"eval\x93.", {"os.eval"}),
+        (frame(b"N0" + frame(b"", 9) + b"N0") + b"cos\nsystem\n.", {"os.system"}),
+    ],
+)
+def test_an_opcode_that_a_frame_cuts_is_read_in_each_way_that_a_loader_reads_it(data, names):
+    found = {name for _, _, name in events(data, "global")}
+    assert "frame" in codes(data)
+    assert names <= found
+
+
+def test_reading_again_ends_in_the_budget():
+    data = b"".join(frame(b"cos\nx") + b"abc\n0" for _ in range(60)) + b"."
+    assert trace(data).spent
+
+
+def test_a_deep_stack_is_spent(monkeypatch):
+    assert trace(b"N" * 4_200_000).spent
+
+
 def test_budgets_are_said_and_not_silent():
     assert trace(b"N0" * 100 + b"N.", max_opcodes=50).spent
     names = b"".join(b"cm\nn%d\n0" % number for number in range(100)) + b"N."
