@@ -42,6 +42,17 @@ KINDS: dict[str, dict[str, Any]] = {
     "object-read-by-value": {"new": [""], "build": ["dict"], "why": "made empty, then given its attributes through a method of its own that a person read (see `trusted`); it compares by value, so it is no key"},
     "object-made": {"new": [""], "build": ["dict"], "key": True, "made": True, "why": "as object-read; calling the class with arguments can reach outside, so the name may only be used to make an object on the spot"},
     "object-made-by-value": {"new": [""], "build": ["dict"], "made": True, "why": "as object-made; it compares by value, so it is no key"},
+    "object-texts": {
+        "new": ["", "*str"],
+        "build": ["dict"],
+        "key": True,
+        "why": "as object-read; made with texts that its __new__, which is that of object, ignores",
+    },
+    "object-texts-by-value": {
+        "new": ["", "*str"],
+        "build": ["dict"],
+        "why": "as object-texts; it compares by value, so it is no key",
+    },
     "slots": {"new": [""], "build": ["dict", "tuple=none dict", "tuple=dict dict"], "key": True, "why": "made empty, then given its slots; no code of its own runs"},
     "slots-by-value": {"new": [""], "build": ["dict", "tuple=none dict", "tuple=dict dict"], "why": "made empty, then given its slots; it compares by value, so it is no key"},
     "dict": {"new": [""], "build": ["dict"], "items": ["set"], "why": "a dict under another name; it sets its items as a dict does"},
@@ -75,7 +86,16 @@ def merged(rows: dict[str, dict[str, str]]) -> tuple[dict[str, tuple[str, list[s
             reasons[refused[1:]] += 1
         elif all(kind.startswith("object") for kind in kinds):
             made = any("-made" in kind for kind in kinds)
-            read = "-made" if made else "-read" if any("-read" in kind for kind in kinds) else ""
+            texts = any("-texts" in kind for kind in kinds)
+            read = (
+                "-made"
+                if made
+                else "-texts"
+                if texts
+                else "-read"
+                if any("-read" in kind for kind in kinds)
+                else ""
+            )
             same = "-by-value" if any("-by-value" in kind for kind in kinds) else ""
             granted[name] = (f"object{read}{same}", [version for version, _ in found])
         elif len(kinds) > 1:

@@ -313,7 +313,8 @@ class Classes:
     def _object(self, line: Line, *, same: bool) -> tuple[str, str]:
         slots = any("__slots__" in body.members and _filled_slots(body) for body in line.bodies)
         if not slots:
-            how = "-made" if line.made else "-read" if line.read else ""
+            texts = any(self.trust.covers(body.full, "__getnewargs__") for body in line.bodies)
+            how = "-made" if line.made else "-texts" if texts else "-read" if line.read else ""
             return f"object{how}{'-by-value' if same else ''}", ""
         if line.made or line.defines("__setattr__") or any(body.settable for body in line.bodies):
             return "", "its slots are set through code of its own"
