@@ -207,7 +207,7 @@ def test_a_safetensors_file_that_is_a_pickle_as_well_is_broken():
 def test_a_jump_out_of_sight_is_one_to_a_payload():
     far = b"B" + struct.pack("<I", 3 << 20) + bytes(3 << 20) + CALL
     report = scan(polyglot(far), "model.safetensors")
-    assert {finding.rule for finding in report.findings} == {"pickle-polyglot"}
+    assert "pickle-polyglot" in {finding.rule for finding in report.findings}
 
 
 def test_a_length_that_looks_like_a_pickle_is_still_a_safetensors_file():
