@@ -8,6 +8,7 @@ import pytest
 
 from weighbridge.core.finding import Verdict
 from weighbridge.formats.safetensors import lay_out, write_header
+from weighbridge.scanner import routing
 from weighbridge.scanner.engine import scan_one
 from weighbridge.scanner.file import from_bytes
 
@@ -72,3 +73,23 @@ def test_tensors_are_left_alone():
     raw = bytes(range(256)) * 4096
     data = write_header(lay_out([("a", "U8", (len(raw),))]), {}) + raw
     assert not scan_one(from_bytes("m.safetensors", data, "unknown")).findings
+
+
+def test_raw_tensors_that_begin_with_a_jump_by_chance_are_left_alone():
+    size = 3 << 20
+    for code in (b"X", b"B", b"T"):
+        raw = code + (size // 2).to_bytes(4, "little") + b"\xff" * (size - 5)
+        file = from_bytes("t.bin", raw, "onnx-data")
+        assert routing.also_pickle(file) is None
+
+
+def test_jumps_into_a_payload_are_followed_however_many():
+    payload = b"cposix\nsystem\n(S'true'\ntR."
+    for jumps in (1, 3, 8, 9, 30):
+        raw = b""
+        for _ in range(jumps):
+            raw += b"B" + (2 << 20).to_bytes(4, "little") + b"\xff" * (2 << 20) + b"0"
+        raw += payload + b"\xff" * (2 << 20)
+        one = routing.also_pickle(from_bytes("t.bin", raw, "onnx-data"))
+        assert one is not None
+        assert jumps > 8 or any(event.name == "system" for event in one.events)

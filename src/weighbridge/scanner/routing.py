@@ -107,6 +107,8 @@ _NAME = re.compile(r"[A-Za-z_][A-Za-z_0-9]*(\.[A-Za-z_][A-Za-z_0-9]*)*")
 _FIRST = 64 * 1024
 _WINDOW = 1024 * 1024
 _TAIL = 64 * 1024 + 22
+_MAX_JUMPS = 8
+_EMPTY_TEXT = b"\x8c\x00"
 
 
 def identify(file: ScannedFile) -> ScannedFile:
@@ -207,15 +209,25 @@ def _settled(window: bytes, one: Trace) -> bool:
 def also_pickle(file: ScannedFile) -> Trace | None:
     """Return what a pickle loader would do with a file that is something else; None when it would do nothing.
 
-    A safetensors file can be written so that its first bytes are opcodes that jump into a payload. A first step that leads out of what is looked at here is one already: honest files break off.
+    A safetensors file can be written so that its first bytes are opcodes that jump into a payload, and raw tensors
+    can begin with such a jump by chance. So jumps are followed, a few of them; more is no accident.
     """
-    for size in (_FIRST, _WINDOW):
-        window = file.read(size)
+    window, shift = file.read(_FIRST), 0
+    one = trace(window, max_opcodes=_PROBE_OPCODES, max_events=1000)
+    if not _decided(window, one, shift, file.size):
+        window = file.read(_WINDOW)
         one = trace(window, max_opcodes=_PROBE_OPCODES, max_events=1000)
-        if _settled(window, one) or (len(window) == file.size and not one.spent):
+    for _ in range(_MAX_JUMPS):
+        target = _jump(window, one, shift, file.size)
+        if target is None or _decided(window, one, shift, file.size):
             break
-    else:
-        if _jumps(window, one, file.size):
+        with file.open() as stream:
+            stream.seek(target)
+            kept = window[: one.end] + _EMPTY_TEXT  # in place of what was jumped over
+            window, shift = kept + stream.read(_WINDOW), target - len(kept)
+        one = trace(window, max_opcodes=_PROBE_OPCODES, max_events=1000)
+    if not _decided(window, one, shift, file.size):
+        if _jump(window, one, shift, file.size) is not None:
             return one
         # Thousands of opcodes without a fault, or one that does not end here: all of it decides, or nobody can tell.
         one = trace(file.read(), max_opcodes=file.budget.limits.max_opcodes, max_events=1000)
@@ -224,15 +236,21 @@ def also_pickle(file: ScannedFile) -> Trace | None:
     return one if any(_plausible(event) for event in one.events) else None
 
 
+def _decided(window: bytes, one: Trace, shift: int, size: int) -> bool:
+    """Tell whether more of the file would change nothing."""
+    return _settled(window, one) or (len(window) + shift == size and not one.spent)
+
+
 def _plausible(event: Event) -> bool:
     return bool(_NAME.fullmatch(event.module) and _NAME.fullmatch(event.name))
 
 
-def _jumps(window: bytes, one: Trace, size: int) -> bool:
-    """Tell whether the first step that cannot be followed in `window` leads to a place further on in the file."""
+def _jump(window: bytes, one: Trace, shift: int, size: int) -> int | None:
+    """Return the offset further on in the file to which the first step leads that cannot be followed in `window`."""
     if not one.broken or one.end >= len(window):
-        return False
+        return None
     kind = KIND_OF.get(window[one.end], 0)
     begin = one.end + 1 + WIDTH[kind]
-    jump = begin + int.from_bytes(window[one.end + 1 : begin], "little")
-    return kind >= COUNTED and bool(WIDTH[kind]) and len(window) < jump < size
+    jump = begin + int.from_bytes(window[one.end + 1 : begin], "little") + shift
+    leads = kind >= COUNTED and bool(WIDTH[kind]) and len(window) + shift < jump < size
+    return jump if leads else None
