@@ -23,6 +23,7 @@ from .pickle_stack import (
     GLOBAL,
     INT,
     INTS,
+    LIST,
     NONE,
     OBJECT,
     STR,
@@ -44,10 +45,15 @@ _CLASSES: Final = (
 _CODE: Final = re.compile(r"(b1|[iu][1248]|f(?:2|4|8|12|16)|c(?:8|16|24|32)|[mM]8|O[48]|[SUV][0-9]{1,9})")
 _NEEDED: Final = frozenset(("subclass", "shape", "order", "dtype", "allow_mmap"))
 _ALIGNMENT: Final = "numpy_array_alignment_bytes"
-_HAS_OBJECT: Final = 1
+_DTYPE_CALLS: Final = ([STR, BOOL, BOOL], [STR, INT, INT])
+_RECORDS: Final = (("numpy", "record"), ("numpy.core.records", "record"), ("numpy.rec", "record"))
+"""A class in place of a type's code: its size stands in the state alone."""
+_ALIGNMENTS: Final = (-1, 1, 2, 4, 8, 16)
+_OBJECT_FLAGS: Final = 1 | 2
+_STRUCTURE_FLAGS: Final = 1 | 2 | 8 | 16 | 128
 _MAX_DIMENSIONS: Final = 64
 _MAX_KEPT: Final = 4096
-_MAX_STATE: Final = 16
+_MAX_STATE: Final = 256
 _MAX_OBJECTS: Final = 200_000
 
 
@@ -62,6 +68,9 @@ class Arrays(Calls):
         self.fresh: set[int] = set()
         self.shapes: dict[int, list[Any]] = {}
         self.states: dict[int, list[Any]] = {}
+        self.counts: dict[int, int] = {}
+        # Dtypes whose state was set: numpy sets it once, and what was checked against it must stay.
+        self.final: set[int] = set()
         self.kept_from = 0
         self.size: i64 = len(data)
         self.frame_end: i64 = -1
@@ -69,8 +78,9 @@ class Arrays(Calls):
     # What is kept while the stream goes on.
 
     def keep_shape(self, token: int, items: list[Any]) -> None:
-        """Keep a tuple of integers for as long as it may be the shape of the next array."""
-        if token & 15 == INTS and len(items) <= _MAX_DIMENSIONS:
+        """Keep a tuple that may be the shape of the next array, or say where a field of a dtype lies."""
+        field = token & 15 == TUPLE and len(items) in (2, 3) and items[0] & 15 == OBJECT
+        if field or (token & 15 == INTS and len(items) <= _MAX_DIMENSIONS):
             if len(self.shapes) >= _MAX_KEPT:
                 self.shapes.clear()
             self.shapes[token] = items
@@ -102,15 +112,30 @@ class Arrays(Calls):
             raise PickleBroken(pos, "an array is announced in another way than joblib does")
         return number << 4 | OBJECT
 
+    def keep_count(self, token: int, count: int) -> None:
+        """Count the items of a list for as long as they may be those of the next array of objects."""
+        if len(self.counts) >= _MAX_KEPT and token not in self.counts:
+            # Those that are still being filled stay.
+            alive = {*self.opened(single=False), *self.opened(single=True)}
+            self.counts = {kept: number for kept, number in self.counts.items() if kept in alive}
+        self.counts[token] = self.counts.get(token, 0) + count
+
     def dtype_of(self, number: int, items: list[Any] | None) -> None:
         """Keep what numpy.dtype is called with, when it is a type whose size is known."""
-        if items is None or [item & 15 for item in items] != [STR, BOOL, BOOL]:
+        kinds = [item & 15 for item in items or ()]
+        if items and kinds[0] == GLOBAL and self.named[items[0] >> 4][:2] in _RECORDS:
+            kinds[0] = STR
+            self.dtypes[number] = ("V", "", -1, 0)
+            self.keeping = True
+        if items is None or kinds not in _DTYPE_CALLS:
             return
         found = _CODE.fullmatch(self.text(items[0]) or "")
         if found:
             code = found.group(0)
             size = int(code[1:]) * (4 if code[0] == "U" else 1)
             self.dtypes[number] = (code, "", size, int(code[0] == "O"))
+            if code[0] == "V":
+                self.keeping = True
 
     # BUILD.
 
@@ -118,29 +143,104 @@ class Arrays(Calls):
         """Follow what BUILD does to a dtype or a wrapper; return where the stream goes on."""
         number = target >> 4
         if self.named[self.objects[number]][:2] == _DTYPE:
-            self.dtype_built(number, state)
+            self.dtype_built(pos, number, state)
             return end
         if number not in self.fresh:
             raise PickleBroken(pos, "an array is announced in another way than joblib does")
         self.fresh.discard(number)
         return self.array_at(pos, end, self.wrapper_state(pos, state))
 
-    def dtype_built(self, number: int, state: int) -> None:
-        """Check the state of a dtype against its code; one that does not fit has no known size."""
+    def dtype_built(self, pos: int, number: int, state: int) -> None:
+        """Check the state of a dtype against its code: numpy believes it, and what lies leads outside of arrays.
+
+        Flags that deny objects turn bytes into addresses; fields may lie behind the end of an element.
+        """
         known = self.dtypes.pop(number, None)
+        checked = None
+        if known is not None and number not in self.final:
+            checked = self.checked(known, (self.items(state) if state & 15 == TUPLE else None) or [])
+        self.final.add(number)
+        if checked is None and state & 15 not in (TUPLE, INTS):
+            return  # not a shape of state that is listed
+        if checked is None:
+            self.odd(pos, "dtype-state", "the state of a number type is not one that numpy writes for it")
+        else:
+            self.dtypes[number] = checked
+
+    def checked(self, known: tuple[str, str, int, int], items: list[Any]) -> tuple[str, str, int, int] | None:
+        """Return what is known of a dtype once its state is set; None when the state does not fit."""
+        code, _, size, objects = known
+        if len(items) not in (8, 9) or self.integer(items[0]) not in (3, 4):
+            return None
+        order, flags = self.text(items[1]), self.integer(items[7])
+        numbers = [self.integer(items[5]), self.integer(items[6])]
+        if order not in ("<", ">", "|", "=") or flags is None or numbers[1] not in _ALIGNMENTS:
+            return None
+        if size < 0 and numbers[0] is not None and 0 < numbers[0] < 1 << 31:
+            size = numbers[0]
+        if numbers[0] != (size if code[0] in "SUV" else -1):
+            return None
+        parts = items[2:5]
+        if parts == [NONE, NONE, NONE]:
+            fits = flags == 63 if objects else flags == 0 or (code[0] == "U" and flags == 8)
+            return (code, order, size, objects) if fits else None
+        if code[0] != "V":
+            return None
+        inner = self.fields(parts[2], size) if parts[0] == NONE else self.repeated(parts, size)
+        if inner is None or flags & ~_STRUCTURE_FLAGS:
+            return None
+        if flags & _OBJECT_FLAGS != (_OBJECT_FLAGS if inner else 0):
+            return None
+        return (code, order, size, inner)
+
+    def fields(self, token: int, size: int) -> int | None:
+        """Return 1 when a field holds objects, 0 when none does; None when one lies outside of an element."""
+        items = self.states.get(token, []) if token & 15 == DICT and token >> 4 >= self.kept_from else []
+        if not items or len(items) > _MAX_STATE or len(items) & 1:
+            return None
+        objects = 0
+        for place in items[1::2]:
+            row = self.shapes.get(place)
+            if row is None or row[0] & 15 != OBJECT:
+                return None
+            known, offset = self.dtypes.get(row[0] >> 4), self.integer(row[1])
+            if known is None or offset is None or not 0 <= offset <= size - known[2]:
+                return None
+            self.final.add(row[0] >> 4)
+            objects |= known[3]
+        return objects
+
+    def repeated(self, parts: list[Any], size: int) -> int | None:
+        """Return 1 when a sub-array holds objects, 0 when it does not; None when it is not as large as its type."""
+        row = self.shapes.get(parts[0])
+        if parts[1:] != [NONE, NONE] or row is None or len(row) != 2 or row[0] & 15 != OBJECT:
+            return None
+        known = self.dtypes.get(row[0] >> 4)
+        if known is None:
+            return None
+        self.final.add(row[0] >> 4)
+        count = known[2]
+        for side in [row[1]] if row[1] & 15 == INT else self.shapes.get(row[1], []):
+            count *= max(0, self.integer(side) or 0)
+        return known[3] if count == size else None
+
+    def array_built(self, pos: int, index: int, state: int) -> None:
+        """Check that an array of objects is given as many as its shape says: numpy does not count them."""
+        module, name = self.named[index][:2]
+        if name not in ("_reconstruct", "_mareconstruct") or not module.startswith("numpy."):
+            return
         items = (self.items(state) if state & 15 == TUPLE else None) or []
-        if known is None or len(items) not in (8, 9) or self.integer(items[0]) not in (3, 4):
+        lists = [item for item in items if item & 15 == LIST]
+        if not lists:
             return
-        code, _, size, _ = known
-        endianness, flags = self.text(items[1]), self.integer(items[7])
-        if endianness not in ("<", ">", "|", "=") or flags is None or not 0 <= flags < 1 << 64:
-            return
-        objects = flags & _HAS_OBJECT
-        fixed = code[0] not in "SUV"
-        if self.integer(items[5]) != (-1 if fixed else size):
-            return
-        if code[0] == "V" or objects == int(code[0] == "O"):
-            self.dtypes[number] = (code, endianness, size, objects)
+        shape = items[0] if items[0] & 15 != INT else items[1]
+        count = 1
+        sides = [] if shape == EMPTY_TUPLE else self.shapes.get(shape)
+        for side in sides or ():
+            length = self.integer(side)
+            count *= -1 if length is None else min(length, self.size + 1)
+        if sides is None or len(lists) > 1 or self.counts.get(lists[0], 0) != count:
+            self.odd(pos, "array-items", "an array of objects is not given as many as its shape says")
 
     def integer(self, token: int) -> int | None:
         """Return the value of an integer."""

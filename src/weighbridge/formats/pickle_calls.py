@@ -60,6 +60,8 @@ _RECONSTRUCTOR: Final = 1
 _NEWOBJ: Final = 2
 _NEWOBJ_EX: Final = 3
 _HASHES: Final = 4
+_DTYPE: Final = 5
+_ARRAY: Final = 6
 _SPECIAL: Final[dict[tuple[str, str], int]] = {
     ("copyreg", "_reconstructor"): _RECONSTRUCTOR, ("copy_reg", "_reconstructor"): _RECONSTRUCTOR,
     ("copyreg", "__newobj__"): _NEWOBJ, ("copy_reg", "__newobj__"): _NEWOBJ,
@@ -69,6 +71,8 @@ _SPECIAL: Final[dict[tuple[str, str], int]] = {
         for module in ("builtins", "__builtin__")
         for name in ("set", "frozenset", "dict", "tuple")
     },
+    ("numpy", "dtype"): _DTYPE,
+    **dict.fromkeys((("numpy.core.multiarray", "_reconstruct"), ("numpy._core.multiarray", "_reconstruct"), ("numpy.ma.core", "_mareconstruct"), ("numpy.ma", "_mareconstruct")), _ARRAY),
     **{("collections", name): _HASHES for name in ("OrderedDict", "Counter", "defaultdict", "ChainMap")},
 }  # fmt: skip
 """Calls that mean more than themselves: constructors of other classes, and what hashes the items it is given."""
@@ -119,6 +123,8 @@ class Calls(Stack):
         self.last_args: list[Arg] = []
         self.arguments: dict[int, Arg] = {}
         self.joblib = False
+        # Whether tuples, lists and small dicts are kept: they may describe an array, or the fields of a dtype.
+        self.keeping = False
 
     # Names.
 
@@ -231,9 +237,11 @@ class Calls(Stack):
                 for item in items:
                     if item & 15 in (LIST, TUPLE):
                         self.hashed(self.union(self.group(item), self.late), pos, code)
-            elif special and code == REDUCE and items[0] & 15 == GLOBAL:
+            elif special == _ARRAY:
+                self.keeping = True
+            elif special and special != _DTYPE and code == REDUCE and items[0] & 15 == GLOBAL:
                 return self.constructed(special, pos, items, callee + 1)
-        if self.joblib:
+        if self.joblib or self.special[index] == _DTYPE:
             return self.object_of(code, pos, callee + 1, items)
         return callee + 1  # the kind after GLOBAL is RESULT
 
@@ -289,6 +297,9 @@ class Calls(Stack):
 
     def keep_state(self, token: int, items: list[Any]) -> None:
         """Keep what a dict is given, where that may be needed; nothing needs it here."""
+
+    def keep_count(self, token: int, count: int) -> None:
+        """Count what a list is given, where that may be needed; nothing needs it here."""
 
     def build(self, pos: int, state: int) -> None:
         """BUILD: set the state of what a call gave."""
@@ -362,8 +373,11 @@ class Calls(Stack):
             if pairs and (len(items) & 1 or self.dunders):
                 self.check_keys(target, items, pos)
             self.fill(target, items, pos, single)
-            if self.joblib and pairs:
-                self.keep_state(target, items)
+            if self.keeping:
+                if pairs:
+                    self.keep_state(target, items)
+                elif kind == LIST:
+                    self.keep_count(target, len(items))
             if self.holding and pairs:
                 self.hash_items(items, pos, code)
             return

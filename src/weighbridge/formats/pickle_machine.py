@@ -30,6 +30,7 @@ from .pickle_stack import (
     NONE,
     OBJECT,
     OTHER,
+    RESULT,
     SET,
     STR,
 )
@@ -71,12 +72,11 @@ def _with_other_readings(told: Trace, first: Machine, budgets: tuple[int, int, i
     waiting = [first]
     spent = told.spent
     runs = 0
-    most = min(_MAX_READINGS, 2 + _MAX_READ_AGAIN // (first.size + 1))
     while waiting:
         machine = waiting.pop()
         for begin, end, frame in machine.crossings:
             runs += 1
-            if runs > most or len(events) > budgets[1]:
+            if runs > _MAX_READINGS or len(events) > budgets[1]:
                 return told._replace(events=tuple(events), spent=True)
             length = (begin - frame).to_bytes(8, "little")
             data = machine.data[: frame - 8] + length + machine.data[frame:begin] + machine.data[end:]
@@ -146,7 +146,6 @@ _READONLY_BUFFER: Final = 0x98
 
 _CHUNK: Final = 1 << 16
 _MAX_READINGS: Final = 32
-_MAX_READ_AGAIN: Final = 1 << 28
 _MAX_STACK: Final = 4_000_000
 
 
@@ -159,7 +158,7 @@ class Machine(Arrays):
     def __init__(self, data: bytes, start: int, budgets: tuple[int, int, int], joblib: bool) -> None:  # noqa: FBT001
         max_opcodes, max_events, max_expansion = budgets
         super().__init__(data, max_events, max_expansion)
-        self.joblib = joblib
+        self.joblib = self.keeping = joblib
         self.opcodes_left: i64 = max_opcodes
         self.start = start
         self.limit: i64 = len(data)
@@ -202,6 +201,7 @@ class Machine(Arrays):
                 index: i64 = data[pos + 1] if code == 0x68 else wide(data, pos)  # BINGET
                 stack.append(memo[index] if index < len(memo) else self.get(index, pos))
             elif kind == _C_MEMO:
+                # MEMOIZE, BINPUT or LONG_BINPUT.
                 index = len(memo) if code == 0x94 else data[pos + 1] if code == 0x71 else wide(data, pos)
                 if index == len(memo) and dense and len(stack) > floor:
                     memo.append(stack[-1])
@@ -233,10 +233,14 @@ class Machine(Arrays):
                 floor = marks[-1]
             elif kind == _C_TUPLE:
                 self.small_tuple(pos, code - 0x84)
+            elif kind == _C_SHORT:
+                self.resume = end
+                self.rare(code, pos, end)
+                end, limit, floor = self.resume, self.limit, marks[-1]
             elif code == 0x2E and self.stop(pos):
                 return True
             else:
-                self.resume = end if kind == _C_SHORT else self.rest(pos, limit)
+                self.resume = self.rest(pos, limit)
                 self.rare(code, pos, self.resume)
                 end, limit, floor, dense = self.resume, self.limit, marks[-1], not self.sparse
             pos = end
@@ -296,10 +300,12 @@ class Machine(Arrays):
     def build(self, pos: int, state: int) -> None:
         """BUILD; a dtype or an array wrapper of joblib is followed further."""
         super().build(pos, state)
-        if not self.joblib:
-            return
         target = self.top(pos)
-        if target & 15 == OBJECT:
+        if target & 15 == RESULT and self.keeping:
+            self.array_built(pos, target >> 4, state)
+        elif target & 15 == OBJECT and not self.joblib:
+            self.dtype_built(pos, target >> 4, state)
+        elif target & 15 == OBJECT:
             self.resume = self.boundary = self.built(pos, self.resume, target, state)
             if self.resume != pos + 1:
                 self.limit, self.frame_end = self.size, -1
@@ -371,7 +377,7 @@ class Machine(Arrays):
         self.pending, self.pending_items, self.pending_count = token, items, 0
         if self.tainted:
             self.taint(token, items)
-        if self.joblib:
+        if self.keeping:
             self.keep_shape(token, items)
         return token
 
@@ -392,10 +398,10 @@ class Machine(Arrays):
         stack[-1] = token
         self.pending, self.pending_count = token, count
         self.pending_first, self.pending_second, self.pending_third = first, second, third
-        if self.tainted or self.joblib:
+        if self.tainted or self.keeping:
             items = self.items(token) or []
             self.taint(token, items)
-            if self.joblib:
+            if self.keeping:
                 self.keep_shape(token, items)
 
     def marked(self, code: i64, pos: int) -> i64:
@@ -408,8 +414,10 @@ class Machine(Arrays):
         token = self.container(kind, size, self.holding << 1)
         if kind == DICT:
             self.check_keys(token, items, pos)
-            if self.joblib:
+            if self.keeping:
                 self.keep_state(token, items)
+        elif kind == LIST and self.keeping:
+            self.keep_count(token, len(items))
         if self.holding and kind != LIST:
             self.hash_items(items, pos, code)
         return token
