@@ -183,14 +183,12 @@ class Machine(Arrays):
 
     def stretch(self, count: i64) -> bool:  # noqa: PLR0915  one loop, because a call an opcode costs more than all of it
         """Run `count` opcodes from `resume`; return whether STOP was among them."""
-        data, stack, memo, marks = self.data, self.stack, self.memo, self.marks
-        sizes, notes = self.sizes, self.notes
+        data, stack, memo, marks, sizes = self.data, self.stack, self.memo, self.marks, self.sizes
         pos: i64 = self.resume
         limit: i64 = self.limit
         floor: i64 = marks[-1]
         dense = not self.sparse
-        while count > 0:
-            count -= 1
+        for _ in range(count):
             code: i64 = data[pos]
             kind: i64 = _CLASS[code]
             end: i64 = pos + _LENGTH[code]
@@ -201,7 +199,6 @@ class Machine(Arrays):
                 index: i64 = data[pos + 1] if code == 0x68 else wide(data, pos)  # BINGET
                 stack.append(memo[index] if index < len(memo) else self.get(index, pos))
             elif kind == _C_MEMO:
-                # MEMOIZE, BINPUT or LONG_BINPUT.
                 index = len(memo) if code == 0x94 else data[pos + 1] if code == 0x71 else wide(data, pos)
                 if index == len(memo) and dense and len(stack) > floor:
                     memo.append(stack[-1])
@@ -217,17 +214,15 @@ class Machine(Arrays):
                 if end > begin and (data[begin] == 0x5F or not _is_plain(data, begin, end)):
                     self.check_text(pos, data[begin:end])
                 stack.append(pos << 4 | STR)
-            elif kind == _C_INT:
-                stack.append(pos << 4 | INT)
-            elif kind == _C_PUSH:
-                stack.append(_TOKEN[code])
+            elif kind in (_C_INT, _C_PUSH):
+                stack.append(pos << 4 | INT if kind == _C_INT else _TOKEN[code])
             elif kind == _C_MARK:
                 floor = len(stack)
                 marks.append(floor)
             elif kind == _C_NEW:
                 stack.append(len(sizes) << 4 | _TOKEN[code])
                 sizes.append(0)
-                notes.append(0)
+                self.notes.append(0)
             elif kind == _C_FILL:
                 self.put_items(self.pop_items(pos), code, pos, False)
                 floor = marks[-1]

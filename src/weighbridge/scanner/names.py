@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from importlib import resources
 from typing import Any
 
@@ -95,6 +95,8 @@ _FILLING: Mapping[str, str] = {
 }  # fmt: skip
 _DEEPEST = 12
 """Parts of a dotted name that are looked up: no listed name has as many, and a hostile one may have millions."""
+_LONGEST = 400
+"""Characters of a module and a name together; a test holds every list against it."""
 _MADE_EMPTY = frozenset({"NEWOBJ", "RECONSTRUCT"})
 
 _Alternatives = frozenset[str]
@@ -214,11 +216,15 @@ def find_inert(module: str, name: str) -> Listed | None:
     return found if found is not None and not found.library else None
 
 
-@cache
 def find(module: str, name: str) -> Listed | None:
     """Return what is listed for exactly this module and name, inert or in a profile; None when nothing is."""
-    if "." in name or not name:
+    if "." in name or not name or len(module) + len(name) > _LONGEST:
         return None
+    return _find(module, name)
+
+
+@lru_cache(maxsize=8192)  # hostile files hold any number of names
+def _find(module: str, name: str) -> Listed | None:
     row = inert().get(f"{module}.{name}")
     if row is not None:
         return _listed(row, "")
