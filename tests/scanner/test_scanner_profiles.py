@@ -468,7 +468,7 @@ def test_plain_pickles_load_no_profile(monkeypatch):
     original = names.profile_bytes
     monkeypatch.setattr(names, "profile_bytes", lambda name: read.append(name) or original(name))
     names._document.cache_clear()
-    names.find.cache_clear()
+    names._find.cache_clear()
     scan_files("m", Manifest.of([entry := FileEntry("x", 3, Digest.of(b"N.x"))]), lambda _: b"N.x")
     read.clear()
     names.find("collections", "OrderedDict")

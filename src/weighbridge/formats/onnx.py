@@ -18,7 +18,7 @@ TABLE = schema("""
 ModelProto
     1 int! ir_version
     2 line producer_name
-    3 line producer_version
+    3 str producer_version
     4 line domain
     5 int model_version
     6 str doc_string

@@ -10,7 +10,6 @@ from typing import Any
 
 _MODELS = "sentence_transformers.models."
 _SPARSE = "sentence_transformers.sparse_encoder.models."
-_BASE = "sentence_transformers.base.modules."
 
 SENTENCE_MODULES = frozenset(
     {_MODELS + name for name in (
@@ -19,7 +18,31 @@ SENTENCE_MODULES = frozenset(
         "WKPooling", "WeightedLayerPooling", "WordEmbeddings", "WordWeights", "XLMRoBERTa", "XLNet",
     )}
     | {_SPARSE + name for name in ("MLMTransformer", "SparseAutoEncoder", "SparseStaticEmbedding", "SpladePooling")}
-    | {_BASE + name for name in ("dense.Dense", "normalize.Normalize", "router.Router", "transformer.Transformer")}
+    | {"sentence_transformers." + name for name in (  # where version 6 has them
+        "base.modules.dense.Dense",
+        "base.modules.normalize.Normalize",
+        "base.modules.router.Asym",
+        "base.modules.router.Router",
+        "base.modules.transformer.Transformer",
+        "cross_encoder.modules.logit_score.LogitScore",
+        "multi_vector_encoder.modules.multi_vector_mask.MultiVectorMask",
+        "multi_vector_encoder.modules.token_pooling.HierarchicalTokenPooling",
+        "sentence_transformer.modules.bow.BoW",
+        "sentence_transformer.modules.clip_model.CLIPModel",
+        "sentence_transformer.modules.cnn.CNN",
+        "sentence_transformer.modules.dropout.Dropout",
+        "sentence_transformer.modules.layer_norm.LayerNorm",
+        "sentence_transformer.modules.lstm.LSTM",
+        "sentence_transformer.modules.pooling.Pooling",
+        "sentence_transformer.modules.static_embedding.StaticEmbedding",
+        "sentence_transformer.modules.weighted_layer_pooling.WeightedLayerPooling",
+        "sentence_transformer.modules.word_embeddings.WordEmbeddings",
+        "sentence_transformer.modules.word_weights.WordWeights",
+        "sparse_encoder.modules.mlm_transformer.MLMTransformer",
+        "sparse_encoder.modules.sparse_auto_encoder.SparseAutoEncoder",
+        "sparse_encoder.modules.sparse_static_embedding.SparseStaticEmbedding",
+        "sparse_encoder.modules.splade_pooling.SpladePooling",
+    )}
 )  # fmt: skip
 """Classes a sentence-transformers `modules.json` may name."""
 

@@ -149,16 +149,28 @@ def judge(
         result.findings.append(_broken(file, one.end, one.broken, "broken"))
 
 
+def _looks_up(event: Event) -> bool:
+    """Whether this is getattr as picklers write it for bound methods: blocked like any unlisted name, but no attack by itself."""
+    if event.name != "getattr" or event.module not in ("builtins", "__builtin__"):
+        return False
+    if event.kind != "call" or event.args is None:
+        return event.kind == "global"
+    kinds = tuple(arg.kind for arg in event.args)
+    if kinds not in (("global", "str"), ("result", "str")) or not event.args[1].text.isidentifier():
+        return False
+    module, _, name = event.args[0].text.rpartition(".")
+    return not names.danger(module, name) and not event.args[1].text.startswith("__")
+
+
 def _judge_event(file: ScannedFile, event: Event, result: Judgement) -> Finding | None:
     full = f"{event.module}.{event.name}"
     shown = printable(full)
     listed = names.find(event.module, event.name)
-    if listed is not None:
-        if listed.allows(event):
-            if listed.library:
-                result.used.setdefault(listed.library, {}).setdefault(full, event)
-            return None
-    known = names.danger(event.module, event.name)
+    if listed is not None and listed.allows(event):
+        if listed.library:
+            result.used.setdefault(listed.library, {}).setdefault(full, event)
+        return None
+    known = "" if _looks_up(event) else names.danger(event.module, event.name)
     if listed is not None and not known:
         return _finding(
             file.at(event.pos), "pickle-unlisted", Verdict.UNLISTED,
