@@ -55,13 +55,13 @@ def run(shared: Shared, text: str, name: str, how: How) -> Row:
 
 def _folder(shared: Shared, path: Path, name: str, how: How) -> Row:
     from weighbridge.source.local import open_folder
-    from weighbridge.source.read import read_tree
+    from weighbridge.source.read import identify_tree
 
     begun = time.monotonic()
     with open_folder(path) as tree:
         files = {file.path: file for file in tree.files()}
         with progress(shared, "hashing", sum(file.size for file in files.values())) as advance:
-            manifest = read_tree(tree, None, progress=advance).manifest
+            manifest = identify_tree(tree, progress=advance)
 
         def open_file(entry: FileEntry) -> BinaryIO:
             return files[entry.path].open()

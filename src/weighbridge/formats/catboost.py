@@ -10,10 +10,8 @@ import struct
 from typing import BinaryIO
 
 from weighbridge.core.errors import OutOfBudget
-from weighbridge.formats.flatbuffer import READER as FLATBUFFER_READER
 from weighbridge.formats.flatbuffer import Flatbuffer
 
-READER = f"catboost 1 {FLATBUFFER_READER}"
 MAGIC = b"CBM1"
 MAX_MODEL = 2**30
 _CATEGORIES = "static_provider_v1"

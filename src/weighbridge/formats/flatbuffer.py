@@ -13,7 +13,6 @@ from typing import TypeAlias
 
 from weighbridge.core.errors import OutOfBudget, Unreadable
 
-READER = "flatbuffer-strict 1"
 MAX_THINGS = 500_000
 """Tables, vectors and texts of one file."""
 MAX_GAP = 64

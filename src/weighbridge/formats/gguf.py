@@ -15,7 +15,6 @@ from weighbridge.core.errors import OutOfBudget
 from weighbridge.formats.cursor import Cursor
 
 MAGIC = b"GGUF"
-READER = "gguf-strict 1"
 MAX_STRINGS = 20_000_000
 """Strings in all metadata together; the largest vocabularies with their merges hold about a million."""
 MAX_TENSORS = 300_000

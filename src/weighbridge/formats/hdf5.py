@@ -16,7 +16,6 @@ from weighbridge.formats import hdf5_messages as messages
 from weighbridge.formats.hdf5_messages import ADDRESS, UNDEFINED, Attribute, Cursor, Layout
 
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
-READER = "hdf5-strict 1"
 MAX_OBJECTS = 200_000
 MAX_METADATA = 128 * 1024 * 1024
 """Bytes of headers, heaps and trees of one file; raw data is not read."""

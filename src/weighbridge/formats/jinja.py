@@ -25,8 +25,6 @@ from weighbridge.formats.jinja_flow import Flow
 MAX_SOURCE = 1024 * 1024
 """Characters of one template; the largest published ones are below 64 KiB."""
 MAX_NODES = 100_000
-READER = f"jinja2 {jinja2.__version__}"
-"""Counts into the ruleset digest: another parser may read a template differently."""
 
 FILTERS = frozenset({
     "abs", "batch", "capitalize", "center", "count", "d", "default", "dictsort", "e", "escape", "filesizeformat",

@@ -13,7 +13,6 @@ from typing import BinaryIO
 from weighbridge.core.errors import OutOfBudget
 from weighbridge.formats.cursor import Cursor
 
-READER = "media-walk 1"
 MAX_PIXEL_BYTES = 1 << 30
 MAX_JPEG = 128 * 1024 * 1024
 

@@ -10,7 +10,6 @@ from typing import BinaryIO
 
 from weighbridge.formats.protobuf import Record, Walked, schema, walk
 
-READER = "onnx-wire 1"
 MAX_NAMES = 100_000
 """Distinct operators or external files that are remembered."""
 

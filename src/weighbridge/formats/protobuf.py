@@ -22,7 +22,6 @@ from typing import BinaryIO, TypeAlias
 from weighbridge.core.errors import OutOfBudget, Unreadable
 from weighbridge.formats.cursor import WINDOW, Cursor
 
-READER = "protobuf-wire 1"
 MAX_DEPTH = 100
 """Messages inside messages, the limit of the reference libraries."""
 MAX_FIELDS = 12_000_000

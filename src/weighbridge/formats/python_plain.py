@@ -14,8 +14,6 @@ from collections.abc import Iterator
 from weighbridge.core.errors import OutOfBudget
 from weighbridge.formats.python_source import EXACT, MAX_NODES, MAX_SOURCE
 
-READER = "python-plain 1"
-
 LIBRARIES = frozenset({
     "__future__", "IPython.display", "PIL", "accelerate", "bitsandbytes", "bisect", "collections", "copy", "cv2", "dataclasses", "datasets",
     "datetime", "decimal", "diffusers", "einops", "enum", "evaluate", "faiss", "flax", "fractions", "functools", "gc", "heapq", "huggingface_hub", "itertools",

@@ -7,7 +7,6 @@ file in a model blocks until somebody accepts it, listed or not.
 from __future__ import annotations
 
 import ast
-import sys
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,8 +16,6 @@ from weighbridge.core.errors import OutOfBudget, Refused
 MAX_SOURCE = 4 * 1024 * 1024
 """Characters of one source file."""
 MAX_NODES = 1_000_000
-READER = f"python-ast {sys.version_info.major}.{sys.version_info.minor}"
-"""Counts into the ruleset digest: another version of Python may parse other source."""
 
 EXACT = frozenset({
     "builtins.eval", "builtins.exec", "builtins.__import__", "builtins.compile", "os.system", "os.popen", "os.fork",

@@ -6,8 +6,6 @@ from typing import BinaryIO
 
 from weighbridge.formats.protobuf import Walked, schema, walk
 
-READER = "sentencepiece-wire 1"
-
 TABLE = schema("""
 ModelProto
     1 SentencePiece* pieces

@@ -15,7 +15,6 @@ from weighbridge.formats.cursor import Cursor
 from weighbridge.formats.protobuf import Record, walk
 from weighbridge.formats.tf_tables import TABLE
 
-READER = "tensorflow-bundle 1"
 TAIL = (0xDB4775248B80FB57).to_bytes(8, "little")
 _FOOTER = 48
 _TRAILER = 5

@@ -13,7 +13,6 @@ from weighbridge.core.errors import OutOfBudget
 from weighbridge.formats.protobuf import Record, Span, Walked, walk
 from weighbridge.formats.tf_tables import TABLE
 
-READER = "tensorflow-wire 1"
 MAX_NODES = 1_000_000
 """Nodes of one graph with its functions."""
 MAX_METADATA = 64 * 1024 * 1024

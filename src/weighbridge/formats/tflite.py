@@ -6,11 +6,9 @@ from dataclasses import dataclass
 from typing import BinaryIO
 
 from weighbridge.core.errors import OutOfBudget
-from weighbridge.formats.flatbuffer import READER as FLATBUFFER_READER
 from weighbridge.formats.flatbuffer import Flatbuffer, Table
 from weighbridge.formats.tflite_tables import CUSTOM, OPERATORS, TABLES, UNIONS
 
-READER = f"tflite 1 {FLATBUFFER_READER}"
 MAX_MODEL = 2**31
 _CODES, _SUBGRAPHS, _BUFFERS, _METADATA, _GROUPS, _EXTERNAL = 1, 2, 4, 6, 8, 9
 

@@ -10,7 +10,6 @@ from typing import BinaryIO
 from weighbridge.core.errors import OutOfBudget
 from weighbridge.formats.cursor import Cursor
 
-READER = "ubjson-walk 1"
 MAX_DEPTH = 200
 MAX_VALUES = 20_000_000
 MAX_KEY = 65_536

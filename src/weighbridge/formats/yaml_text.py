@@ -13,7 +13,6 @@ import yaml
 
 from weighbridge.core.errors import OutOfBudget, Refused
 
-READER = f"yaml-nodes 3 pyyaml {yaml.__version__}"
 MAX_TEXT = 1024 * 1024
 """Characters of one YAML text."""
 MAX_EVENTS = 150_000

@@ -32,7 +32,6 @@ RULES = (
         "archive-encrypted", "Members are encrypted, or packed in a way that is not read", Verdict.UNREAD
     ),
 )
-READERS: tuple[str, ...] = ("zip-strict 1",)
 
 _RULE_OF = {
     "name": "archive-path", "link": "archive-path", "second-name": "archive-path",

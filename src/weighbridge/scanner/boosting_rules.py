@@ -6,9 +6,8 @@ from collections.abc import Iterator
 
 from weighbridge.core.errors import Unreadable
 from weighbridge.core.finding import Finding, Verdict
-from weighbridge.formats.catboost import READER as CATBOOST_READER
 from weighbridge.formats.catboost import read_catboost
-from weighbridge.formats.ubjson import READER, read_ubjson
+from weighbridge.formats.ubjson import read_ubjson
 from weighbridge.scanner.damage import finding, refused
 from weighbridge.scanner.file import RuleInfo, ScannedFile
 
@@ -17,7 +16,6 @@ UNLISTED = RuleInfo("boosting-unlisted", "UBJSON that is not a model of XGBoost"
 UNREAD = RuleInfo("boosting-unread", "A CatBoost model with parts that are not known here", Verdict.UNREAD)
 RULES = (BROKEN, UNLISTED, UNREAD)
 EXPLAINS = frozenset({"ubjson", "catboost"})
-READERS: tuple[str, ...] = (READER, CATBOOST_READER)
 
 _KEYS = frozenset({b"learner", b"version", b"Config"})
 _LENGTHS = frozenset(b"iUIlL}$#")

@@ -20,7 +20,6 @@ RULES = (
     RuleInfo("compressed-text", "A text file is packed data as well", Verdict.BROKEN),
 )
 EXPLAINS: frozenset[str] = frozenset()
-READERS: tuple[str, ...] = ("compressed-strict 1",)
 
 _JOBLIB_BLOCK = 8192
 """Bytes that joblib unpacks before it hands any of them on."""

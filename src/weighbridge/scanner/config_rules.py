@@ -26,8 +26,6 @@ RULES = (
     RuleInfo("config-unread", "A configuration too large or too deep to be read", Verdict.UNREAD),
 )
 EXPLAINS = frozenset({"json"})
-READERS: tuple[str, ...] = ("json-strict 1", "yaml-keys 3")
-"""What counts into the ruleset digest beside the rules: readers and their versions."""
 
 YAML_SUFFIXES = (".yaml", ".yml")
 YAML_NAMES = frozenset({"mlmodel"})

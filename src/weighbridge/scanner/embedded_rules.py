@@ -16,7 +16,6 @@ from weighbridge.scanner.routing import acts_as_pickle
 
 RULES = (RuleInfo("pickle-embedded", "A text holds a pickle, written as base64", Verdict.NOTES),)
 EXPLAINS: frozenset[str] = frozenset()
-READERS: tuple[str, ...] = ()
 
 MAX_CANDIDATES = 500_000
 """Runs of base64 letters that are tried in one file."""

@@ -14,7 +14,8 @@ from weighbridge.core.errors import OutOfBudget, Unreadable, WeighbridgeError
 from weighbridge.core.finding import Coverage, Finding, Report, Verdict
 from weighbridge.core.manifest import FileEntry, Manifest
 from weighbridge.formats.limits import DEFAULT_LIMITS, Budget, Limits
-from weighbridge.scanner import CONTAINERS, EXAMINERS, LAYOUTS, PROBES
+from weighbridge.scanner import CONTAINERS, EXAMINERS
+from weighbridge.scanner import RULES as OWNERS
 from weighbridge.scanner.file import HEAD_SIZE, Part, RuleInfo, ScannedFile, printable, severity_of
 from weighbridge.scanner.pickle_rules import Judgement, judge
 from weighbridge.scanner.routing import KINDS, also_pickle, hides_zip, identify
@@ -252,10 +253,8 @@ def asked(kind: str, *, texts: bool) -> tuple[ModuleType, ...]:
 
 @cache
 def owners() -> tuple[ModuleType, ...]:
-    """Return every module with rules and readers, each once."""
-    return tuple(
-        _module(name) for name in dict.fromkeys((*EXAMINERS, *CONTAINERS.values(), *LAYOUTS, *PROBES))
-    )
+    """Return every module with rules, each once."""
+    return tuple(_module(name) for name in dict.fromkeys(OWNERS.values()) if name != __name__)
 
 
 def all_rules() -> dict[str, RuleInfo]:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from weighbridge.core.errors import Unreadable
 from weighbridge.core.finding import Finding, Verdict
-from weighbridge.formats.flax import READER, read_flax
+from weighbridge.formats.flax import read_flax
 from weighbridge.scanner.damage import finding, refused
 from weighbridge.scanner.file import RuleInfo, ScannedFile
 
@@ -16,7 +16,6 @@ UNLISTED = RuleInfo(
 )
 RULES = (BROKEN, UNLISTED)
 EXPLAINS = frozenset({"msgpack"})
-READERS: tuple[str, ...] = (READER,)
 
 
 def probe(file: ScannedFile) -> str | None:

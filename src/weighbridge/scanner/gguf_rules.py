@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from weighbridge.core.errors import Unreadable
 from weighbridge.core.finding import Finding, Verdict
-from weighbridge.formats.gguf import READER, Gguf, read_gguf
+from weighbridge.formats.gguf import Gguf, read_gguf
 from weighbridge.scanner.damage import finding, refused
 from weighbridge.scanner.file import RuleInfo, ScannedFile
 from weighbridge.scanner.template_rules import judge_text
@@ -17,7 +17,6 @@ UNREAD = RuleInfo("gguf-unread", "A GGUF model with tensors of a type that is no
 SHARDS = RuleInfo("gguf-shards", "A part of a GGUF model whose other parts are missing", Verdict.NOTES)
 RULES = (BROKEN, UNREAD, SHARDS)
 EXPLAINS = frozenset({"gguf"})
-READERS: tuple[str, ...] = (READER,)
 
 _PART = re.compile(r"(.*)-([0-9]{5})-of-([0-9]{5})\.gguf", re.DOTALL)
 _MARKS = (b"{{", b"{%", b"{#")

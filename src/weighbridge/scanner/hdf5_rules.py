@@ -8,7 +8,7 @@ from io import BytesIO
 
 from weighbridge.core.errors import OutOfBudget, Refused, Unreadable
 from weighbridge.core.finding import Finding, Verdict
-from weighbridge.formats.hdf5 import READER, Anomaly, Hdf5Tree, find_signature, read_hdf5
+from weighbridge.formats.hdf5 import Anomaly, Hdf5Tree, find_signature, read_hdf5
 from weighbridge.formats.json_text import looks_like_json, read_json
 from weighbridge.formats.sniff import as_text, sniff
 from weighbridge.scanner import keras_rules, pickle_rules
@@ -25,8 +25,6 @@ RULES = (
     RuleInfo("hdf5-unread", "An HDF5 file of a form that is not read", Verdict.UNREAD),
 )
 EXPLAINS = frozenset({"hdf5"})
-READERS = (READER,)
-"""What counts into the ruleset digest beside the rules: readers and their versions."""
 
 MAX_TEXT = 128 * 1024 * 1024
 """Bytes of all texts of one file that are judged."""

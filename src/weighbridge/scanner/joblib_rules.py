@@ -13,7 +13,6 @@ from weighbridge.scanner.pickle_rules import Judgement, judge, judge_streams, ru
 
 RULES: tuple[RuleInfo, ...] = ()
 EXPLAINS = frozenset({"joblib"})
-READERS: tuple[str, ...] = ("joblib-arrays 1",)
 
 _MARK = b"NumpyArrayWrapper"
 _WINDOW = 1024 * 1024

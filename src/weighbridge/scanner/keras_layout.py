@@ -10,7 +10,6 @@ from weighbridge.formats.archive import ZipArchive, ZipMember
 from weighbridge.scanner.file import Part, RuleInfo, ScannedFile, printable, severity_of
 
 RULES = (RuleInfo("keras-layout", "A Keras archive that holds what Keras has no use for", Verdict.UNLISTED),)
-READERS: tuple[str, ...] = ("keras-layout 1",)
 
 _MEMBERS = re.compile(r"config\.json|metadata\.json|model(_\d+)?\.weights\.(h5|npz|json)|assets(/.*)?")
 

@@ -26,8 +26,6 @@ RULES = (
     RuleInfo("keras-path", "A Keras model that reads a file of its own choice", Verdict.DANGEROUS),
 )
 EXPLAINS: frozenset[str] = frozenset()
-READERS: tuple[str, ...] = ("keras-config 1",)
-"""What counts into the ruleset digest beside the rules: readers and their versions."""
 
 _VALUES = frozenset({"__bytes__", "__ellipsis__", "__keras_tensor__", "__numpy__", "__slice__", "__tensor__"})
 _FILES = ("filepath", "idf_weights", "merges", "proto", "vocabulary")

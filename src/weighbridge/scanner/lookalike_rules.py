@@ -42,7 +42,6 @@ class _Popular:
     models: dict[str, str]
 
 
-READERS: tuple[str, ...] = ("names 1",)
 _DATA = Path(__file__).parent / "data"
 
 

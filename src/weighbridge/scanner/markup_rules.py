@@ -14,7 +14,6 @@ SCRIPT = RuleInfo("markup-script", "A drawing that holds a script", Verdict.UNLI
 UNREAD = RuleInfo("markup-unread", "A model written as XML, for which there is no reader yet", Verdict.UNREAD)
 RULES = (ENTITY, SCRIPT, UNREAD)
 EXPLAINS: frozenset[str] = frozenset()
-READERS: tuple[str, ...] = ("markup-root 1",)
 
 _BEFORE_ROOT = re.compile(
     r"(?:\s+|<\?(?:(?!\?>)[\s\S])*\?>|<!--(?:(?!-->)[\s\S])*-->|<!DOCTYPE(?:\[[^\]]*\]|[^>\[])*>)*",

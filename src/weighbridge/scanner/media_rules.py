@@ -7,7 +7,7 @@ from typing import BinaryIO
 
 from weighbridge.core.errors import Unreadable
 from weighbridge.core.finding import Finding, Verdict
-from weighbridge.formats.media import READER, read_gif, read_jpeg, read_png, read_riff
+from weighbridge.formats.media import read_gif, read_jpeg, read_png, read_riff
 from weighbridge.scanner.damage import finding, refused
 from weighbridge.scanner.file import RuleInfo, ScannedFile
 
@@ -15,7 +15,6 @@ BROKEN = RuleInfo("media-broken", "A picture or sound with bytes that do not bel
 UNREAD = RuleInfo("media-unread", "A picture or sound with a part that is not known here", Verdict.UNREAD)
 RULES = (BROKEN, UNREAD)
 EXPLAINS = frozenset({"png", "jpeg", "gif", "webp", "wav"})
-READERS: tuple[str, ...] = (READER,)
 
 _READ: Mapping[str, Callable[[BinaryIO, int], tuple[str, ...]]] = {
     "png": read_png, "jpeg": read_jpeg, "gif": read_gif, "webp": read_riff, "wav": read_riff,

@@ -15,7 +15,6 @@ RULES = (
     RuleInfo("numpy-objects", "The array holds pickled Python objects", Verdict.NOTES),
 )
 EXPLAINS = frozenset({"npy"})
-READERS: tuple[str, ...] = ("npy-strict 1",)
 
 
 def examine(file: ScannedFile) -> Iterator[Finding]:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from weighbridge.core.errors import Unreadable
 from weighbridge.core.finding import Finding, Verdict
-from weighbridge.formats.onnx import READER, OnnxModel, read_onnx
+from weighbridge.formats.onnx import OnnxModel, read_onnx
 from weighbridge.scanner.damage import finding, refused
 from weighbridge.scanner.file import RuleInfo, ScannedFile
 from weighbridge.scanner.onnx_ops import ACTING, OPERATORS, PYTHON_PREFIXES
@@ -21,7 +21,6 @@ PATH = RuleInfo(
 UNREAD = RuleInfo("onnx-unread", "A part of an ONNX model that could not be read", Verdict.UNREAD)
 RULES = (BROKEN, CODE, UNLISTED, PATH, UNREAD)
 EXPLAINS = frozenset({"onnx", "onnx-data"})
-READERS: tuple[str, ...] = (READER,)
 
 _MAX_SHOWN = 40
 _WHY_CODE = (

@@ -25,8 +25,6 @@ RULES = (
     RuleInfo("pickle-profile", "Loading the file runs code of a library that is known", Verdict.NOTES),
 )
 EXPLAINS = frozenset({"pickle"})
-READERS: tuple[str, ...] = ("pickle-trace 1",)
-"""What counts into the ruleset digest beside the rules: readers and their versions."""
 
 Storages = dict[str, tuple[str, int]]
 """Key of a torch storage to its type and number of elements."""

@@ -14,7 +14,6 @@ UNREAD = RuleInfo(
 )
 RULES = (UNREAD,)
 EXPLAINS: frozenset[str] = frozenset()
-READERS: tuple[str, ...] = ("recognised-text 1",)
 
 _TEXTS = (
     (re.compile(r"(?:RD[AX][123]\n)?A\n[123]\n[0-9]{1,12}\n[0-9]{1,12}\n"), "R data, written as text"),

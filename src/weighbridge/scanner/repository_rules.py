@@ -8,9 +8,6 @@ from collections.abc import Iterable, Iterator
 from weighbridge.core.errors import OutOfBudget, Refused
 from weighbridge.core.finding import Finding, Verdict
 from weighbridge.formats.json_text import read_json, walk
-from weighbridge.formats.python_plain import READER as PLAIN_READER
-from weighbridge.formats.python_plain import strange
-from weighbridge.formats.python_source import READER, read_python
 from weighbridge.scanner.file import RuleInfo, ScannedFile, printable, severity_of
 
 RULES = (
@@ -20,8 +17,6 @@ RULES = (
     RuleInfo("repository-program", "A native program or library inside a model", Verdict.UNLISTED),
 )
 EXPLAINS = frozenset({"python", "text"})
-READERS = (READER, PLAIN_READER)
-"""What counts into the ruleset digest beside the rules: readers and their versions."""
 
 SOURCE_SUFFIXES = (".py", ".pyi", ".pyx", ".pyw")
 SCRIPT_SUFFIXES = (
@@ -133,6 +128,8 @@ def _program(file: ScannedFile) -> str:
 def _source(file: ScannedFile, text: str, what: str) -> Iterator[Finding]:
     """Report source once for being there, and once more when a mere import would act."""
     try:
+        from weighbridge.formats.python_source import read_python
+
         source = read_python(text)
     except (Refused, OutOfBudget) as error:
         yield _finding(file, "repository-code", Verdict.UNLISTED, f"the file is {what} that cannot be read: {error.cause}", subject="source")  # fmt: skip
@@ -173,6 +170,9 @@ def _notebook(file: ScannedFile, text: str) -> Iterator[Finding]:
     )
     try:
         plain = _PLAIN_LINE.sub("#", _SHELL_LINE.sub("#", code))
+        from weighbridge.formats.python_plain import strange
+        from weighbridge.formats.python_source import read_python
+
         acts = tuple(dict.fromkeys([*(act.name for act in read_python(plain).acts), *strange(plain)]))
     except (Refused, OutOfBudget, SyntaxError):
         acts = ("code that cannot be read",)

@@ -12,7 +12,6 @@ RULES = (
     RuleInfo("repository-requirements", "Requirements that install from somewhere else", Verdict.UNLISTED),
 )
 EXPLAINS: frozenset[str] = frozenset()
-READERS: tuple[str, ...] = ("requirements 2",)
 
 MAX_TEXT = 1024 * 1024
 MAX_FINDINGS = 50

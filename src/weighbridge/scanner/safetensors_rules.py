@@ -13,8 +13,6 @@ RULES = (
     RuleInfo("safetensors-broken", "A safetensors file whose header and bytes do not agree", Verdict.BROKEN),
 )
 EXPLAINS = frozenset({"safetensors"})
-READERS: tuple[str, ...] = ("safetensors-strict 1",)
-"""What counts into the ruleset digest beside the rules: readers and their versions."""
 
 
 def examine(file: ScannedFile) -> Iterable[Finding]:

@@ -10,7 +10,6 @@ from weighbridge.scanner.file import RuleInfo, ScannedFile, severity_of
 
 RULES = (RuleInfo("repository-secret", "Something that looks like a secret", Verdict.NOTES),)
 EXPLAINS: frozenset[str] = frozenset()
-READERS: tuple[str, ...] = ("secret-patterns 2",)
 
 MAX_SEARCHED = 4 * 1024 * 1024
 """Bytes or characters of one file that are searched, from its beginning."""

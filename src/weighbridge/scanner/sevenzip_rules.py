@@ -16,7 +16,6 @@ from weighbridge.scanner.contents import Contents, enter, keep, not_read
 from weighbridge.scanner.file import Descend, Part, RuleInfo, ScannedFile
 
 RULES: tuple[RuleInfo, ...] = ()
-READERS: tuple[str, ...] = ("sevenzip-strict 1",)
 
 _CODES = {"sevenzip.encrypted": "encrypted", "sevenzip.method": "method"}
 

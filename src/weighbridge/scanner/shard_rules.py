@@ -18,7 +18,6 @@ SHARDS = RuleInfo(
 )
 RULES = (SHARDS,)
 EXPLAINS: frozenset[str] = frozenset()
-READERS: tuple[str, ...] = ("safetensors-shards 1",)
 
 MAX_SHARDS = 4096
 _WHY = "loaders that follow the index and loaders that read every file take different weights"

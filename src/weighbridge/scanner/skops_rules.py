@@ -25,8 +25,6 @@ RULES = (
     RuleInfo("skops-profile", "A skops file that holds objects of a known library", Verdict.NOTES),
 )
 EXPLAINS: frozenset[str] = frozenset()
-READERS: tuple[str, ...] = ("skops-schema 1",)
-"""What counts into the ruleset digest beside the rules: readers and their versions."""
 
 _PLAIN = frozenset({
     "builtins.NoneType", "builtins.bool", "builtins.bytearray", "builtins.bytes", "builtins.complex", "builtins.dict", "builtins.float", "builtins.frozenset",

@@ -12,7 +12,6 @@ RULES = (
     RuleInfo("file-suffix", "The file's name promises a format that its content is not", Verdict.BROKEN),
 )
 EXPLAINS: frozenset[str] = frozenset()
-READERS: tuple[str, ...] = ("suffix 1",)
 
 PROMISED: Mapping[str, tuple[str, ...]] = {
     ".safetensors": ("safetensors",),

@@ -16,7 +16,6 @@ RULES = (
     RuleInfo("tar-polyglot", "The file is a tar archive as well as what it looks like", Verdict.BROKEN),
 )
 EXPLAINS: frozenset[str] = frozenset()
-READERS: tuple[str, ...] = ("tar-strict 1",)
 
 _TORCH = frozenset(("sys_info", "pickle", "storages", "tensors"))
 _MIXED = ("storages", "tensors")

@@ -23,8 +23,6 @@ RULES = (
     RuleInfo("template-unread", "A chat template too large to be judged", Verdict.UNREAD),
 )
 EXPLAINS = frozenset({"jinja"})
-READERS: tuple[str, ...] = ("jinja-allowlist 1",)
-"""What counts into the ruleset digest beside the rules: readers and their versions."""
 
 SUFFIXES = (".jinja", ".jinja2", ".j2", ".jinja.txt", ".tmpl")
 YAML_SUFFIXES = (".yaml", ".yml")

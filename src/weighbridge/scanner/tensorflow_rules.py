@@ -7,9 +7,8 @@ from collections.abc import Iterator
 from weighbridge.core.errors import OutOfBudget, Refused, Unreadable
 from weighbridge.core.finding import Finding, Verdict
 from weighbridge.formats.json_text import read_json
-from weighbridge.formats.tf_bundle import READER as BUNDLE_READER
 from weighbridge.formats.tf_bundle import TAIL, read_bundle
-from weighbridge.formats.tf_graph import READER, Graph, Node, SavedModel, read_graphs
+from weighbridge.formats.tf_graph import Graph, Node, SavedModel, read_graphs
 from weighbridge.scanner import keras_rules
 from weighbridge.scanner.damage import finding, refused
 from weighbridge.scanner.file import RuleInfo, ScannedFile
@@ -34,7 +33,6 @@ ROOTS = {
     "tf-fingerprint": "FingerprintDef",
 }  # fmt: skip
 EXPLAINS = frozenset({*ROOTS, "tf-index", "tf-data"})
-READERS: tuple[str, ...] = (READER, BUNDLE_READER)
 
 _MAX_SHOWN = 40
 _WHY_CODE = "running the model runs it"

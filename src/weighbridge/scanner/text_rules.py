@@ -12,7 +12,6 @@ RULES = (
     RuleInfo("unread-pointer", "The file only points at the real one, which was not fetched", Verdict.UNREAD),
 )
 EXPLAINS: frozenset[str] = frozenset()
-READERS: tuple[str, ...] = ("text-pointer 1",)
 
 POINTER = "version https://git-lfs.github.com/spec/v1"
 _LONGEST = 1024

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from weighbridge.core.errors import Unreadable
 from weighbridge.core.finding import Coverage, Finding, Verdict
-from weighbridge.formats.tflite import READER, TfliteModel, read_tflite
+from weighbridge.formats.tflite import TfliteModel, read_tflite
 from weighbridge.scanner import archives
 from weighbridge.scanner.damage import finding, refused
 from weighbridge.scanner.file import Descend, Part, RuleInfo, ScannedFile
@@ -20,7 +20,6 @@ UNLISTED = RuleInfo(
 )
 UNREAD = RuleInfo("tflite-unread", "A part of a TensorFlow Lite model that is not known here", Verdict.UNREAD)
 RULES = (BROKEN, UNLISTED, UNREAD)
-READERS: tuple[str, ...] = (READER,)
 
 LISTED = frozenset({
     "TFLite_Detection_PostProcess", "Convolution2DTransposeBias", "Landmarks2TransformMatrix", "MaxPoolingWithArgmax2D",

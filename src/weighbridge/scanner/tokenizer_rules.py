@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from weighbridge.core.errors import Unreadable
 from weighbridge.core.finding import Finding, Verdict
-from weighbridge.formats.sentencepiece import READER, read_sentencepiece
+from weighbridge.formats.sentencepiece import read_sentencepiece
 from weighbridge.scanner.damage import finding, refused
 from weighbridge.scanner.file import RuleInfo, ScannedFile
 
@@ -18,7 +18,6 @@ UNREAD = RuleInfo(
 )
 RULES = (BROKEN, UNREAD)
 EXPLAINS = frozenset({"sentencepiece"})
-READERS: tuple[str, ...] = (READER,)
 
 
 def examine(file: ScannedFile) -> Iterator[Finding]:

@@ -23,7 +23,6 @@ from weighbridge.scanner.torch_layout import odd
 from weighbridge.scanner.torchscript_rules import not_printed, note_program, of_operator, operators
 
 RULES: tuple[RuleInfo, ...] = ()
-READERS: tuple[str, ...] = ("torch-export 1",)
 
 _WIDTHS = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 2, 7: 4, 8: 8, 9: 4, 10: 8, 11: 16, 12: 1, 13: 2, 28: 2, 29: 1, 30: 1,
            31: 1, 32: 1, 33: 1, 34: 4, 35: 8}  # fmt: skip

@@ -15,22 +15,17 @@ from weighbridge.core.finding import Coverage, Finding, Verdict
 from weighbridge.formats.archive import STORED, ZipArchive, ZipMember
 from weighbridge.formats.pickle_events import PickleBroken
 from weighbridge.formats.pickle_ops import decode
-from weighbridge.formats.torch_views import view_outside
 from weighbridge.formats.torchscript import Program, read_source
 from weighbridge.scanner.contents import not_read
 from weighbridge.scanner.file import Descend, Part, RuleInfo, ScannedFile, printable, severity_of
 from weighbridge.scanner.names import STORAGE_WIDTHS
 from weighbridge.scanner.pickle_rules import Judgement, Storages, judge, run
-from weighbridge.scanner.torchscript_rules import RULES as PROGRAM_RULES
-from weighbridge.scanner.torchscript_rules import judge_program, native_classes, note_program
 
 RULES = (
     RuleInfo(
         "torch-layout", "The checkpoint's storages are not the bytes its pickle describes", Verdict.BROKEN
     ),
-    *PROGRAM_RULES,
 )
-READERS: tuple[str, ...] = ("torch-layout 1",)
 
 MAGIC = re.compile(
     rb"\x80[\x02-\x05](?:\x95.{8})?\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19\x2e", re.DOTALL
@@ -117,7 +112,10 @@ class TorchLayout:
         yield from result.findings
         if result.complete and self.kind != "torchscript":
             yield from views(inside, content, 0)
-        yield from native_classes(inside, one) if self.kind == "torchscript" else ()
+        if self.kind == "torchscript":
+            from weighbridge.scanner.torchscript_rules import native_classes
+
+            yield from native_classes(inside, one)
         yield from trailing(inside, one.end, len(content)) if not one.broken else ()
 
     def bytecode(self, inside: ScannedFile, content: bytes) -> None:
@@ -137,9 +135,12 @@ class TorchLayout:
 
     def finish(self) -> Iterator[Finding]:
         """Compare the members in the folders of storages with what the pickles refer to; judge the program."""
-        if self.kind == "torchscript":
-            yield note_program(self.file, self.program)
-        yield from judge_program(self.file, self.program)
+        if self.kind == "torchscript" or self.program != Program():
+            from weighbridge.scanner.torchscript_rules import judge_program, note_program
+
+            if self.kind == "torchscript":
+                yield note_program(self.file, self.program)
+            yield from judge_program(self.file, self.program)
         present: set[str] = set()
         for member in self.archive.members:
             path = self.path(member)
@@ -172,6 +173,8 @@ class TorchLayout:
 def views(file: ScannedFile, data: bytes, start: int) -> Iterator[Finding]:
     """Yield a finding when a tensor reaches outside of its storage, or when that cannot be told."""
     try:
+        from weighbridge.formats.torch_views import view_outside
+
         reason = view_outside(data, start)
     except WeighbridgeError as error:
         yield not_read(file, "what its tensors show", start, error)

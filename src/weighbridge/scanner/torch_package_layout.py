@@ -12,7 +12,6 @@ from weighbridge.scanner.pickle_rules import Judgement, Storages, judge, run
 from weighbridge.scanner.torch_layout import odd, size_of, trailing, views
 
 RULES: tuple[RuleInfo, ...] = ()
-READERS: tuple[str, ...] = ("torch-package 1",)
 
 _SMALL = re.compile(r"\.data/(?:version|python_version|serialization_id)|version|byteorder")
 _SMALL_TEXT = re.compile(rb"[0-9.]{1,64}\n?|little|big")

@@ -24,7 +24,6 @@ RULES = (
     RuleInfo("torchscript-code", "The program is not one that torch writes", Verdict.UNLISTED),
 )
 EXPLAINS: frozenset[str] = frozenset()
-READERS: tuple[str, ...] = ("torchscript-source 1",)
 
 _NATIVE = ("quantized", "rnn", "sparse")
 _ACTING = ("file", "machines")

@@ -12,7 +12,6 @@ from weighbridge.formats.protobuf import Outline, outline
 from weighbridge.scanner.file import RuleInfo, ScannedFile
 
 RULES: tuple[RuleInfo, ...] = ()
-READERS: tuple[str, ...] = ("wire-probe 1",)
 
 _FIRST = frozenset({0x08, 0x0A})
 _LENGTH = frozenset({2})

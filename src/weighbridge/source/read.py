@@ -49,16 +49,39 @@ def read_tree(
     (`source.announced`) when a file is not what was announced for it, Unreadable when it cannot be read
     or changed meanwhile, BadManifest when the tree can have no identity.
     """
-    files = tree.files()
-    # The manifest's own rules first, with sizes as listed: a tree that cannot have an identity costs no reading.
-    nothing = Digest.of(b"")
-    Manifest.of(FileEntry(file.path, file.size, nothing) for file in files)
+    files = _listed(tree)
     _check_budget(files, blobs, max_bytes)
     reads = [read_file(file, blobs, progress=progress) for file in files]
     tree.settle()
     return Snapshot(
         Manifest.of(read.entry for read in reads), ChunkTable(tuple(read.chunks for read in reads))
     )
+
+
+def identify_tree(tree: Tree, *, progress: Progress | None = None, max_bytes: int = MAX_BYTES) -> Manifest:
+    """Read every file once for its identity alone, as a scan needs it; errors as for `read_tree`.
+
+    Chunk digests are for loading, and cost half as much again.
+    """
+    files = _listed(tree)
+    _check_budget(files, None, max_bytes)
+    entries = []
+    for file in files:
+        digest = _sha256(_Reading(file, progress, chunked=False))
+        announced = next((row for row in file.announced if row.algorithm == "sha256"), digest)
+        if digest != announced:
+            raise _not_announced(file.path, str(announced), str(digest))
+        entries.append(FileEntry(file.path, file.size, digest))
+    tree.settle()
+    return Manifest.of(entries)
+
+
+def _listed(tree: Tree) -> Sequence[TreeFile]:
+    """Return the files, held against the manifest's own rules: a tree that cannot have an identity costs no reading."""
+    files = tree.files()
+    nothing = Digest.of(b"")
+    Manifest.of(FileEntry(file.path, file.size, nothing) for file in files)
+    return files
 
 
 def read_file(file: TreeFile, blobs: Blobs | None = None, *, progress: Progress | None = None) -> FileRead:
@@ -109,9 +132,10 @@ def _sha256(reading: _Reading) -> Digest:
 class _Reading:
     """One pass over one file: blocks go out, BLAKE3 (and the git blob id when announced) stay here."""
 
-    def __init__(self, file: TreeFile, progress: Progress | None) -> None:
+    def __init__(self, file: TreeFile, progress: Progress | None, *, chunked: bool = True) -> None:
         self.file = file
         self.progress = progress
+        self.chunked = chunked
         self.whole = blake3()
         self.parts: list[str] = []
         self.git = next((digest for digest in file.announced if digest.algorithm == "sha1"), None)
@@ -130,8 +154,9 @@ class _Reading:
                 done += len(block)
                 if done > self.file.size:
                     raise _size_problem(self.file, f"more than {self.file.size} bytes")
-                self.whole.update(block)
-                part.update(block)
+                if self.chunked:
+                    self.whole.update(block)
+                    part.update(block)
                 if git is not None:
                     git.update(block)
                 filled += len(block)
