@@ -38,6 +38,10 @@ CPU = 5.0
 SILENCE = 120
 """Wall seconds without a sign of life after which a worker is killed: a loop that no signal can end."""
 KEPT_STATE = 15
+MAX_KEPT = 3000
+"""Inputs kept beside the seeds; beyond, a new one takes the place of one at random, so that the corpus does not
+count as the memory of a scan."""
+MAX_WORDS = 50_000
 
 
 class _Slow(BaseException):
@@ -126,16 +130,20 @@ class Worker:
         self.state["peak"] = max(self.state["peak"], peak)
         if peak > MEMORY:
             self.fault("memory", data, f"{peak >> 20} MiB")
-        if shown - self.seen:
+        if shown - self.seen and len(self.seen) < MAX_WORDS:
             self.seen |= shown
             if grow:
                 self.keep(data)
 
     def keep(self, data: bytes) -> None:
         """Add an input to the corpus."""
-        self.corpus.append(data)
+        place = self.state["kept"] if self.state["kept"] < MAX_KEPT else self.rng.randrange(MAX_KEPT)
+        if place + len(self.seeds) < len(self.corpus):
+            self.corpus[place + len(self.seeds)] = data
+        else:
+            self.corpus.append(data)
         self.state["kept"] += 1
-        (self.folder / "corpus" / f"{self.state['kept']:06d}").write_bytes(data)
+        (self.folder / "corpus" / f"{place:06d}").write_bytes(data)
 
     def fault(self, kind: str, data: bytes, message: str) -> None:
         """Record a fault; each kind keeps its first twenty inputs."""
