@@ -42,7 +42,9 @@ def _run(tool: Tool, path: Path) -> int:
     environment = os.environ | {"NO_COLOR": "1", "DO_NOT_TRACK": "1", "PROMPTFOO_DISABLE_TELEMETRY": "1"}
     environment.pop("PYTHONDONTWRITEBYTECODE", None)
     try:
-        with tempfile.TemporaryDirectory(prefix="scan-") as scratch:  # some leave files where they are started
+        with tempfile.TemporaryDirectory(
+            prefix="scan-"
+        ) as scratch:  # some leave files where they are started
             done = subprocess.run(tool.call(path.resolve()), capture_output=True, timeout=LIMIT, check=False, env=environment, cwd=scratch)  # fmt: skip
     except subprocess.TimeoutExpired:
         return 124

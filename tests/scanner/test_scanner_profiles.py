@@ -416,6 +416,10 @@ MISUSED = {
     "another module's name for it": (named("sklearn.linear_model.LinearRegression"), b")\x81"),
     "another module of the library": (named("sklearn.utils._testing.LinearRegression"), b")\x81"),
     "main": (named("__main__.LinearRegression"), b")\x81"),
+    "a distance of anything": (
+        named("sklearn.metrics._dist_metrics.newObj"),
+        named("sklearn.linear_model._logistic.LogisticRegression") + b"\x85R",
+    ),
     "a newObj for anything": (named("sklearn.neighbors._kd_tree.newObj"), named(FOREST) + b"\x85R"),
     "a generator of the file's choice": (named("numpy.random._pickle.__bit_generator_ctor"), named(LINEAR) + b"\x85R"),
     "partial of a call": (named("functools.partial"), named("builtins.range") + b"K\x01K\x01K\x01\x87R\x85R"),

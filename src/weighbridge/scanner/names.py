@@ -71,6 +71,11 @@ STORAGE_WIDTHS: Mapping[str, int] = {
 }  # fmt: skip
 """Bytes of one element, by the storage type that a persistent id names."""
 
+_DISTANCES = (
+    "BrayCurtis", "Canberra", "Chebyshev", "Dice", "Euclidean", "Hamming", "Haversine", "Jaccard", "Kulsinski", "Mahalanobis",
+    "Manhattan", "Matching", "Minkowski", "RogersTanimoto", "RussellRao", "SEuclidean", "SokalMichener", "SokalSneath", "WMinkowski",
+)  # fmt: skip
+
 MACROS: Mapping[str, frozenset[str]] = {
     "array": frozenset({
         "result:numpy.core.multiarray._reconstruct", "result:numpy._core.multiarray._reconstruct",
@@ -86,6 +91,12 @@ MACROS: Mapping[str, frozenset[str]] = {
         "result:torch._utils._rebuild_tensor_v3", "result:torch._utils._rebuild_parameter",
         "result:torch._utils._rebuild_qtensor",
     }),
+    "distance": frozenset(
+        f"global:sklearn.{module}.{name}Distance{bits}"
+        for module in ("metrics._dist_metrics", "neighbors._dist_metrics", "neighbors.dist_metrics")
+        for name in _DISTANCES
+        for bits in ("", "32", "64")
+    ),
     "pairs": frozenset({"result:collections.OrderedDict", "none", "dict"}),
 }  # fmt: skip
 """Words for what is written in several ways, so that a shape stays readable."""
