@@ -22,7 +22,7 @@ from weighbridge.conversion.names import (
     read_aliases,
     ties,
 )
-from weighbridge.conversion.opened import describe, opened
+from weighbridge.conversion.opened import describe, not_readable, opened
 from weighbridge.conversion.plan import Plan, plan
 from weighbridge.conversion.rebuild import Source, read_range, write_all
 from weighbridge.core.canonical import JSON, canonical
@@ -165,12 +165,7 @@ def _described(source: BinaryIO, size: int, limits: CheckpointLimits) -> Checkpo
     try:
         return describe(source, size, limits)
     except OSError as error:
-        raise Unreadable(
-            "the checkpoint could not be read",
-            cause=error.strerror or str(error),
-            remedy="check the disk and the permissions, then convert again",
-            check="conversion.read",
-        ) from error
+        raise not_readable(error) from error
 
 
 def _digest_of(side: JSON) -> Digest:

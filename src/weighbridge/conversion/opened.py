@@ -34,12 +34,7 @@ def opened(source: BinaryIO, size: int, limits: CheckpointLimits) -> Iterator[tu
         try:
             made = _made_plain(source, size, plain, limits)
         except OSError as error:
-            raise Unreadable(
-                "the checkpoint could not be read",
-                cause=error.strerror or str(error),
-                remedy="check the disk and the permissions, then convert again",
-                check="conversion.read",
-            ) from error
+            raise not_readable(error) from error
         yield (plain, plain.seek(0, os.SEEK_END)) if made else (source, size)
 
 
@@ -120,3 +115,13 @@ def _mentions_arrays(file: BinaryIO) -> bool:
             return True
         kept = data[-len(_WRAPPER) :]
     return False
+
+
+def not_readable(error: OSError) -> Unreadable:
+    """Return what is said when the disk fails while a checkpoint is read."""
+    return Unreadable(
+        "the checkpoint could not be read",
+        cause=error.strerror or str(error),
+        remedy="check the disk and the permissions, then convert again",
+        check="conversion.read",
+    )
