@@ -22,6 +22,7 @@ LOCKS: dict[str, tuple[str, ...]] = {
         "pyproject.toml",
         "requirements/build.in",
         "--extra=archives",
+        "--extra=server",
         "--extra=test",
         "--extra=check",
         "--constraint=requirements/run.txt",
