@@ -104,6 +104,31 @@ def test_text_is_utf8_without_control_characters():
     assert as_text(b"\x1b[31m") is None
 
 
+def test_text_is_utf16_behind_a_byte_order_mark():
+    assert as_text("\ufeffgrüße, 你好 🙂\n".encode("utf-16-le")) == "grüße, 你好 🙂\n"
+    assert as_text("\ufeffgrüße\n".encode("utf-16-be")) == "grüße\n"
+    assert as_text("grüße".encode("utf-16-le")) is None
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"a",
+        b"\0\0",
+        b"\x1b\0",
+        b"\x00\xd8a\0",  # half of a pair
+        b"\x00\xe0",  # private use
+        b"\xfe\xff",
+        b"\x80\0",
+        b"PK\x05\x06",
+        b"aPK\x01\x02b",
+        b"\x80\xdb\x00\xdc",  # private use beyond the first plane
+    ],
+)
+def test_bytes_behind_a_byte_order_mark_are_not_always_text(data):
+    assert as_text(b"\xff\xfe" + data) is None
+
+
 def test_the_letter_that_python_2_wrote_is_dropped():
     header = parse_header(with_header("{'descr': '<f4', 'fortran_order': True, 'shape': (2L, 3L), }\n"))
     assert (header.shape, header.fortran) == ((2, 3), True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 MAGIC: tuple[tuple[int, bytes, str], ...] = (
     (0, b"PK\x03\x04", "zip"),
     (0, b"PK\x05\x06", "zip"),
@@ -63,6 +65,12 @@ MAGIC: tuple[tuple[int, bytes, str], ...] = (
 """Offset, bytes, kind."""
 
 TEXT_CONTROLS = frozenset(b"\t\n\x0b\x0c\r")
+_WIDE = {b"\xff\xfe": "utf-16-le", b"\xfe\xff": "utf-16-be"}
+_NOT_WRITTEN = re.compile(
+    "[\x00-\x08\x0e-\x1f\x7f-\x9f\ue000-\uf8ff\ufdd0-\ufdef\ufffe\uffff\U000f0000-\U0010ffff]"
+)
+"""Characters that stand in no text: controls, those for private use, and numbers that are no character."""
+_ZIP_MARKS = (b"PK\x01\x02", b"PK\x03\x04", b"PK\x05\x06")
 _MAX_HEADER = 256 * 1024 * 1024
 
 
@@ -87,10 +95,21 @@ def sniff(head: bytes, size: int) -> str:
 
 
 def as_text(data: bytes) -> str | None:
-    """Return `data` as text when it is UTF-8 without control characters, else None."""
+    """Return `data` as text when it is UTF-8 without control characters, or UTF-16 behind a byte order mark; else None."""
+    if data[:2] in _WIDE:
+        return _wide_text(data)
     try:
         text = data.decode("utf-8")
     except UnicodeDecodeError:
         return None
     controls = bytes(byte for byte in range(32) if byte not in TEXT_CONTROLS) + b"\x7f"
     return None if data.translate(None, controls) != data else text
+
+
+def _wide_text(data: bytes) -> str | None:
+    """Decode UTF-16, which nearly any bytes would pass for: so none that other readers look for anywhere in a file."""
+    try:
+        text = data[2:].decode(_WIDE[data[:2]])
+    except UnicodeDecodeError:
+        return None
+    return None if _NOT_WRITTEN.search(text) or any(mark in data for mark in _ZIP_MARKS) else text

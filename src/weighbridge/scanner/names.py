@@ -4,8 +4,9 @@ Data, not code: `profiles/*.json`. `inert.json` lists data constructors; each li
 `tools/derive_profiles.py` derived from its source (docs/reference/profiles.md); `index.json` says which
 profile answers for which first part of a module's name, so that a small file loads none. A shape is a row
 of arguments; each argument gives the kinds it may have, separated by `|` (`int`, `ints` for a tuple of
-integers, `global:NAME`, `result:NAME` for what calling NAME gave, `str=TEXT` for exactly this text, `any`,
-`array` for any of the ways an array is written); a leading `*` repeats the last one.
+integers, `global:NAME`, `result:NAME` for what calling NAME gave, `str=TEXT` for exactly this text, `str<N` for
+a text of fewer than N characters, `tuple=int+bytes` for a tuple of exactly these kinds, `any`, `array` for any
+of the ways an array is written); a leading `*` repeats the last one.
 """
 
 from __future__ import annotations
@@ -14,17 +15,20 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache, lru_cache
-from importlib import resources
+from pathlib import Path
 from typing import Any
 
 from weighbridge.formats.pickle_events import Arg, Event
 
+_FOLDER = Path(__file__).parent / "profiles"
+"""Read as files, because importlib.resources costs more to import than a small scan."""
 PROFILES = (
     "accelerate.json",
     "catboost.json",
     "category-encoders.json",
     "chemprop.json",
     "dangerous.json",
+    "dill.json",
     "fastai.json",
     "fastcore.json",
     "fasttransform.json",
@@ -136,7 +140,15 @@ def _fits(arg: Arg, wanted: _Alternatives) -> bool:
         return True
     if arg.kind in ("global", "result"):
         return f"{arg.kind}:{arg.text}" in wanted
-    return arg.kind == "str" and f"str={arg.text}" in wanted
+    if arg.kind == "tuple":
+        return f"tuple={arg.text.replace(' ', '+')}" in wanted
+    return arg.kind == "str" and (f"str={arg.text}" in wanted or _short(arg.text, wanted))
+
+
+def _short(text: str, wanted: _Alternatives) -> bool:
+    """Tell whether a bound on length is wanted and kept; an empty text may stand for one that was not kept."""
+    bounds = [int(word[4:]) for word in wanted if word.startswith("str<")]
+    return any(0 < len(text) < bound for bound in bounds)
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,7 +204,7 @@ def parse_shape(text: str) -> Shape:
 
 def profile_bytes(name: str) -> bytes:
     """Return a data file of this room, byte for byte; it counts into the ruleset digest."""
-    return (resources.files("weighbridge.scanner") / "profiles" / name).read_bytes()
+    return (_FOLDER / name).read_bytes()
 
 
 @cache
