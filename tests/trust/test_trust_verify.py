@@ -148,11 +148,11 @@ def test_evidence_that_cannot_be_verified_yet_is_never_taken_for_met(kind):
 
 
 def test_a_bundle_cannot_choose_to_stay_out_of_the_log():
-    refused(replace(forged().build(), entry=None), "log.entry")
+    refused(replace(forged().build(), entries=()), "log.entry")
 
 
 def test_without_a_demand_no_entry_is_needed_and_no_time_is_claimed():
-    verified = verify(replace(forged().build(), entry=None), who=demanding(log=False))
+    verified = verify(replace(forged().build(), entries=()), who=demanding(log=False))
     assert (verified.proven.log_index, verified.proven.logged_at, verified.proven.assurance) == (
         None,
         None,
@@ -274,7 +274,7 @@ def tree_of(bundle):
 def test_a_checkpoint_by_another_key():
     good = forged().build()
     note = sign_checkpoint(Checkpoint(ORIGIN, *tree_of(good)), key("other log"))
-    refused(replace(good, entry=replace(good.entry, checkpoint=note)), "log.checkpoint")
+    refused(replace(good, entries=(replace(good.entry, checkpoint=note),)), "log.checkpoint")
 
 
 def test_a_checkpoint_of_another_log_under_the_same_key():
@@ -293,7 +293,7 @@ def test_an_entry_that_is_in_no_tree():
     good = forged().build()
     elsewhere = forged(body=b"something else").build().entry
     entry = replace(elsewhere, body=good.entry.body, promise=good.entry.promise)
-    refused(replace(good, entry=entry), "log.inclusion")
+    refused(replace(good, entries=(entry,)), "log.inclusion")
 
 
 def test_an_entry_promised_for_an_index_it_does_not_have():
@@ -309,7 +309,7 @@ def test_size_and_root_are_the_checkpoints(claims):
 def test_a_proof_of_another_entry():
     good = forged().build()
     other = forged(index=0).build().entry.hashes
-    refused(replace(good, entry=replace(good.entry, hashes=other)), "log.inclusion")
+    refused(replace(good, entries=(replace(good.entry, hashes=other),)), "log.inclusion")
 
 
 # 13. identity.time: a closed interval
@@ -348,7 +348,7 @@ def test_a_time_ahead_of_ours_is_borne_for_five_minutes(ahead, fine):
     [{"valid_from": NOW + timedelta(seconds=1)}, {"valid_until": NOW - timedelta(seconds=1)}],
 )
 def test_without_an_entry_only_a_key_in_force_now_is_believed(interval):
-    refused(replace(forged().build(), entry=None), "identity.time", who=demanding(log=False, **interval))
+    refused(replace(forged().build(), entries=()), "identity.time", who=demanding(log=False, **interval))
 
 
 def test_what_a_key_signed_before_it_was_revoked_still_counts():

@@ -96,7 +96,9 @@ class Forged:
             hashes=merkle.inclusion_proof(self.index, size, node),
             checkpoint=sign_checkpoint(Checkpoint(self.origin, size, root), self.log_key),
         )
-        return Bundle(self.envelope, (self.hint or self.signer).key_id, replace(entry, **self.claims))
+        return Bundle(
+            self.envelope, (self.hint or self.signer).key_id, entries=(replace(entry, **self.claims),)
+        )
 
 
 def forged(

@@ -1,41 +1,37 @@
-"""Sigstore bundles v0.3: an envelope, the key it names, and the log's proof of it.
+"""Sigstore bundles: what was signed, by which key or certificate, and the proofs that travel with it.
 
-Reading is tolerant where machines evolve (unknown members, zeros and empty lists that proto3 JSON leaves
-out, integers as numbers or strings) and strict in everything else. Nothing here is verified: see `verify`.
+Versions 0.1, 0.2 and 0.3 are read (`bundle_form` says how), 0.3 is written. Nothing here is verified: see
+`prove`. A bundle names keys and logs, it never brings one that is believed.
 """
 
 from __future__ import annotations
 
-import re
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from weighbridge.core.canonical import JSON, MAX_SAFE_INTEGER, canonical, parse
+from weighbridge.core.canonical import JSON, canonical
 from weighbridge.core.digest import Digest
-from weighbridge.core.errors import BadReference, OutOfBudget, VerificationFailed
+from weighbridge.core.errors import VerificationFailed
 from weighbridge.keys.public import key_id_of_pem
 from weighbridge.ledger.entry import InclusionProof, LogEntry
-from weighbridge.ledger.merkle import HASH_SIZE
-from weighbridge.trust.dsse import Envelope, decode64, describe, encode64, text
+from weighbridge.trust.dsse import Envelope, encode64
 
 MEDIA_TYPE = "application/vnd.dev.sigstore.bundle.v0.3+json"
 KIND, VERSION = "dsse", "0.0.1"
 MAX_BUNDLE = 64 * 1024 * 1024
 """Bytes; a BOM of a large model stays far below."""
-MAX_PROOF = 64
-"""Hashes: the depth of a tree of 2**64 entries."""
-MAX_TIME = 253_402_300_799
-"""Seconds: the last of the year 9999, beyond which a time cannot be written."""
 
-_DECIMAL = re.compile(r"0|[1-9][0-9]{0,15}")
+DIGESTS = {"sha256": "SHA2_256", "sha384": "SHA2_384", "sha512": "SHA2_512"}
+"""The digests that Sigstore's documents name (HashAlgorithm of sigstore_common.proto), by our names."""
 
 
 @dataclass(frozen=True, slots=True)
 class LogProof:
-    """One `tlogEntries` row: where the log says the envelope is, since when, and its proofs."""
+    """One `tlogEntries` row: where the log says the signature is, since when, and its proofs."""
 
     log_id: Digest
     index: int
+    """The entry's number in the log as `promise` covers it; without a promise it is anybody's word."""
     integrated_time: int
     """Seconds since 1970; worth nothing unless `promise` covers it."""
     body: bytes
@@ -45,17 +41,25 @@ class LogProof:
     root: bytes
     hashes: tuple[bytes, ...]
     checkpoint: str
+    kind: str = KIND
+    version: str = VERSION
+    leaf_index: int | None = None
+    """The entry's place in the tree where that is another number than `index` (a log in several trees)."""
+
+    @property
+    def position(self) -> int:
+        """The entry's place in the tree, which the inclusion proof proves."""
+        return self.index if self.leaf_index is None else self.leaf_index
 
     def to_json(self) -> dict[str, JSON]:
         """Return the row as the bundle carries it; zeros are written, as strict readers want them."""
-        return {
+        row: dict[str, JSON] = {
             "logIndex": str(self.index),
             "logId": {"keyId": encode64(bytes.fromhex(self.log_id.hex))},
-            "kindVersion": {"kind": KIND, "version": VERSION},
+            "kindVersion": {"kind": self.kind, "version": self.version},
             "integratedTime": str(self.integrated_time),
-            "inclusionPromise": {"signedEntryTimestamp": encode64(self.promise)},
             "inclusionProof": {
-                "logIndex": str(self.index),
+                "logIndex": str(self.position),
                 "rootHash": encode64(self.root),
                 "treeSize": str(self.size),
                 "hashes": [encode64(step) for step in self.hashes],
@@ -63,49 +67,96 @@ class LogProof:
             },
             "canonicalizedBody": encode64(self.body),
         }
+        if self.promise:
+            row["inclusionPromise"] = {"signedEntryTimestamp": encode64(self.promise)}
+        return row
+
+
+@dataclass(frozen=True, slots=True)
+class MessageSignature:
+    """A signature over a file that is not in the bundle, with the digest the bundle says the file has."""
+
+    signature: bytes
+    digest: Digest | None = None
+
+    def to_json(self) -> dict[str, JSON]:
+        """Return the signature as the bundle carries it."""
+        found: dict[str, JSON] = {"signature": encode64(self.signature)}
+        if self.digest is not None:
+            found["messageDigest"] = {
+                "algorithm": DIGESTS[self.digest.algorithm],
+                "digest": encode64(bytes.fromhex(self.digest.hex)),
+            }
+        return found
 
 
 @dataclass(frozen=True, slots=True)
 class Bundle:
-    """An envelope and what travels with it. Equal digests mean the same claim, whatever proof it carries."""
+    """What was signed and what travels with it. Equal digests mean the same claim, whatever proof it carries."""
 
-    envelope: Envelope
-    key: Digest
-    """The key that the bundle says signed it (`publicKey.hint`)."""
-    entry: LogProof | None = None
-    timestamps: int = 0
-    """How many RFC 3161 timestamps the bundle carries; none is verified yet."""
+    content: Envelope | MessageSignature
+    key: Digest | None = None
+    """The managed key that the bundle says signed it; None with a certificate, or where its hint is no digest."""
+    certificates: tuple[bytes, ...] = ()
+    """The signer's certificate in DER, then whatever chain came with it; empty for managed keys."""
+    entries: tuple[LogProof, ...] = ()
+    timestamps: tuple[bytes, ...] = ()
+    """RFC 3161 responses in DER."""
+    hint: str = ""
+    """`publicKey.hint` as it stands, where it is anything but the 64 hexadecimal digits of `key`."""
+
+    @property
+    def envelope(self) -> Envelope:
+        """The signed envelope; raises VerificationFailed(bundle.content) where a bare signature stands instead."""
+        if isinstance(self.content, MessageSignature):
+            raise VerificationFailed(
+                "the bundle holds a signature over a file where a signed claim is needed",
+                remedy="hand in the bundle of a claim (a DSSE envelope)",
+                check="bundle.content",
+            )
+        return self.content
+
+    @property
+    def message(self) -> MessageSignature | None:
+        """The bare signature over a file; None where the bundle holds an envelope."""
+        return self.content if isinstance(self.content, MessageSignature) else None
+
+    @property
+    def entry(self) -> LogProof | None:
+        """The first log entry, or None."""
+        return self.entries[0] if self.entries else None
 
     @property
     def digest(self) -> Digest:
-        """The id of the claim: `Envelope.digest`. It does not change when a log proof is added."""
-        return self.envelope.digest
+        """The id of the claim: `Envelope.digest`, or that of the bare signature. No proof changes it."""
+        if isinstance(self.content, Envelope):
+            return self.content.digest
+        return Digest.of(canonical(self.content.to_json()))
 
     def to_json(self) -> bytes:
-        """Return the bundle as canonical JSON."""
-        entries: list[JSON] = [self.entry.to_json()] if self.entry else []
+        """Return the bundle as canonical JSON, in version 0.3."""
+        material: dict[str, JSON] = {"tlogEntries": [entry.to_json() for entry in self.entries]}
+        raw: list[JSON] = [{"rawBytes": encode64(der)} for der in self.certificates]
+        if len(raw) == 1:
+            material["certificate"] = raw[0]
+        elif raw:
+            material["x509CertificateChain"] = {"certificates": raw}
+        else:
+            material["publicKey"] = {"hint": self.hint or (self.key.hex if self.key else "")}
+        if self.timestamps:
+            rows: list[JSON] = [{"signedTimestamp": encode64(der)} for der in self.timestamps]
+            material["timestampVerificationData"] = {"rfc3161Timestamps": rows}
+        name = "dsseEnvelope" if isinstance(self.content, Envelope) else "messageSignature"
         return canonical(
-            {
-                "mediaType": MEDIA_TYPE,
-                "verificationMaterial": {"publicKey": {"hint": self.key.hex}, "tlogEntries": entries},
-                "dsseEnvelope": self.envelope.to_json(),
-            }
+            {"mediaType": MEDIA_TYPE, "verificationMaterial": material, name: self.content.to_json()}
         )
 
     @classmethod
     def from_json(cls, data: bytes) -> Bundle:
         """Read a bundle; raises VerificationFailed(bundle.form), OutOfBudget beyond 64 MiB."""
-        if len(data) > MAX_BUNDLE:
-            raise OutOfBudget(f"the bundle is larger than {MAX_BUNDLE} bytes", check="bundle.form")
-        try:
-            return _bundle(parse(data))
-        except (ValueError, TypeError, KeyError, AttributeError, BadReference) as error:
-            raise VerificationFailed(
-                "this is not a bundle we can read",
-                cause=describe(error),
-                remedy=f"expected one JSON object of media type {MEDIA_TYPE}, signed with a key",
-                check="bundle.form",
-            ) from error
+        from weighbridge.trust.bundle_form import read_bundle  # reading needs the types above
+
+        return read_bundle(data, MAX_BUNDLE)
 
 
 def make_bundle(
@@ -115,8 +166,13 @@ def make_bundle(
     log_id: Digest,
     entry: LogEntry,
     proof: InclusionProof,
+    certificate: bytes = b"",
+    timestamps: Sequence[bytes] = (),
 ) -> Bundle:
-    """Put an envelope, its log entry and the proof of that entry together."""
+    """Put an envelope, its log entry and the proof of that entry together.
+
+    With `certificate` (DER) the bundle names that instead of the key; `timestamps` are RFC 3161 responses.
+    """
     row = LogProof(
         log_id=log_id,
         index=entry.index,
@@ -128,14 +184,17 @@ def make_bundle(
         hashes=proof.hashes,
         checkpoint=proof.checkpoint,
     )
-    return Bundle(envelope, key_id_of_pem(public_pem), row)
+    key = None if certificate else key_id_of_pem(public_pem)
+    certificates = (certificate,) if certificate else ()
+    return Bundle(envelope, key, certificates, (row,), tuple(timestamps))
 
 
 def log_body(envelope: Envelope, public_pem: str) -> bytes:
     """Return what the log keeps of an envelope with one signature: Rekor's `dsse/0.0.1` body, RFC 8785 JSON.
 
-    `envelopeHash` is over our canonical JSON of the envelope; as in Rekor, nobody verifies it. Payload,
-    signature and key are bound by the other members, see `verify`.
+    `public_pem` is the verifier as PEM: a public key, or a certificate. `envelopeHash` is over our canonical
+    JSON of the envelope; as in Rekor, nobody verifies it. Payload, signature and key are bound by the other
+    members, see `entries`.
     """
     body: dict[str, JSON] = {
         "apiVersion": VERSION,
@@ -150,88 +209,3 @@ def log_body(envelope: Envelope, public_pem: str) -> bytes:
         },
     }
     return canonical(body)
-
-
-def _bundle(value: Any) -> Bundle:
-    if value["mediaType"] != MEDIA_TYPE:
-        raise ValueError(f"mediaType is not {MEDIA_TYPE}")
-    material = value["verificationMaterial"]
-    if any(material.get(kind) is not None for kind in ("certificate", "x509CertificateChain")):
-        raise ValueError("it is signed with a certificate, and only keys are verified yet")
-    if value.get("messageSignature") is not None:
-        raise ValueError("it carries a bare signature where an envelope is needed")
-    rows = _list(material, "tlogEntries")
-    if len(rows) > 1:
-        raise ValueError("it has more than one log entry")
-    stamps = _list(_object(material, "timestampVerificationData"), "rfc3161Timestamps")
-    return Bundle(
-        envelope=Envelope.from_json(value["dsseEnvelope"]),
-        key=Digest("sha256", material["publicKey"]["hint"]),
-        entry=_proof(rows[0]) if rows else None,
-        timestamps=len(stamps),
-    )
-
-
-def _proof(row: Any) -> LogProof:
-    kind, proof, promise = (
-        row["kindVersion"],
-        row["inclusionProof"],
-        _object(row, "inclusionPromise").get("signedEntryTimestamp"),
-    )
-    if (kind["kind"], kind["version"]) != (KIND, VERSION):
-        raise ValueError(f"its log entry is not of kind {KIND} {VERSION}")
-    index, hashes = _integer(row, "logIndex"), _list(proof, "hashes")
-    if _integer(proof, "logIndex") != index:
-        raise ValueError("its log entry names two positions")
-    if len(hashes) > MAX_PROOF:
-        raise ValueError("its inclusion proof is deeper than any tree")
-    return LogProof(
-        log_id=Digest("sha256", decode64(row["logId"]["keyId"]).hex()),
-        index=index,
-        integrated_time=_integer(row, "integratedTime", MAX_TIME),
-        body=decode64(row["canonicalizedBody"]),
-        promise=b"" if promise is None else decode64(promise),
-        size=_integer(proof, "treeSize"),
-        root=_hash(proof["rootHash"]),
-        hashes=tuple(_hash(step) for step in hashes),
-        checkpoint=text(proof["checkpoint"]["envelope"]),
-    )
-
-
-def _integer(value: Any, name: str, limit: int = MAX_SAFE_INTEGER) -> int:
-    """Read an int64 of proto3 JSON: a number, a decimal string, or left out for zero."""
-    found = value.get(name)
-    if found is None:
-        return 0
-    if isinstance(found, str) and _DECIMAL.fullmatch(found):
-        found = int(found)
-    if type(found) is not int or not 0 <= found <= limit:
-        raise ValueError(f"{name} is not a whole number that fits")
-    return found
-
-
-def _list(value: Any, name: str) -> list[Any]:
-    """Read a repeated field: a list, or left out when empty."""
-    found = value.get(name)
-    if found is None:
-        return []
-    if not isinstance(found, list):
-        raise ValueError(f"{name} is not a list")  # noqa: TRY004 (one error type for callers)
-    return found
-
-
-def _object(value: Any, name: str) -> dict[str, Any]:
-    """Read a message field: an object, or left out when empty."""
-    found = value.get(name)
-    if found is None:
-        return {}
-    if not isinstance(found, dict):
-        raise ValueError(f"{name} is not an object")  # noqa: TRY004 (one error type for callers)
-    return found
-
-
-def _hash(value: Any) -> bytes:
-    data = decode64(value)
-    if len(data) != HASH_SIZE:
-        raise ValueError("a hash is not 32 bytes")
-    return data

@@ -120,8 +120,9 @@ def who_signed(bundle: Bundle, authority: Authority) -> Identity:
 
     Nothing is verified. The name is the authority's for that key, empty for a stranger.
     """
-    identity = authority.identity_for(bundle.key)
-    return Identity(bundle.key, identity.name if identity else "")
+    key = _claimed_key(bundle)
+    identity = authority.identity_for(key)
+    return Identity(key, identity.name if identity else "")
 
 
 def verify_envelope(envelope: Envelope, public_pem: str, payload_type: str) -> bytes:
@@ -176,16 +177,22 @@ def verify_log_extension(
 
 def _signer(bundle: Bundle, authority: Authority, payload_type: str) -> AuthorityIdentity:
     # 3. The bundle's hint only selects; the key that verifies is the authority's.
-    identity = authority.identity_for(bundle.key)
+    key = _claimed_key(bundle)
+    identity = authority.identity_for(key)
     if identity is None:
         raise VerificationFailed(
             "signed by a stranger",
-            cause=f"the authority of {authority.registry!r} names no key {bundle.key}",
+            cause=f"the authority of {authority.registry!r} names no key {key}",
             remedy="have it signed by a named key, or name this one: weighbridge trust add",
             check="identity.known",
         )
     verify_envelope(bundle.envelope, identity.pem, payload_type)
     return identity
+
+
+def _claimed_key(bundle: Bundle) -> Digest:
+    """Return the key that a bundle names; a certificate or a free hint stands under its own digest, which no key has."""
+    return bundle.key or Digest.of(b"".join(bundle.certificates[:1]) or bundle.hint.encode())
 
 
 def _check_evidence(bundle: Bundle, identity: AuthorityIdentity) -> None:
@@ -200,6 +207,12 @@ def _check_evidence(bundle: Bundle, identity: AuthorityIdentity) -> None:
                 remedy="use a version that can, or change the demand with the root key",
                 check=f"evidence.{kind}",
             )
+    if len(bundle.entries) > 1:
+        raise VerificationFailed(
+            "the bundle has more than one log entry, and this version verifies one",
+            remedy="hand in the bundle with the entry of a log that the authority names",
+            check="log.entry",
+        )
     # 7. Logged, when the authority says so.
     if identity.evidence.log and bundle.entry is None:
         raise VerificationFailed(
@@ -222,7 +235,7 @@ def _check_log(
             check="log.known",
         )
     # 9. The entry is about this envelope and no other.
-    _check_body(entry.body, envelope, identity)
+    _check_body(entry, envelope, identity)
     # 10. The log signed body, time, log and index together; without this the time is anybody's.
     message = promise_message(entry.body, entry.integrated_time, entry.log_id, entry.index)
     if not verify_signature(log.pem, message, entry.promise):
@@ -237,20 +250,20 @@ def _check_log(
     # 12. The entry is in that tree; size and root are the checkpoint's, and the bundle may not say otherwise.
     leaf = leaf_hash(entry.body)
     if (entry.size, entry.root) != (checkpoint.size, checkpoint.root) or not verify_inclusion(
-        leaf, entry.index, checkpoint.size, entry.hashes, checkpoint.root
+        leaf, entry.position, checkpoint.size, entry.hashes, checkpoint.root
     ):
         raise VerificationFailed(
             "the entry is not in the log's tree",
-            cause=f"the proof does not lead from entry {entry.index} to the root of {checkpoint.size} entries",
+            cause=f"the proof does not lead from entry {entry.position} to the root of {checkpoint.size} entries",
             remedy=_AGAIN,
             check="log.inclusion",
         )
 
 
-def _check_body(body: bytes, envelope: Envelope, identity: AuthorityIdentity) -> None:
+def _check_body(entry: LogProof, envelope: Envelope, identity: AuthorityIdentity) -> None:
     """Compare a `dsse/0.0.1` body with the envelope; `envelopeHash` is passed over, as everywhere (see docs)."""
     try:
-        value: Any = parse(body)
+        value: Any = parse(entry.body)
         spec = value["spec"]
         (signature,) = spec["signatures"]
         hashed = Digest(spec["payloadHash"]["algorithm"], spec["payloadHash"]["value"])
@@ -264,7 +277,7 @@ def _check_body(body: bytes, envelope: Envelope, identity: AuthorityIdentity) ->
             check="log.body",
         ) from error
     expected = (KIND, VERSION, Digest.of(envelope.payload), envelope.signatures[0].sig, identity.key)
-    if found != expected:
+    if found != expected or (entry.kind, entry.version) != (KIND, VERSION):
         raise VerificationFailed(
             "the log entry is of another envelope",
             cause="payload, signature or key in the entry differ from those in the bundle",
