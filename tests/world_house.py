@@ -19,7 +19,8 @@ from weighbridge.keys.files import generate, load
 from weighbridge.registry import authorities, bundles, intake, models
 from weighbridge.registry.intake import Acceptance
 from weighbridge.registry.outbox import submit
-from weighbridge.registry.setup import init_registry, root_folder
+from weighbridge.registry.service_keys import root_folder
+from weighbridge.registry.setup import init_registry
 from weighbridge.registry.wiring import open_registry
 from weighbridge.source.local import open_folder
 from weighbridge.source.read import read_tree

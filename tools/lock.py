@@ -32,6 +32,14 @@ LOCKS: dict[str, tuple[str, ...]] = {
         "--constraint=requirements/check.txt",
         "--excludes=requirements/without.in",
     ),
+    # Installed by users only, who may hold keys in clouds and tokens: resolved with the rest, so that it fits.
+    "extras": (
+        "pyproject.toml",
+        "--extra=kms",
+        "--extra=pkcs11",
+        "--extra=sigstore",
+        "--constraint=requirements/full.txt",
+    ),
     "lock": ("requirements/lock.in",),
 }
 

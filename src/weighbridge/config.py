@@ -11,7 +11,7 @@ accepted. They change what `scan` shows and its exit code, never a report, a cla
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -60,6 +60,8 @@ class Config:
     home: Path
     values: Mapping[str, Value]
     accept: tuple[Accept, ...] = ()
+    passphrase: str = field(default="", repr=False)
+    """Of the registry's service keys, where the environment gives it; never shown, never in a file of settings."""
 
     def __getitem__(self, key: str) -> Any:
         return self.values[key].value
@@ -89,7 +91,7 @@ def read_config(environ: Mapping[str, str], overrides: Mapping[str, Any] | None 
             values[key] = Value(_checked(key, kind, from_file[key]), f"file {home / FILE}")
         else:
             values[key] = Value(default, "default")
-    return Config(home, values, accept)
+    return Config(home, values, accept, environ.get("WEIGHBRIDGE_REGISTRY_PASSWORD", ""))
 
 
 def _read_file(path: Path) -> dict[str, Any]:

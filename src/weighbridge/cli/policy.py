@@ -54,7 +54,7 @@ def use(shared: Shared, *, folder: Path, key: Path | None) -> int:
     """Make the policy files of a folder the active ones of the current project's registry."""
     from weighbridge.gate.policies import use_policy
     from weighbridge.keys.files import load
-    from weighbridge.registry.setup import root_folder
+    from weighbridge.registry.service_keys import root_folder
 
     with opened(shared) as registry:
         signer = load(key or root_folder(registry.config.home, registry.id) / "owner.pem", key_password())

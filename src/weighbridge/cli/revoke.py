@@ -25,7 +25,7 @@ def revoke(shared: Shared, model: str, *, reason: str, key: Path | None) -> int:
     from weighbridge.gate.revoke import revoke as withdraw
     from weighbridge.keys.files import load
     from weighbridge.registry.models import resolve
-    from weighbridge.registry.setup import root_folder
+    from weighbridge.registry.service_keys import root_folder
 
     with opened(shared) as registry:
         signer = load(key or root_folder(registry.config.home, registry.id) / "owner.pem", key_password())

@@ -12,7 +12,8 @@ from weighbridge.cli.render import emit
 @common
 def init(shared: Shared) -> int:
     """Make a registry in .weighbridge (or --registry): keys, log, starter policy; the root key lies elsewhere."""
-    from weighbridge.registry.setup import init_registry, root_folder
+    from weighbridge.registry.service_keys import root_folder
+    from weighbridge.registry.setup import init_registry
     from weighbridge.registry.wiring import SystemClock, SystemEntropy
 
     registry = init_registry(shared.config, clock=SystemClock(), entropy=SystemEntropy())

@@ -173,7 +173,7 @@ def pin(shared: Shared, *, root: Path) -> int:
 def _publish(registry: Registry, authority: Authority, root_key: Path | None) -> None:
     from weighbridge.keys.files import load
     from weighbridge.registry.authorities import publish
-    from weighbridge.registry.setup import root_folder
+    from weighbridge.registry.service_keys import root_folder
 
     root = load(root_key or root_folder(registry.config.home, registry.id) / "root.pem", key_password())
     publish(registry, authority, root)

@@ -30,7 +30,7 @@ def waive(shared: Shared, model: str, *, finding: str, reason: str, until: str, 
     from weighbridge.gate.waivers import waive as excuse
     from weighbridge.keys.files import load
     from weighbridge.registry.models import resolve
-    from weighbridge.registry.setup import root_folder
+    from weighbridge.registry.service_keys import root_folder
 
     expires = end_of_day(until)
     with opened(shared) as registry:

@@ -24,6 +24,7 @@ from weighbridge.policy.settings import load_bundle, starter
 from weighbridge.registry import tally
 from weighbridge.registry.layout import FORMAT, Layout
 from weighbridge.registry.pins import Pin, write_pin
+from weighbridge.registry.service_keys import OFFLINE, make_passphrase, root_folder
 from weighbridge.registry.wiring import Registry, open_registry
 from weighbridge.store import schema
 from weighbridge.store.sql import Records
@@ -39,11 +40,6 @@ FIRST_ROLES = {
     "owner": (Role.REVOKE, Role.WAIVE, Role.POLICY),
 }
 """The identities a new registry starts with; the owner's key lies with the root key, outside the registry."""
-
-
-def root_folder(home: Path, registry: str) -> Path:
-    """Return the folder of the root and owner keys of a registry, in the user's configuration home."""
-    return home / "roots" / registry
 
 
 def init_registry(config: Config, *, clock: Clock, entropy: Entropy, root: Path | None = None) -> Registry:
@@ -62,7 +58,7 @@ def init_registry(config: Config, *, clock: Clock, entropy: Entropy, root: Path 
     layout.root.parent.mkdir(parents=True, exist_ok=True)
     making = Layout(layout.root.with_name(f"{layout.root.name}.{registry_id}.making"))
     try:
-        pin = _make(making, config, registry_id, clock)
+        pin = _make(making, config, registry_id, clock, entropy)
         if layout.root.exists():
             layout.root.rmdir()
         making.root.rename(layout.root)
@@ -73,15 +69,19 @@ def init_registry(config: Config, *, clock: Clock, entropy: Entropy, root: Path 
     return open_registry(config, clock=clock, entropy=entropy, root=layout.root)
 
 
-def _make(layout: Layout, config: Config, registry_id: str, clock: Clock) -> Pin:
+def _make(layout: Layout, config: Config, registry_id: str, clock: Clock, entropy: Entropy) -> Pin:
     for folder in (layout.root, layout.blobs, layout.keys, layout.policy, layout.models, layout.scratch):
         folder.mkdir(mode=0o700)
     (layout.root / ".gitignore").write_text("*\n", encoding="utf-8")
     secrets = root_folder(config.home, registry_id)
     secrets.mkdir(parents=True, mode=0o700)
     keys = {name: generate() for name in ("intake", "gate", "log", "root", "owner")}
+    passphrase = make_passphrase(config, registry_id, entropy)
     for name, key in keys.items():
-        key.save((secrets if name in ("root", "owner") else layout.keys) / f"{name}.pem")
+        if name in OFFLINE:
+            key.save(secrets / f"{name}.pem")
+        else:
+            key.save(layout.keys / f"{name}.pem", passphrase)
     root_key, log_key = keys["root"], keys["log"]
     (secrets / "root.pub.pem").write_text(root_key.public_pem, encoding="ascii")
 

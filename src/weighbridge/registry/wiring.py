@@ -18,13 +18,13 @@ from weighbridge.config import Config
 from weighbridge.core.canonical import parse
 from weighbridge.core.clock import Clock, Entropy
 from weighbridge.core.errors import RegistryUnusable, VerificationFailed
-from weighbridge.keys.files import load
 from weighbridge.keys.ports import Signer
 from weighbridge.ledger.checkpoint import parse_checkpoint
 from weighbridge.ledger.sequencer import Log
 from weighbridge.registry.layout import FORMAT, Layout
 from weighbridge.registry.lock import writer
 from weighbridge.registry.pins import Pin, advance, read_pin, write_pin
+from weighbridge.registry.service_keys import load_service_key
 from weighbridge.store import schema
 from weighbridge.store.files import FileBlobs
 from weighbridge.store.sql import Records
@@ -82,17 +82,21 @@ class Registry:
     @cached_property
     def intake_key(self) -> Signer:
         """Return the key that signs what intake did: origins, BOMs, conversions."""
-        return load(self.layout.keys / "intake.pem")
+        return self.service_key("intake")
 
     @cached_property
     def gate_key(self) -> Signer:
         """Return the key that signs what the gate concluded."""
-        return load(self.layout.keys / "gate.pem")
+        return self.service_key("gate")
 
     @cached_property
     def log_key(self) -> Signer:
         """Return the key that signs checkpoints and entry timestamps."""
-        return load(self.layout.keys / "log.pem")
+        return self.service_key("log")
+
+    def service_key(self, name: str) -> Signer:
+        """Return one of the keys the registry signs with by itself; raises as `load_service_key`."""
+        return load_service_key(self.layout.keys, name, self.config, self.id)
 
     @contextmanager
     def writing(self) -> Iterator[None]:
