@@ -230,7 +230,11 @@ def test_chunks():
     accepts(
         "chunks",
         ChunkTable(
-            (FileChunks("a", "0" * 64, ("1" * 64, "2" * 64)), FileChunks("b", "0" * 64, ()))
+            (
+                FileChunks("a", "0" * 64, ("1" * 64, "2" * 64)),
+                FileChunks("b", "0" * 64, ()),
+                FileChunks("c", "", ("1" * 64, "2" * 64)),
+            )
         ).to_json(),
     )
 

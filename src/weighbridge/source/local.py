@@ -140,7 +140,7 @@ class LocalTree:
                 except UnicodeDecodeError as error:
                     shown = f"{prefix}{name!r}"
                     raise self._refused(shown, "its name is not UTF-8", "rename it") from error
-                if not is_excluded(path):
+                if self._where.everything or not is_excluded(path):
                     check_path(path)
                     yield path, name
 
@@ -243,14 +243,17 @@ class _Where:
     file: bytes | None = None
     announced: tuple[Digest, ...] = ()
     snapshot: cache.Place | None = None
+    everything: bool = False
 
 
-def open_folder(path: Path) -> LocalTree:
+def open_folder(path: Path, *, everything: bool = False) -> LocalTree:
     """Open the folder or file at `path` as a tree; the caller closes it.
 
     Links in `path` itself are followed, they are the caller's own words; none below it is, except those
     of a hub cache's snapshot into its own `blobs`. A whole `models--org--name` folder of such a cache
-    stands for its `main` revision. Raises NotFound, BadManifest, Unreadable or OutOfBudget.
+    stands for its `main` revision. With `everything` files that are never part of a model (version control,
+    see `core.manifest.is_excluded`) are listed too, for whoever must say that they are there. Raises
+    NotFound, BadManifest, Unreadable or OutOfBudget.
     """
     real = _real(path)
     real = cache.chosen_snapshot(real) or real
@@ -271,7 +274,8 @@ def open_folder(path: Path) -> LocalTree:
     if snapshot is not None:
         origin |= {"repository": snapshot.repository, "commit": snapshot.commit}
         shelf = cache.Shelf.around(root, snapshot.depth)
-    return LocalTree(root, shelf, _Where(str(path), real.name, origin, snapshot=snapshot))
+    where = _Where(str(path), real.name, origin, snapshot=snapshot, everything=everything)
+    return LocalTree(root, shelf, where)
 
 
 def _single(path: Path, real: Path) -> LocalTree:
