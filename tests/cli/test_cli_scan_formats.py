@@ -76,7 +76,7 @@ def test_a_finding_teaches(call, tmp_path):
     assert any(line.startswith("   = why: ") for line in lines)
     assert any(line.startswith("   = help: ") for line in lines)
     assert re.fullmatch(
-        r"weights\.zip: 1 file, (\d+) B read of \1 B \(100 %\), 1 error, 0 warnings, \d+\.\d s", lines[-3]
+        r"weights\.zip: 1 file, (\d+) B read of \1 B \(100 %\), 1 error, 0 warnings, \d+\.\d s", lines[-2]
     )
 
 

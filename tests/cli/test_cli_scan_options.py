@@ -3,6 +3,7 @@
 import json
 import os
 import pty
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -14,23 +15,50 @@ from weighbridge.cli.main import run
 from weighbridge.cli.scan_run import default_jobs
 from weighbridge.core.digest import Digest
 from weighbridge.core.manifest import FileEntry, Manifest
+from weighbridge.scanner import cache, engine
+from weighbridge.source import read
 from world import safetensors
 
 BAD = b"cposix\nsystem\n(S'id'\ntR."
 CUSTOM = "x = 1\n"
 
 
+def timeless(text):
+    return re.sub(r"\d+\.\d s\b", "N s", text)
+
+
 def item(output):
     return json.loads(output)["reports"][0]
 
 
-def test_a_second_scan_is_from_the_cache_and_says_so(call, tmp_path):
+@pytest.fixture
+def slow(monkeypatch):
+    """Make every scan look as if it had taken long enough to be worth keeping."""
+    monkeypatch.setattr(cache, "WORTH_SECONDS", -1.0)
+
+
+@pytest.fixture
+def hashed(monkeypatch):
+    """Count how often a model is hashed."""
+    count = []
+    inner = read.identify_tree
+
+    def counted(tree, **how):
+        count.append(tree.model_hint)
+        return inner(tree, **how)
+
+    monkeypatch.setattr(read, "identify_tree", counted)
+    return count
+
+
+@pytest.mark.parametrize("more", [(), ("--identity",)])
+def test_a_second_scan_is_from_the_cache_and_says_so(call, tmp_path, slow, more):
     (tmp_path / "bad.pkl").write_bytes(BAD)
-    first = call("scan", tmp_path / "bad.pkl")
-    second = call("scan", tmp_path / "bad.pkl")
+    first = call("scan", tmp_path / "bad.pkl", *more)
+    second = call("scan", tmp_path / "bad.pkl", *more)
     assert (first[0], second[0]) == (1, 1)
     assert "from cache" not in first[1]
-    assert second[1].splitlines()[-3].endswith("s, from cache")
+    assert second[1].splitlines()[-3 if more else -2].endswith("s, from cache")
     third = call("scan", tmp_path / "bad.pkl", "--no-cache")
     assert "from cache" not in third[1]
     for name in ("json", "sarif"):
@@ -40,7 +68,110 @@ def test_a_second_scan_is_from_the_cache_and_says_so(call, tmp_path):
         )
 
 
-def test_one_changed_byte_is_scanned_again(call, tmp_path):
+def test_text_has_an_identity_when_one_is_asked_for(call, world, custom, hashed):
+    folder, settings = custom
+    digest = str(world.manifest(folder).digest)
+    _, text, _ = call("scan", folder)
+    assert hashed == []
+    assert "wb1:" not in text
+    assert "sha256:" not in text
+    for how in ("--identity", "--format=json", "--format=jsonl", "--format=sarif", "--format=markdown"):
+        hashed.clear()
+        assert digest in call("scan", folder, how)[1], how
+        assert len(hashed) == 1
+    _, asked, _ = call("scan", folder, "--identity", "--no-cache")
+    assert asked.splitlines()[-1] == digest
+    assert timeless(asked).splitlines()[:-1] == timeless(text).splitlines()
+    settings.write_text(accept("repository-code", "sha256:" + "0" * 64))
+    assert call("scan", folder)[1].splitlines()[-1] == digest, "an exception names bytes"
+
+
+def test_a_short_scan_is_neither_hashed_nor_kept(call, tmp_path, hashed):
+    (tmp_path / "bad.pkl").write_bytes(BAD)
+    outputs = [call("scan", tmp_path / "bad.pkl")[1] for _ in range(2)]
+    assert hashed == []
+    assert "from cache" not in "".join(outputs)
+    assert not Path(os.environ["HOME"], ".cache").exists()
+
+
+def test_only_a_model_of_a_kept_shape_is_hashed(call, tmp_path, slow, hashed):
+    (tmp_path / "bad.pkl").write_bytes(BAD)
+    call("scan", tmp_path / "bad.pkl")
+    assert len(hashed) == 1, "to keep it"
+    assert "from cache" in call("scan", tmp_path / "bad.pkl")[1]
+    assert len(hashed) == 2, "to find it"
+    (tmp_path / "bad.pkl").write_bytes(BAD.replace(b"id", b"ls"))
+    output = call("scan", tmp_path / "bad.pkl")[1]
+    assert "from cache" not in output
+    assert "posix.system('ls')" in output.replace('"', "'")
+    assert len(hashed) == 3, "of the same shape"
+
+
+def test_what_json_kept_needs_no_hashing_as_text(call, tmp_path, hashed):
+    (tmp_path / "bad.pkl").write_bytes(BAD)
+    call("scan", tmp_path / "bad.pkl", "--format", "json")
+    hashed.clear()
+    assert "from cache" not in call("scan", tmp_path / "bad.pkl")[1]
+    assert hashed == []
+
+
+def test_what_a_cache_announces_is_always_compared(call, tmp_path, hashed):
+    blob = tmp_path / "models--a--b" / "blobs" / Digest.of(b"other bytes").hex
+    place = tmp_path / "models--a--b" / "snapshots" / ("0" * 40)
+    blob.parent.mkdir(parents=True)
+    place.mkdir(parents=True)
+    blob.write_bytes(b"N.")
+    (place / "a.pkl").symlink_to(Path("../../blobs") / blob.name)
+    code, _, error = call("scan", place)
+    assert len(hashed) == 1
+    assert code != 0
+    assert "not the file that was announced" in error
+
+
+@pytest.mark.parametrize("moment", ["before hashing", "after hashing"])
+def test_a_file_that_changes_after_it_was_scanned_is_neither_kept_nor_called_anything(
+    call, tmp_path, slow, monkeypatch, moment
+):
+    file = tmp_path / "a.pkl"
+    file.write_bytes(b"N." + b" " * (len(BAD) - 2))
+    inner = read.identify_tree
+
+    def swapped(tree, **how):
+        if moment == "before hashing":
+            file.write_bytes(BAD)
+            return inner(tree, **how)
+        manifest = inner(tree, **how)
+        file.write_bytes(BAD)
+        return manifest
+
+    monkeypatch.setattr(read, "identify_tree", swapped)
+    code, output, error = call("scan", file)
+    assert code == 3
+    assert output == ""
+    assert "changed while it was read" in error
+    monkeypatch.setattr(read, "identify_tree", inner)
+    code, output, _ = call("scan", file)
+    assert code == 1
+    assert "from cache" not in output
+
+
+def test_a_file_that_changes_during_a_scan_without_identity_is_refused(call, tmp_path, monkeypatch):
+    file = tmp_path / "a.pkl"
+    file.write_bytes(b"N.")
+    inner = engine.see_files
+
+    def swapped(*arguments, **how):
+        seen = inner(*arguments, **how)
+        file.write_bytes(BAD)
+        return seen
+
+    monkeypatch.setattr(engine, "see_files", swapped)
+    code, output, error = call("scan", file)
+    assert (code, output) == (3, "")
+    assert "changed while it was read" in error
+
+
+def test_one_changed_byte_is_scanned_again(call, tmp_path, slow):
     file = tmp_path / "a.pkl"
     file.write_bytes(b"N.")
     assert call("scan", file)[0] == 0
@@ -48,7 +179,7 @@ def test_one_changed_byte_is_scanned_again(call, tmp_path):
     assert call("scan", file)[0] == 1
 
 
-def test_no_cache_writes_nothing(call, world, tmp_path):
+def test_no_cache_writes_nothing(call, world, tmp_path, slow):
     (tmp_path / "bad.pkl").write_bytes(BAD)
     call("scan", tmp_path / "bad.pkl", "--no-cache")
     assert not list(Path(os.environ["HOME"]).glob(".cache/weighbridge/**/*.json"))
@@ -214,10 +345,11 @@ def test_progress_on_a_terminal_and_nothing_in_a_pipe(tmp_path, jobs):
             out.write(len(body).to_bytes(len(head), "little") + body)
             out.truncate(8 + len(body) + length)
     environment = {"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "NO_COLOR": "1", "COLUMNS": "120"}
-    command = [sys.executable, "-m", "weighbridge", "scan", str(folder), "--jobs", jobs]
+    command = [sys.executable, "-m", "weighbridge", "scan", str(folder), "--identity", "--jobs", jobs]
     code, out, drawn = in_terminal(command, environment)
     assert code == 0
     assert "hashing  [" in drawn
+    assert "scanning  [" in drawn
     assert " of 200 MB (" in drawn
     assert "MB/s" in drawn
     assert "hashing" not in out
@@ -243,6 +375,7 @@ def test_scan_imports_neither_the_hub_nor_a_database(tmp_path):
     loaded = {line.rsplit("|", 1)[-1].strip() for line in done.stderr.splitlines()}
     heavy = {"huggingface_hub", "httpx2", "sqlalchemy", "sqlite3", "cryptography", "numpy", "asyncio", "ssl"}
     heavy |= {"multiprocessing", "pickle", "selectors", "jinja2", "yaml", "weighbridge.scanner.parallel"}
+    heavy |= {"logging", "tempfile", "importlib.resources", "blake3", "weighbridge.source.read"}
     assert heavy & loaded == set()
 
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from weighbridge.core.errors import OutOfBudget, Unreadable
-from weighbridge.formats.archive import read_member, read_zip, stream_member
+from weighbridge.formats.archive import check_member, read_member, read_zip, stream_member
 from weighbridge.formats.limits import Budget, Limits
 
 
@@ -267,6 +267,45 @@ def test_members_that_do_not_unpack_to_what_is_declared_are_refused(data, check)
     with pytest.raises(Unreadable) as caught:
         contents(data)
     assert caught.value.check == check
+    with pytest.raises(Unreadable) as caught:
+        check_all(data)
+    assert caught.value.check == check
+
+
+@pytest.mark.parametrize("cut", [0, 1, 300_000])
+@pytest.mark.parametrize("into", [True, False])
+def test_a_stored_member_is_checked_piece_by_piece_to_its_last_byte(cut, into):
+    content = bytes(range(256)) * 3000 + b"end"
+    data = make([("a", content), ("b", b"")])
+    members = read(data).members
+    stream = io.BytesIO(data[: members[0].data_offset + len(content) - cut])
+    if not into:
+        stream = Plain(stream)
+    if cut:
+        with pytest.raises(Unreadable) as caught:
+            check_member(stream, members[0], Budget())
+        assert caught.value.check == "archive.data"
+    else:
+        check_member(stream, members[0], Budget())
+        flipped = data.replace(b"end", b"enf")
+        with pytest.raises(Unreadable) as caught:
+            check_member(io.BytesIO(flipped), members[0], Budget())
+        assert caught.value.check == "archive.crc"
+        with pytest.raises(OutOfBudget):
+            check_member(io.BytesIO(data), members[0], Budget(Limits(max_unpacked=500_000)))
+
+
+class Plain:
+    """A stream that can only read and seek."""
+
+    def __init__(self, inner):
+        self.read = inner.read
+        self.seek = inner.seek
+
+
+def check_all(data):
+    for member in read(data).members:
+        check_member(io.BytesIO(data), member, Budget())
 
 
 def test_bytes_behind_the_packed_data_are_refused():

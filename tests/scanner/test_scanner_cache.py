@@ -2,13 +2,14 @@
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from weighbridge.core.digest import Digest
-from weighbridge.core.finding import Ruleset
-from weighbridge.core.manifest import FileEntry, Manifest
+from weighbridge.core.finding import Coverage, Ruleset
+from weighbridge.core.manifest import FileEntry, Listing, Manifest
 from weighbridge.formats.limits import DEFAULT_LIMITS, Limits
 from weighbridge.scanner import cache
 from weighbridge.scanner.cache import KeptReports
@@ -145,6 +146,49 @@ def test_the_ones_used_longest_ago_go_first(tmp_path):
     found = [number for number, (manifest, _) in enumerate(models) if find(kept, manifest)]
     assert len(found) == 3
     assert found[-2:] == [4, 5]
+
+
+def likely(kept, manifest, limits=DEFAULT_LIMITS):
+    return kept.likely(Listing(manifest.files), limits)
+
+
+def test_a_mark_is_for_paths_sizes_rules_and_limits(kept, tmp_path, monkeypatch):
+    manifest, report = report_of({"a.pkl": BAD})
+    kept.keep(report, manifest, DEFAULT_LIMITS)
+    assert not likely(kept, manifest), "nobody said that it was worth keeping"
+    kept.keep(report, manifest, DEFAULT_LIMITS, mark=True)
+    assert likely(kept, manifest)
+    (mark,) = (tmp_path / "deep" / "scan").glob("*.mark")
+    assert mark.stat().st_mode & 0o777 == 0o600
+    assert likely(kept, manifest_of({"a.pkl": BAD[::-1]})), "of the same shape"
+    assert not likely(kept, manifest_of({"b.pkl": BAD}))
+    assert not likely(kept, manifest_of({"a.pkl": BAD + b" "}))
+    assert not likely(kept, manifest_of({"a.pkl": BAD, "b": b""}))
+    assert not likely(kept, manifest, Limits(max_depth=1))
+    monkeypatch.setattr(cache, "ruleset", lambda: Ruleset("2", Digest.of(b"others")))
+    assert not likely(kept, manifest)
+
+
+@pytest.mark.parametrize(
+    "how", ["flipped", "cut", "empty", "readable by others", "a link", "a folder", "a pipe"]
+)
+def test_a_damaged_mark_is_none(kept, tmp_path, how):
+    manifest, report = report_of({"a.pkl": BAD})
+    kept.keep(report, manifest, DEFAULT_LIMITS, mark=True)
+    (mark,) = (tmp_path / "deep" / "scan").glob("*.mark")
+    damaged(mark, how)
+    assert not likely(kept, manifest)
+    assert find(kept, manifest) == report
+
+
+def test_only_a_scan_that_takes_longer_than_hashing_is_worth_keeping(kept):
+    seen = report_of({"a.pkl": BAD})[1].seen
+    large = replace(seen, coverage=Coverage(10**9, 10**9))
+    assert not kept.worth_keeping(seen, 0.04)
+    assert kept.worth_keeping(seen, 0.06)
+    assert not kept.worth_keeping(large, 4.0)
+    assert kept.worth_keeping(large, 4.1)
+    assert not kept.worth_keeping(replace(seen, coverage=Coverage(9, 8)), 60.0), "some of it was not read"
 
 
 def test_nothing_that_decides_reads_kept_reports():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 from importlib import import_module
 from typing import Any
@@ -38,6 +39,8 @@ COMMANDS: dict[str, str] = {
     "doctor": "Check this machine and the registry.",
     "config": "Show every setting and where it came from.",
 }
+GARBAGE = 50_000
+"""New objects between two looks for garbage: importing makes many and no garbage, and 700 cost a tenth of a small scan."""
 EVERYDAY = ("scan", "pull", "convert", "sign", "verify", "lineage", "promote")
 MODULES = {
     "sign": "attest",
@@ -113,6 +116,7 @@ def entry() -> None:
             "weighbridge: Windows is not supported; use Linux, macOS or WSL 2 (docs/platforms.md)", err=True
         )
         sys.exit(2)
+    gc.set_threshold(GARBAGE)
     sys.exit(run(sys.argv[1:]))
 
 
@@ -184,7 +188,9 @@ def _unexpected(error: Exception) -> WeighbridgeError:
 
     from weighbridge.core.errors import InternalError, Unreadable
 
-    logging.getLogger("weighbridge").error("unexpected", exc_info=error)
+    logger = logging.getLogger("weighbridge")
+    if logger.handlers:  # else nobody asked for logs, and logging itself would print it
+        logger.error("unexpected", exc_info=error)
     if isinstance(error, OSError):
         where = f" ({error.filename})" if error.filename else ""
         cause = f"{os.strerror(error.errno) if error.errno else error}{where}"

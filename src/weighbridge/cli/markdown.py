@@ -46,7 +46,7 @@ def _model(row: Row) -> str:
         "",
         f"**{SENTENCES[row.verdict]}**",
         "",
-        f"{count(len(report.formats), 'file')}, {read}, {counts(row)} · {code(str(report.manifest))}",
+        f"{count(len(report.formats), 'file')}, {read}, {counts(row)} · {code(str(row.identified.manifest))}",
     ]
     lines += [line for finding in row.shown[:MAX_FINDINGS] for line in ("", *_finding(finding))]
     if len(row.shown) > MAX_FINDINGS:

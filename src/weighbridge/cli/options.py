@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -20,7 +19,6 @@ from weighbridge.core.errors import UsageError
 if TYPE_CHECKING:
     from weighbridge.registry.wiring import Registry
 
-_log = logging.getLogger("weighbridge.cli")
 FORMATS = ("text", "json", "jsonl")
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -66,9 +64,7 @@ def _with_options(function: F, formats: tuple[str, ...]) -> F:
                 },
             ),
         )
-        from weighbridge.cli.logs import start
-
-        start(kwargs.pop("verbose"), os.environ)
+        _start_logs(kwargs.pop("verbose"))
         if kwargs.pop("color") == "never" or "NO_COLOR" in os.environ:
             click.get_current_context().color = False
         return function(shared, **kwargs)
@@ -79,6 +75,14 @@ def _with_options(function: F, formats: tuple[str, ...]) -> F:
     for option in reversed((_format(formats), *_OPTIONS)):
         option(wrapper)
     return wrapper  # type: ignore[return-value]
+
+
+def _start_logs(verbosity: int) -> None:
+    """Set up the logs where they are asked for, or a library has them already: they take as long as a small scan."""
+    if verbosity or "logging" in sys.modules:
+        from weighbridge.cli.logs import start
+
+        start(verbosity, os.environ)
 
 
 def _format(formats: tuple[str, ...]) -> Callable[[F], F]:
@@ -105,7 +109,9 @@ def opened(shared: Shared) -> Iterator[Registry]:
     from weighbridge.registry.wiring import SystemClock, SystemEntropy, open_registry
 
     registry = open_registry(shared.config, clock=SystemClock(), entropy=SystemEntropy())
-    _log.info(
+    import logging
+
+    logging.getLogger("weighbridge.cli").info(
         "opened",
         extra={"fields": {"registry": registry.id, "project": registry.project, "actor": registry.actor}},
     )

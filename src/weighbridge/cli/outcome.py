@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from weighbridge.core.canonical import JSON
-from weighbridge.core.finding import Finding, Report, Verdict
+from weighbridge.core.errors import InternalError
+from weighbridge.core.finding import Finding, Report, Seen, Verdict
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -37,10 +38,13 @@ class Fetched:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One report and what is known beside it; `folder` is absolute when the files lie on this machine."""
+    """One report and what is known beside it; `folder` is absolute when the files lie on this machine.
+
+    Where nobody asked for digests, there are none: `report` is what was seen, and `files` is empty.
+    """
 
     name: str
-    report: Report
+    report: Report | Seen
     files: Mapping[str, FileEntry]
     seconds: float = 0.0
     folder: str | None = None
@@ -48,6 +52,13 @@ class Row:
     cached: bool = False
     accepted: Mapping[str, Accept] = field(default_factory=dict)
     """Fingerprint to the exception that the user made for it."""
+
+    @property
+    def identified(self) -> Report:
+        """The report with its digests; raises InternalError where they were not asked for."""
+        if isinstance(self.report, Report):
+            return self.report
+        raise InternalError(f"{self.name} was scanned without its identity, and that was asked for now")
 
     @property
     def shown(self) -> tuple[Finding, ...]:
@@ -68,7 +79,7 @@ class Row:
 
     def to_json(self) -> dict[str, JSON]:
         """Return the report, and `remote` beside it where it was read in parts."""
-        item = self.report.to_json()
+        item = self.identified.to_json()
         if self.remote is not None:
             item["remote"] = self.remote.to_json()
         return item

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Mapping, Sequence
-from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,7 +13,7 @@ import click
 from weighbridge.cli.options import Shared
 from weighbridge.core.canonical import JSON
 from weighbridge.core.envelope import envelope
-from weighbridge.core.finding import Finding, Severity, Verdict
+from weighbridge.core.finding import Finding, Report, Severity, Verdict
 
 if TYPE_CHECKING:
     from weighbridge.cli.outcome import Row
@@ -86,7 +85,9 @@ def report_text(row: Row) -> str:
     sentence = SENTENCES[verdict]
     if verdict is not report.verdict:
         sentence += f" (the report says {report.verdict.value}; you accepted the rest)"
-    parts.append(f"{line}\n{click.style(sentence, fg=colour, bold=True)}\n{report.manifest}")
+    parts.append(f"{line}\n{click.style(sentence, fg=colour, bold=True)}")
+    if isinstance(report, Report):  # else nobody asked which bytes these are
+        parts.append(str(report.manifest))
     return "\n".join(parts)
 
 
@@ -120,6 +121,8 @@ def total_text(rows: Sequence[Row]) -> str:
 
 
 def _accepted_text(finding: Finding, row: Row) -> str:
+    from datetime import timedelta
+
     entry = row.accepted[finding.fingerprint]
     last = (entry.until - timedelta(seconds=1)).date().isoformat()
     return f"accepted[{finding.rule}]: {safe(finding.message)} (until {last}: {safe(entry.reason)})"

@@ -49,7 +49,11 @@ def sarif(rows: Sequence[Row], failed: Sequence[Failed], *, exit_code: int, here
             run.notify("unread-file", f"{row.report.model} was not read completely")
     for failure in failed:
         run.notify(failure.error.kind, f"{failure.name}: {failure.error.problem}")
-    return {"$schema": SCHEMA, "version": "2.1.0", "runs": [run.to_json([r.report for r in rows], exit_code)]}
+    return {
+        "$schema": SCHEMA,
+        "version": "2.1.0",
+        "runs": [run.to_json([row.identified for row in rows], exit_code)],
+    }
 
 
 @dataclass(slots=True)
@@ -92,7 +96,7 @@ class _Run:
                 "verdict": finding.verdict.value,
                 "confidence": finding.confidence.value,
                 "subject": finding.subject,
-                "manifest": str(row.report.manifest),
+                "manifest": str(row.identified.manifest),
                 "evidence": list(finding.evidence),
             },
         }

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 @click.option(
     "--jobs", type=click.IntRange(1, 256), metavar="N", help="Processes to scan in (default: as many as pay)."
 )
+@click.option("--identity", is_flag=True, help="Hash every byte as well, and print the model's digest.")
 @click.option("--no-cache", is_flag=True, help="Scan again what was scanned before by the same rules.")
 @common_with("sarif", "markdown")
 def scan(
@@ -33,6 +34,7 @@ def scan(
     fail_on: str | None,
     remote: bool,
     jobs: int | None,
+    identity: bool,
     no_cache: bool,
 ) -> int:
     """Look through models (paths, hf:// references) for anything that could run or that cannot be told.
@@ -45,7 +47,8 @@ def scan(
         found = dict.fromkeys(model, "")
     else:
         found = {str(kept.path): f"hf://{kept.repository}@{kept.commit}" for kept in _cached(shared)}
-    how = How(jobs=jobs, cache=not no_cache, remote=remote)
+    needed = identity or shared.format != "text" or bool(shared.config.accept)
+    how = How(jobs=jobs, cache=not no_cache, remote=remote, identity=needed)
     rows: list[Row] = []
     failed: list[Failed] = []
     for reference, name in found.items():
@@ -84,7 +87,8 @@ def _show(shared: Shared, rows: list[Row], failed: list[Failed], code: int) -> N
     if len(rows) > 1:
         text += f"\n\n{total_text(rows)}"
     more = {"sarif": as_sarif, "markdown": as_markdown}
-    emit(shared, "report", [row.to_json() for row in rows], text, more=more)
+    items = [row.to_json() for row in rows] if shared.format in ("json", "jsonl") else []
+    emit(shared, "report", items, text, more=more)
 
 
 def _excused(shared: Shared, row: Row) -> Row:
@@ -94,7 +98,7 @@ def _excused(shared: Shared, row: Row) -> Row:
     from dataclasses import replace
     from datetime import UTC, datetime
 
-    found = accepted(row.report, row.files, shared.config.accept, datetime.now(UTC))
+    found = accepted(row.identified, row.files, shared.config.accept, datetime.now(UTC))
     return replace(row, accepted=found)
 
 

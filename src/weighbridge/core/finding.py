@@ -158,6 +158,35 @@ class Ruleset:
 
 
 @dataclass(frozen=True, slots=True)
+class Seen:
+    """What a scan saw in files that nobody has identified: all of a report but the digests it is bound to.
+
+    It is good for showing to people. Nothing may keep, sign or pass it on before it is `identified`.
+    """
+
+    model: str
+    findings: tuple[Finding, ...]
+    coverage: Coverage
+    formats: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def verdict(self) -> Verdict:
+        """As the report's."""
+        return _verdict(self.findings, self.coverage)
+
+    def identified(self, manifest: Digest, ruleset: Ruleset) -> Report:
+        """Return the report, once it is known which bytes were scanned by which rules."""
+        return Report(self.model, manifest, self.findings, self.coverage, ruleset, self.formats)
+
+
+def _verdict(findings: tuple[Finding, ...], coverage: Coverage) -> Verdict:
+    worst = max((f.verdict for f in findings), key=lambda v: v.rank, default=Verdict.CLEAN)
+    if not coverage.complete and worst.rank < Verdict.UNREAD.rank:
+        return Verdict.UNREAD
+    return worst
+
+
+@dataclass(frozen=True, slots=True)
 class Report:
     """Findings, coverage and ruleset for one manifest; the verdict is derived, never stored by hand."""
 
@@ -172,10 +201,12 @@ class Report:
     @property
     def verdict(self) -> Verdict:
         """The worst verdict of any finding; `unread` at least when coverage is incomplete."""
-        worst = max((f.verdict for f in self.findings), key=lambda v: v.rank, default=Verdict.CLEAN)
-        if not self.coverage.complete and worst.rank < Verdict.UNREAD.rank:
-            return Verdict.UNREAD
-        return worst
+        return _verdict(self.findings, self.coverage)
+
+    @property
+    def seen(self) -> Seen:
+        """The same without its digests, for a reader who did not ask for them."""
+        return Seen(self.model, self.findings, self.coverage, self.formats)
 
     def to_json(self) -> dict[str, JSON]:
         """Return one item of `weighbridge.report/1`."""

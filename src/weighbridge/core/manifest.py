@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import hashlib
 import unicodedata
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, Generic, Protocol, TypeVar
 
 from weighbridge.core.canonical import JSON, MAX_SAFE_INTEGER, canonical, parse
 from weighbridge.core.digest import Digest
@@ -77,6 +77,48 @@ def _path_problem(path: str) -> str:
     return ""
 
 
+class Named(Protocol):
+    """A file of a model as it is listed: its relative path with '/', and its size in bytes."""
+
+    @property
+    def path(self) -> str:
+        """The path."""
+        ...
+
+    @property
+    def size(self) -> int:
+        """The size."""
+        ...
+
+
+N = TypeVar("N", bound=Named)
+
+
+@dataclass(frozen=True)
+class Listing(Generic[N]):
+    """The files of one model, sorted as in a manifest; what is in them may not be known yet."""
+
+    files: tuple[N, ...]
+
+    @classmethod
+    def of(cls, files: Iterable[N]) -> Listing[N]:
+        """Sort and check `files`; raises BadManifest for names, collisions, sizes or an empty set."""
+        return cls(_sorted(files))
+
+    @property
+    def size(self) -> int:
+        """The bytes of all files together."""
+        return sum(entry.size for entry in self.files)
+
+    def entry(self, path: str) -> N | None:
+        """Return the file of `path`, or None."""
+        return self._by_path.get(path)
+
+    @cached_property
+    def _by_path(self) -> Mapping[str, N]:
+        return {entry.path: entry for entry in self.files}
+
+
 @dataclass(frozen=True, slots=True)
 class FileEntry:
     """One file of a model: relative path with '/', size in bytes, SHA-256 of its content."""
@@ -91,16 +133,16 @@ class FileEntry:
 
 
 @dataclass(frozen=True)
-class Manifest:
-    """The files of one model, sorted; equal manifests are the same model."""
-
-    files: tuple[FileEntry, ...]
+class Manifest(Listing[FileEntry]):
+    """The files of one model, sorted, each with its digest; equal manifests are the same model."""
 
     @classmethod
     def of(cls, files: Iterable[FileEntry]) -> Manifest:
         """Sort and check `files`; raises BadManifest for names, collisions, sizes or an empty set."""
-        entries = tuple(sorted(files, key=lambda entry: entry.path.encode("utf-8", "surrogatepass")))
-        _check(entries)
+        entries = _sorted(files)
+        for entry in entries:
+            if entry.sha256.algorithm != "sha256":
+                raise BadManifest(f"{entry.path!r} has no SHA-256 but {entry.sha256}", check="manifest.form")
         return cls(entries)
 
     @classmethod
@@ -143,19 +185,6 @@ class Manifest:
         data = canonical({"files": rows, "schema": WEIGHTS_SCHEMA})
         return Digest("wbw1", hashlib.sha256(data).hexdigest())
 
-    @property
-    def size(self) -> int:
-        """The bytes of all files together."""
-        return sum(entry.size for entry in self.files)
-
-    def entry(self, path: str) -> FileEntry | None:
-        """Return the entry of `path`, or None."""
-        return self._by_path.get(path)
-
-    @cached_property
-    def _by_path(self) -> Mapping[str, FileEntry]:
-        return {entry.path: entry for entry in self.files}
-
 
 def _entry(row: Any) -> FileEntry:
     if set(row) != {"path", "sha256", "size"}:
@@ -166,7 +195,13 @@ def _entry(row: Any) -> FileEntry:
     return FileEntry(path, size, Digest("sha256", hexed))
 
 
-def _check(entries: tuple[FileEntry, ...]) -> None:
+def _sorted(files: Iterable[N]) -> tuple[N, ...]:
+    entries = tuple(sorted(files, key=lambda entry: entry.path.encode("utf-8", "surrogatepass")))
+    _check(entries)
+    return entries
+
+
+def _check(entries: Sequence[Named]) -> None:
     if not entries:
         raise BadManifest(
             "there is no file in this model",
@@ -181,8 +216,6 @@ def _check(entries: tuple[FileEntry, ...]) -> None:
         check_path(entry.path)
         if not 0 <= entry.size <= MAX_SAFE_INTEGER:
             raise BadManifest(f"{entry.path!r} has an impossible size", check="manifest.size")
-        if entry.sha256.algorithm != "sha256":
-            raise BadManifest(f"{entry.path!r} has no SHA-256 but {entry.sha256}", check="manifest.form")
         _check_collisions(entry.path, folded)
 
 

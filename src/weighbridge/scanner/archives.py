@@ -17,6 +17,7 @@ from weighbridge.formats.archive import (
     Anomaly,
     ZipArchive,
     ZipMember,
+    check_member,
     read_zip,
     stream_member,
 )
@@ -133,8 +134,7 @@ class _Reader:
         if member.is_folder or self.layout.raw(member):
             if not member.is_folder and self.spared(member):
                 return
-            for _ in stream_member(self.stream, member, budget):
-                pass  # only size and checksum are checked here; the layout accounts for the bytes
+            check_member(self.stream, member, budget)  # the layout accounts for the bytes
             return
         damage: list[WeighbridgeError] = []
         inside = self.content(member, damage)

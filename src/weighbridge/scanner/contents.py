@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import os
-import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from dataclasses import replace
@@ -97,6 +96,8 @@ class _Spool:
     """Bytes on their way into a member: in memory while they are few, then in a file that has no name."""
 
     def __init__(self) -> None:
+        import tempfile  # most scans unpack nothing
+
         self.held = tempfile.SpooledTemporaryFile(_IN_MEMORY)  # noqa: SIM115  lives as long as the member does
         self.size = 0
 

@@ -11,8 +11,8 @@ from types import ModuleType
 from typing import BinaryIO
 
 from weighbridge.core.errors import OutOfBudget, Unreadable, WeighbridgeError
-from weighbridge.core.finding import Coverage, Finding, Report, Verdict
-from weighbridge.core.manifest import FileEntry, Manifest
+from weighbridge.core.finding import Coverage, Finding, Report, Seen, Verdict
+from weighbridge.core.manifest import FileEntry, Listing, Manifest, N
 from weighbridge.formats.limits import DEFAULT_LIMITS, Budget, Limits
 from weighbridge.scanner import CONTAINERS, EXAMINERS
 from weighbridge.scanner import RULES as OWNERS
@@ -47,24 +47,35 @@ def scan_files(
     Raises nothing for what the files hold: what cannot be read is a finding of verdict `unread`.
     `model` is the name that stands in the report.
     """
-    make = files_of(manifest, open_file, limits)
-    return merged(model, manifest, (judged(make(entry)) for entry in manifest.files))
+    return see_files(model, manifest, open_file, limits=limits).identified(manifest.digest, ruleset())
+
+
+def see_files(
+    model: str,
+    listing: Listing[N],
+    open_file: Callable[[N], BinaryIO | bytes],
+    *,
+    limits: Limits = DEFAULT_LIMITS,
+) -> Seen:
+    """Do what `scan_files` does for files that are listed and not hashed."""
+    make = files_of(listing, open_file, limits)
+    return merged(model, listing, (judged(make(entry)) for entry in listing.files))
 
 
 def files_of(
-    manifest: Manifest, open_file: Callable[[FileEntry], BinaryIO | bytes], limits: Limits
-) -> Callable[[FileEntry], ScannedFile]:
+    listing: Listing[N], open_file: Callable[[N], BinaryIO | bytes], limits: Limits
+) -> Callable[[N], ScannedFile]:
     """Return what makes the file of an entry, as rules are given it before anybody has looked at it."""
-    siblings = frozenset(entry.path for entry in manifest.files)
+    siblings = frozenset(entry.path for entry in listing.files)
 
     def sibling(path: str) -> bytes:
-        entry = manifest.entry(path)
+        entry = listing.entry(path)
         if entry is None or entry.size > _MAX_SIBLING:
             raise Unreadable(f"{path!r} is not there, or too large to be read along", check="file.sibling")
         with _open(open_file, entry) as stream:
             return stream.read(entry.size)
 
-    def blank(entry: FileEntry) -> ScannedFile:
+    def blank(entry: N) -> ScannedFile:
         return ScannedFile(
             path=entry.path,
             size=entry.size,
@@ -78,7 +89,7 @@ def files_of(
         )
 
     def neighbour(path: str) -> ScannedFile | None:
-        entry = manifest.entry(path)
+        entry = listing.entry(path)
         return None if entry is None else blank(entry)
 
     return blank
@@ -91,19 +102,19 @@ def judged(blank: ScannedFile) -> Part:
     return replace(part, findings=_cut(part.findings, blank.path, limit))
 
 
-def merged(model: str, manifest: Manifest, parts: Iterable[Part]) -> Report:
-    """Return the report on a model from what came of its files, in the order of the manifest."""
+def merged(model: str, listing: Listing[N], parts: Iterable[Part]) -> Seen:
+    """Return what was seen in a model from what came of its files, in the order of the listing."""
     findings: list[Finding] = []
     coverage = Coverage()
     formats: dict[str, str] = {}
-    for entry, part in zip(manifest.files, parts, strict=True):
+    for entry, part in zip(listing.files, parts, strict=True):
         findings.extend(part.findings)
         coverage += part.coverage
         formats[entry.path] = part.kind
-    return Report(model, manifest.digest, tuple(findings), coverage, ruleset(), formats)
+    return Seen(model, tuple(findings), coverage, formats)
 
 
-def _open(open_file: Callable[[FileEntry], BinaryIO | bytes], entry: FileEntry) -> BinaryIO:
+def _open(open_file: Callable[[N], BinaryIO | bytes], entry: N) -> BinaryIO:
     opened = open_file(entry)
     return io.BytesIO(opened) if isinstance(opened, bytes) else opened
 

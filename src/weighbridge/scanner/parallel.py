@@ -18,76 +18,95 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import BinaryIO, NoReturn
+from typing import BinaryIO, Generic, NoReturn
 
-from weighbridge.core.finding import Coverage, Finding, Location, Report, Verdict
-from weighbridge.core.manifest import FileEntry, Manifest
+from weighbridge.core.finding import Coverage, Finding, Location, Report, Seen, Verdict
+from weighbridge.core.manifest import FileEntry, Listing, Manifest, N
 from weighbridge.formats.limits import DEFAULT_LIMITS, Limits
-from weighbridge.scanner.engine import files_of, judged, merged, owners, scan_files
+from weighbridge.scanner.engine import files_of, judged, merged, owners, see_files
 from weighbridge.scanner.file import Part, ScannedFile, printable, severity_of
 from weighbridge.scanner.record import part_from_json, part_to_json
+from weighbridge.scanner.ruleset import ruleset
 
 MAX_ANSWER = 64 * 1024 * 1024
 """Bytes of one answer; a worker that says more is ended."""
 _GIB = 1024 * 1024 * 1024
 
-Open = Callable[[FileEntry], BinaryIO | bytes]
+Open = Callable[[N], BinaryIO | bytes]
 
 
 def scan_parallel(
     model: str,
     manifest: Manifest,
-    open_file: Open,
+    open_file: Open[FileEntry],
     *,
     jobs: int,
     limits: Limits = DEFAULT_LIMITS,
     progress: Callable[[int], None] | None = None,
 ) -> Report:
-    """Return what `scan_files` returns, from up to `jobs` processes; `progress` is told the bytes of each file done.
+    """Return what `scan_files` returns, as `see_parallel` comes to it."""
+    seen = see_parallel(model, manifest, open_file, jobs=jobs, limits=limits, progress=progress)
+    return seen.identified(manifest.digest, ruleset())
+
+
+def see_parallel(
+    model: str,
+    listing: Listing[N],
+    open_file: Open[N],
+    *,
+    jobs: int,
+    limits: Limits = DEFAULT_LIMITS,
+    progress: Callable[[int], None] | None = None,
+) -> Seen:
+    """Return what `see_files` returns, from up to `jobs` processes; `progress` is told the bytes of each file done.
 
     `open_file` is called in the workers and must open anew each time. With one job, one file, or threads in
     this process (which a fork would leave in an unknown state), it is the plain scan in this process.
     """
-    jobs = min(jobs, len(manifest.files))
+    jobs = min(jobs, len(listing.files))
     if jobs <= 1 or threading.active_count() > 1:
-        return _in_turn(model, manifest, open_file, limits, progress)
+        return _in_turn(model, listing, open_file, limits, progress)
     owners()  # loads every module of rules once, before there are workers that would each do it
-    make = files_of(manifest, open_file, limits)
-    order = sorted(range(len(manifest.files)), key=lambda number: -manifest.files[number].size)
-    with contextlib.closing(_Crew(manifest, make, limits, order)) as crew:
+    make = files_of(listing, open_file, limits)
+    order = sorted(range(len(listing.files)), key=lambda number: -listing.files[number].size)
+    with contextlib.closing(_Crew(listing, make, limits, order)) as crew:
         parts: dict[int, Part] = {}
         for number, part in crew.work(jobs):
             parts[number] = part
             if progress is not None:
-                progress(manifest.files[number].size)
-    return merged(model, manifest, [parts[number] for number in range(len(manifest.files))])
+                progress(listing.files[number].size)
+    return merged(model, listing, [parts[number] for number in range(len(listing.files))])
 
 
 def _in_turn(
-    model: str, manifest: Manifest, open_file: Open, limits: Limits, progress: Callable[[int], None] | None
-) -> Report:
+    model: str,
+    listing: Listing[N],
+    open_file: Open[N],
+    limits: Limits,
+    progress: Callable[[int], None] | None,
+) -> Seen:
     if progress is None:
-        return scan_files(model, manifest, open_file, limits=limits)
+        return see_files(model, listing, open_file, limits=limits)
     parts: list[Part] = []
     watch = _Watch(open_file, progress)
-    make = files_of(manifest, watch.open, limits)
-    for entry in manifest.files:
+    make = files_of(listing, watch.open, limits)
+    for entry in listing.files:
         watch.begin(entry)
         parts.append(judged(make(entry)))
         watch.end()
-    return merged(model, manifest, parts)
+    return merged(model, listing, parts)
 
 
-class _Watch:
+class _Watch(Generic[N]):
     """Tells how far the one file is that is being judged, by the bytes that were read of it."""
 
-    def __init__(self, open_file: Open, progress: Callable[[int], None]) -> None:
+    def __init__(self, open_file: Open[N], progress: Callable[[int], None]) -> None:
         self._open = open_file
         self._progress = progress
         self._path = ""
         self._left = 0
 
-    def begin(self, entry: FileEntry) -> None:
+    def begin(self, entry: N) -> None:
         """Begin with a file."""
         self._path, self._left = entry.path, entry.size
 
@@ -102,7 +121,7 @@ class _Watch:
         """Count what was not read."""
         self.read(self._left)
 
-    def open(self, entry: FileEntry) -> BinaryIO | bytes:
+    def open(self, entry: N) -> BinaryIO | bytes:
         """Open a file; of the one being judged, reads are watched."""
         opened = self._open(entry)
         if isinstance(opened, bytes) or entry.path != self._path:
@@ -154,13 +173,13 @@ class _Worker:
     heard: bytearray = field(default_factory=bytearray)
 
 
-class _Crew:
+class _Crew(Generic[N]):
     """Starts workers, hands out files, collects answers, and replaces whoever does not come back."""
 
     def __init__(
-        self, manifest: Manifest, make: Callable[[FileEntry], ScannedFile], limits: Limits, order: list[int]
+        self, listing: Listing[N], make: Callable[[N], ScannedFile], limits: Limits, order: list[int]
     ) -> None:
-        self.manifest = manifest
+        self.listing = listing
         self.make = make
         self.limits = limits
         self.waiting = order[::-1]
@@ -196,7 +215,7 @@ class _Crew:
 
     def _answer(self, number: int) -> bytes:
         """Judge one file; this runs in the worker."""
-        part = judged(self.make(self.manifest.files[number]))
+        part = judged(self.make(self.listing.files[number]))
         return json.dumps(part_to_json(part)).encode() + b"\n"
 
     def _hand_out(self, worker: _Worker) -> None:
@@ -241,7 +260,7 @@ class _Crew:
         os.waitpid(worker.pid, 0)
 
     def _lost(self, number: int) -> Part:
-        entry = self.manifest.files[number]
+        entry = self.listing.files[number]
         finding = Finding(
             rule="unread-file",
             verdict=Verdict.UNREAD,

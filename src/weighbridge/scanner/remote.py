@@ -21,6 +21,7 @@ from weighbridge.formats.sniff import sniff
 from weighbridge.scanner.archives import layout_of
 from weighbridge.scanner.engine import files_of, judged, merged
 from weighbridge.scanner.file import HEAD_SIZE, Part, ScannedFile, printable, severity_of
+from weighbridge.scanner.ruleset import ruleset
 
 KINDS = frozenset({"gguf", "safetensors", "torch-zip", "torchscript"})
 """Kinds whose header explains bytes that then need not be read."""
@@ -101,7 +102,7 @@ def scan_in_parts(
         if entry.path in parts:
             part = _bounded(file, parts[entry.path], part)
         done.append(part)
-    return merged(model, manifest, done)
+    return merged(model, manifest, done).identified(manifest.digest, ruleset())
 
 
 def _bounded(file: ScannedFile, source: InParts, part: Part) -> Part:

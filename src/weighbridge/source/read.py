@@ -11,12 +11,10 @@ from blake3 import blake3
 from weighbridge.core.digest import Digest
 from weighbridge.core.errors import OutOfBudget, RegistryUnusable, Unreadable, VerificationFailed
 from weighbridge.core.manifest import CHUNK_SIZE, ChunkTable, FileChunks, FileEntry, Manifest, check_path
-from weighbridge.source.tree import Tree, TreeFile
+from weighbridge.source.tree import MAX_BYTES, Tree, TreeFile, listed
 from weighbridge.store.ports import Blobs
 
 READ_SIZE = 1024 * 1024
-MAX_BYTES = 1 << 40
-"""One tebibyte a tree: more is asked for by name (`max_bytes`), so that a sparse file cannot cost a day."""
 RESERVE = 64 * 1024 * 1024
 """Bytes left free on the store's disk, so that records and the log can still be written."""
 
@@ -49,8 +47,9 @@ def read_tree(
     (`source.announced`) when a file is not what was announced for it, Unreadable when it cannot be read
     or changed meanwhile, BadManifest when the tree can have no identity.
     """
-    files = _listed(tree)
-    _check_budget(files, blobs, max_bytes)
+    files = listed(tree, max_bytes=max_bytes).files
+    if blobs is not None:
+        _check_room(files, blobs)
     reads = [read_file(file, blobs, progress=progress) for file in files]
     tree.settle()
     return Snapshot(
@@ -63,10 +62,8 @@ def identify_tree(tree: Tree, *, progress: Progress | None = None, max_bytes: in
 
     Chunk digests are for loading, and cost half as much again.
     """
-    files = _listed(tree)
-    _check_budget(files, None, max_bytes)
     entries = []
-    for file in files:
+    for file in listed(tree, max_bytes=max_bytes).files:
         digest = _sha256(_Reading(file, progress, chunked=False))
         announced = next((row for row in file.announced if row.algorithm == "sha256"), digest)
         if digest != announced:
@@ -74,14 +71,6 @@ def identify_tree(tree: Tree, *, progress: Progress | None = None, max_bytes: in
         entries.append(FileEntry(file.path, file.size, digest))
     tree.settle()
     return Manifest.of(entries)
-
-
-def _listed(tree: Tree) -> Sequence[TreeFile]:
-    """Return the files, held against the manifest's own rules: a tree that cannot have an identity costs no reading."""
-    files = tree.files()
-    nothing = Digest.of(b"")
-    Manifest.of(FileEntry(file.path, file.size, nothing) for file in files)
-    return files
 
 
 def read_file(file: TreeFile, blobs: Blobs | None = None, *, progress: Progress | None = None) -> FileRead:
@@ -192,18 +181,9 @@ class _Reading:
             ) from error
 
 
-def _check_budget(files: Sequence[TreeFile], blobs: Blobs | None, max_bytes: int) -> None:
-    total = sum(file.size for file in files)
-    if total > max_bytes:
-        largest = max(files, key=lambda file: file.size)
-        raise OutOfBudget(
-            f"this model is larger than the limit: {total} of at most {max_bytes} bytes",
-            cause=f"the largest file is {largest.path!r} with {largest.size} bytes; a sparse file counts in full",
-            remedy="leave out what does not belong to the model, or raise the limit",
-            check="source.size",
-        )
-    free = blobs.free() if blobs is not None else None
-    if blobs is None or free is None:
+def _check_room(files: Sequence[TreeFile], blobs: Blobs) -> None:
+    free = blobs.free()
+    if free is None:
         return
     needed = sum(file.size for file in files if not _kept(file, blobs))
     if needed > free - RESERVE:

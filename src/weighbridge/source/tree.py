@@ -7,6 +7,11 @@ from dataclasses import dataclass, field
 from typing import BinaryIO, Protocol
 
 from weighbridge.core.digest import Digest
+from weighbridge.core.errors import OutOfBudget
+from weighbridge.core.manifest import Listing
+
+MAX_BYTES = 1 << 40
+"""One tebibyte a tree: more is asked for by name (`max_bytes`), so that a sparse file cannot cost a day."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,3 +64,20 @@ class Tree(Protocol):
     def close(self) -> None:
         """Release what the tree holds open."""
         ...
+
+
+def listed(tree: Tree, *, max_bytes: int = MAX_BYTES) -> Listing[TreeFile]:
+    """Return the files, held against the manifest's own rules: a tree that cannot have an identity costs no reading.
+
+    Raises OutOfBudget when the tree is larger than `max_bytes`, and BadManifest.
+    """
+    listing = Listing.of(tree.files())
+    if listing.size > max_bytes:
+        largest = max(listing.files, key=lambda file: file.size)
+        raise OutOfBudget(
+            f"this model is larger than the limit: {listing.size} of at most {max_bytes} bytes",
+            cause=f"the largest file is {largest.path!r} with {largest.size} bytes; a sparse file counts in full",
+            remedy="leave out what does not belong to the model, or raise the limit",
+            check="source.size",
+        )
+    return listing
