@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from urllib.parse import urljoin, urlsplit
 
 import httpx2
@@ -79,6 +80,36 @@ class Door:
     def _bound_body(self, response: httpx2.Response) -> None:
         assert isinstance(response.stream, httpx2.SyncByteStream)
         response.stream = _Counted(response.stream, self.host, self._max_body)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What came back for one request: the status and the whole body, whichever status it is."""
+
+    status: int
+    body: bytes
+
+
+def ask(
+    door: Door, url: str, *, method: str = "GET", headers: Mapping[str, str] | None = None, body: bytes = b""
+) -> Answer:
+    """Ask once and follow no redirect, since what is sent may be a secret; raises Unreachable when nothing came.
+
+    The answer is bounded as every answer is: 64 MiB and the door's time-outs.
+    """
+    try:
+        with door.client() as client:
+            answer = client.request(
+                method, url, headers=dict(headers or {}), content=body or None, follow_redirects=False
+            )
+    except (httpx2.HTTPError, httpx2.InvalidURL) as error:
+        raise Unreachable(
+            f"{door.host} gave no usable answer",
+            cause="the connection broke off, or there was none in time",
+            remedy="check the connection, then try again",
+            check="net.unreachable",
+        ) from error
+    return Answer(answer.status_code, answer.content)
 
 
 class _Counted(httpx2.SyncByteStream):

@@ -1,16 +1,29 @@
-"""Private keys in files: PKCS #8 PEM (RFC 5958), readable by their owner alone, optionally under a password."""
+"""Private keys in files: readable by their owner alone, optionally under a password.
+
+Written is PKCS #8 in PEM (RFC 5958); read are also the older forms of openssl, SEC 1 (`EC PRIVATE KEY`, RFC 5915) and
+PKCS #1 (`RSA PRIVATE KEY`).
+"""
 
 from __future__ import annotations
 
 import errno
 import os
 import stat
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, TypeAlias, cast
 
 from weighbridge.core.digest import Digest
-from weighbridge.core.errors import NotFound, Refused, Unreadable, UsageError, VerificationFailed
+from weighbridge.core.errors import (
+    InternalError,
+    NotFound,
+    Refused,
+    Unreadable,
+    UsageError,
+    VerificationFailed,
+)
 from weighbridge.keys.ports import ALGORITHMS, Algorithm
+from weighbridge.keys.protected import encrypt
 from weighbridge.keys.public import algorithm_of_pem, key_id_of_pem, pem_of_der
 
 if TYPE_CHECKING:  # cryptography costs 30 ms, and only a verb that signs should pay them
@@ -19,6 +32,9 @@ if TYPE_CHECKING:  # cryptography costs 30 ms, and only a verb that signs should
     PrivateKey = (
         ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey | mldsa.MLDSA44PrivateKey | rsa.RSAPrivateKey
     )
+
+Password: TypeAlias = str | Callable[[], str] | None
+"""A password, how to ask for one where it is needed, or none."""
 
 MAX_FILE = 64 * 1024
 """Bytes; a PKCS #8 file of the largest key, RSA with 8192 bits, is below seven kibibytes."""
@@ -71,20 +87,41 @@ class FileKey:
     def save(self, path: Path, password: str | None = None) -> None:
         """Write the key to a new file, mode 0600, flushed to disk together with its directory entry.
 
-        With a password the file is encrypted (PBES2, AES-256). Raises Refused(key.exists) when anything
+        With a password the file is encrypted (see `protected`). Raises Refused(key.exists) when anything
         is at `path` already, and Unreadable when the disk refuses.
         """
+        _write_new(path, self._written(password))
+
+    def rewrite(self, path: Path, password: str | None = None) -> None:
+        """Put the key in the place of the file it came from, under another password or none.
+
+        The new file is written beside the old one, read back and then renamed over it, so that a crash leaves one of
+        the two. What the disk or a backup keeps of the old file is not reached. Raises as `save` does.
+        """
+        data = self._written(password)
+        beside = path.with_name(f".{path.name}.new")
+        beside.unlink(missing_ok=True)
+        _write_new(beside, data)
+        try:
+            if load(beside, password).key_id != self.key_id:
+                raise InternalError(f"{beside} is not the key that was written")
+            beside.replace(path)
+            _flush_folder(path)
+        except OSError as error:
+            raise _disk(path, error) from None
+        finally:
+            beside.unlink(missing_ok=True)
+
+    def _written(self, password: str | None) -> bytes:
         from cryptography.hazmat.primitives import serialization
 
         if password == "":
             raise UsageError("an empty password protects nothing", remedy="give one, or none at all")
-        protection: serialization.KeySerializationEncryption = serialization.NoEncryption()
-        if password is not None:
-            protection = serialization.BestAvailableEncryption(password.encode())
+        encoding = serialization.Encoding.PEM if password is None else serialization.Encoding.DER
         data = self._private.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, protection
+            encoding, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
         )
-        _write_new(path, data)
+        return data if password is None else encrypt(data, password)
 
 
 def generate(algorithm: str = "ecdsa-p256") -> FileKey:
@@ -109,14 +146,23 @@ def generate(algorithm: str = "ecdsa-p256") -> FileKey:
     )
 
 
-def load(path: Path, password: str | None = None) -> FileKey:
-    """Read a private key.
+def load(path: Path, password: Password = None) -> FileKey:
+    """Read a private key; a password that is a function is called only when the key is under one.
 
     Raises NotFound; Refused with check key.link, key.file, key.owner, key.mode or key.type for a file we
     will not trust; UsageError(key.password) when a password is missing or not wanted; and
     Unreadable(key.form) when the password is wrong or the file damaged (the two look alike).
     """
     data = _read_private(path)
+    if isinstance(password, str) or password is None:
+        return _parse(path, data, password)
+    try:
+        return _parse(path, data, None)
+    except UsageError:
+        return _parse(path, data, password())
+
+
+def _parse(path: Path, data: bytes, password: str | None) -> FileKey:
     from cryptography.exceptions import UnsupportedAlgorithm
     from cryptography.hazmat.primitives import serialization
 
@@ -129,25 +175,31 @@ def load(path: Path, password: str | None = None) -> FileKey:
     except UnsupportedAlgorithm:
         raise _unknown_type(path, "the crypto library does not know it") from None
     except ValueError:
-        raise Unreadable(
-            f"{path} cannot be read as a private key",
-            cause="the password is wrong or the file is damaged"
-            if b"ENCRYPTED" in data
-            else "it is not PKCS #8 in PEM, or it is damaged",
-            remedy="check the password, or restore the key from its backup",
-            check="key.form",
-        ) from None
+        raise _unreadable(path, data) from None
     try:
         return FileKey(cast("PrivateKey", private))
     except VerificationFailed as error:
         raise _unknown_type(path, error.cause) from None
 
 
+def _unreadable(path: Path, data: bytes) -> Unreadable:
+    cause, remedy = "it is not a private key in PEM, or it is damaged", "restore the key from its backup"
+    if b"ENCRYPTED SIGSTORE PRIVATE KEY" in data or b"ENCRYPTED COSIGN PRIVATE KEY" in data:
+        cause = "it is in cosign's own encrypted form, whose cipher our crypto library does not have"
+        remedy = "make a key with `weighbridge key new KEY`, and give it to cosign as well: cosign import-key-pair --key KEY"
+    elif b"OPENSSH PRIVATE KEY" in data:
+        cause = "it is in the form of OpenSSH"
+        remedy = "make a key with: weighbridge key new KEY"
+    elif b"ENCRYPTED" in data:
+        cause, remedy = "the password is wrong or the file is damaged", f"check the password, or {remedy}"
+    return Unreadable(f"{path} cannot be read as a private key", cause=cause, remedy=remedy, check="key.form")
+
+
 def _password(path: Path, *, given: bool) -> UsageError:
     if given:
         return UsageError(
             f"{path} has no password, and one was given",
-            remedy="leave the password (WEIGHBRIDGE_KEY_PASSWORD) out, or protect the key first",
+            remedy="leave the password (WEIGHBRIDGE_KEY_PASSWORD) out, or: weighbridge key protect KEY",
             check="key.password",
         )
     return UsageError(
@@ -185,14 +237,18 @@ def _write_new(path: Path, data: bytes) -> None:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        _flush_folder(path)
     except OSError as error:
         path.unlink(missing_ok=True)
         raise _disk(path, error) from None
+
+
+def _flush_folder(path: Path) -> None:
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
 
 
 def _read_private(path: Path) -> bytes:

@@ -71,8 +71,8 @@ def _rsa(der: bytes) -> Spelled:
     except IndexError:
         raise unusable("it is cut short") from None
     n, e = int.from_bytes(modulus, "big"), int.from_bytes(exponent, "big")
-    key = _wrapped(0x30, _integer(n) + _integer(e))
-    again = _wrapped(0x30, _RSA + _wrapped(0x03, b"\0" + key))
+    key = wrapped(0x30, integer(n) + integer(e))
+    again = wrapped(0x30, _RSA + wrapped(0x03, b"\0" + key))
     if rest or end or none or last or again != der:
         raise unusable("an RSA key that is not written in DER as RFC 8017 and RFC 3279 want it")
     if n.bit_length() not in RSA_BITS or not n % 2:
@@ -95,7 +95,8 @@ def _element(data: bytes, tag: int) -> tuple[bytes, bytes]:
     return data[start : start + size], data[start + size :]
 
 
-def _wrapped(tag: int, content: bytes) -> bytes:
+def wrapped(tag: int, content: bytes) -> bytes:
+    """Write one DER element (X.690 section 10)."""
     size = len(content)
     if size < 0x80:
         return bytes([tag, size]) + content
@@ -103,5 +104,6 @@ def _wrapped(tag: int, content: bytes) -> bytes:
     return bytes([tag, 0x80 | len(length)]) + length + content
 
 
-def _integer(value: int) -> bytes:
-    return _wrapped(0x02, value.to_bytes(value.bit_length() // 8 + 1, "big"))
+def integer(value: int) -> bytes:
+    """Write a positive INTEGER in the fewest bytes."""
+    return wrapped(0x02, value.to_bytes(value.bit_length() // 8 + 1, "big"))
