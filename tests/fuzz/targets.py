@@ -123,6 +123,7 @@ TARGETS = {
         Target("catboost", "model.cbm", SHORT, (), ("seeds_graphs",), (), mutate.PLAIN),
         Target("flax", "flax_model.msgpack", SHORT, (), ("seeds_graphs",), (), mutate.PLAIN),
         Target("checkpoint", "variables.index", SHORT, (), ("seeds_graphs",), (), mutate.PLAIN),
+        Target("tfevents", "events.out.tfevents.1.host", SHORT, (), ("seeds_tfevents",), (), mutate.PLAIN),
         Target("skops", "model.skops", SHORT, ("skops",), ("seeds_skops",), (), (*ZIPS, mutate.member_json)),
         Target("mar", "model.mar", SHORT, ("mar",), (), (), ZIPS),
         Target("config", "config.json", SHORT, ("config",), ("seeds_config",), ("configs",), TEXTS),

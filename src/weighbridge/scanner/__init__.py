@@ -17,6 +17,7 @@ says who owns which rule id. A new format is a reader in `formats`, one file her
 """
 
 PROBES: tuple[str, ...] = (
+    "weighbridge.scanner.tfevents_rules",
     "weighbridge.scanner.tar_rules",
     "weighbridge.scanner.hdf5_rules",
     "weighbridge.scanner.compressed_rules",
@@ -42,6 +43,7 @@ CONTAINERS: dict[str, str] = {
     "tar": "weighbridge.scanner.tar_rules",
     "tflite": "weighbridge.scanner.tflite_rules",
     "7z": "weighbridge.scanner.sevenzip_rules",
+    "tfevents": "weighbridge.scanner.tfevents_rules",
 }
 """Kind to the module whose `read(file, descend) -> Part` judges it and, by `descend`, what it holds."""
 
@@ -169,6 +171,8 @@ RULES: dict[str, str] = {
     "tensorflow-files": "weighbridge.scanner.tensorflow_rules",
     "tensorflow-unlisted": "weighbridge.scanner.tensorflow_rules",
     "tensorflow-unread": "weighbridge.scanner.tensorflow_rules",
+    "tfevents-broken": "weighbridge.scanner.tfevents_rules",
+    "tfevents-unread": "weighbridge.scanner.tfevents_rules",
     "tflite-broken": "weighbridge.scanner.tflite_rules",
     "tflite-unlisted": "weighbridge.scanner.tflite_rules",
     "tflite-unread": "weighbridge.scanner.tflite_rules",

@@ -78,6 +78,7 @@ KINDS: dict[str, str] = {
     "metagraph": "a TensorFlow graph with its functions",
     "tf-index": "the index of a TensorFlow checkpoint",
     "tf-data": "tensors of a TensorFlow checkpoint",
+    "tfevents": "an event file of TensorBoard",
     "ubjson": "a model in UBJSON (XGBoost)",
     "msgpack": "a checkpoint in MessagePack (Flax)",
     "java": "serialised objects of Java",
