@@ -18,3 +18,21 @@ pinned, unexpired, and not older than the caller has seen.
 | `authority` | who may do what; `authority_form` reads the document, `authority_file` signs and believes it |
 | `verify` | the numbered steps from bytes to belief; start reading here |
 """
+
+SERVICES = {
+    "minting.make_root": "(signer, *, name, now, entropy, title='root') -> DER",
+    "minting.make_intermediate": "(root_signer, root, public_pem, *, name, now, entropy) -> DER",
+    "minting.make_timestamper": "(root_signer, root, public_pem, *, name, now, entropy) -> DER",
+    "ctlog.CertificateLog.create": "(directory, origin, signer, *, now, authorities) -> CertificateLog",
+    "ctlog.CertificateLog.add": "(tbs, issuer_pem, now) -> SCT",
+    "ctlog.CertificateLog.add_authority": "(certificate, now) -> index",
+    "ctlog.certificate_entries": "(log, start=0) -> CertificateEntry, one by one, without a key",
+    "ca.CertificateService": "(signer, chain, *, ct, entropy)",
+    "ca.CertificateService.issue": "(token, public_key, proof, now) -> Issued(leaf, chain), .pem()",
+    "ca.CertificateService.issue_for_request": "(token, request, now) -> Issued",
+    "tsa.TimestampService": "(signer, chain, *, entropy, policy=POLICY)",
+    "tsa.TimestampService.stamp": "(digest, now, *, nonce=None, certificates=True) -> response, DER",
+    "tsa.TimestampService.respond": "(query, now) -> response, DER; a rejection for what cannot be answered",
+    "tsa.TimestampService.respond_json": "(query, now) -> response, DER",
+}
+"""The embedded services, by the names of their parameters: PEM is text, DER and keys to certify are bytes."""
