@@ -48,7 +48,9 @@ def extensions() -> list[Extension]:
     from mypyc.build import mypycify
 
     source = (FORMATS / "pickle_build.py").read_text(encoding="utf-8")
-    names = re.findall(r'"(\w+)"', re.search(r"^SOURCES: Final = (\(.*?\))", source, re.MULTILINE)[1])
+    names = re.findall(
+        r'"(\w+)"', re.search(r"^SOURCES: Final = (\(.*?\))", source, re.MULTILINE | re.DOTALL)[1]
+    )
     tree = ROOT / "build" / "machine"
     shutil.rmtree(tree, ignore_errors=True)
     twin = tree / TWIN

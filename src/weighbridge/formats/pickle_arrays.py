@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from weighbridge.formats.pickle_events import InlineArray, PickleBroken
 
-from .pickle_calls import NEWOBJ, RECONSTRUCT, Calls
+from .pickle_calls import NEWOBJ, RECONSTRUCT
 from .pickle_ops import argument, span
+from .pickle_outside import Outside
 from .pickle_stack import (
     BOOL,
     DICT,
@@ -57,7 +58,7 @@ _MAX_STATE: Final = 256
 _MAX_OBJECTS: Final = 200_000
 
 
-class Arrays(Calls):
+class Arrays(Outside):
     """The names of a stream, and the arrays it announces."""
 
     def __init__(self, data: bytes, max_events: int, max_expansion: int) -> None:

@@ -18,6 +18,7 @@ from .pickle_stack import (
     EMPTY_TUPLE,
     GLOBAL,
     INT,
+    INTS,
     KIND_NAMES,
     LIST,
     NONE,
@@ -62,6 +63,9 @@ _NEWOBJ_EX: Final = 3
 _HASHES: Final = 4
 _DTYPE: Final = 5
 _ARRAY: Final = 6
+_GETATTR: Final = 7
+ATTRIBUTE: Final = "GETATTR"
+"""What stands for the opcode by which a name is resolved that getattr of a named global gives."""
 _SPECIAL: Final[dict[tuple[str, str], int]] = {
     ("copyreg", "_reconstructor"): _RECONSTRUCTOR, ("copy_reg", "_reconstructor"): _RECONSTRUCTOR,
     ("copyreg", "__newobj__"): _NEWOBJ, ("copy_reg", "__newobj__"): _NEWOBJ,
@@ -72,6 +76,7 @@ _SPECIAL: Final[dict[tuple[str, str], int]] = {
         for name in ("set", "frozenset", "dict", "tuple")
     },
     ("numpy", "dtype"): _DTYPE,
+    ("builtins", "getattr"): _GETATTR, ("__builtin__", "getattr"): _GETATTR,
     **dict.fromkeys((("numpy.core.multiarray", "_reconstruct"), ("numpy._core.multiarray", "_reconstruct"), ("numpy.ma.core", "_mareconstruct"), ("numpy.ma", "_mareconstruct")), _ARRAY),
     **{("collections", name): _HASHES for name in ("OrderedDict", "Counter", "defaultdict", "ChainMap")},
 }  # fmt: skip
@@ -82,7 +87,8 @@ _SPECIAL: Final[dict[tuple[str, str], int]] = {
 _new: Final[Any] = tuple.__new__
 
 
-def _event(*row: object) -> Event:
+def event_of(*row: object) -> Event:
+    """Return an event of these fields."""
     event: Event = _new(Event, row)
     return event
 
@@ -117,10 +123,8 @@ class Calls(Stack):
         self.pending_third: i64 = 0
         self.last_calls: list[list[int] | None] = []
         self.last_builds: list[list[int] | None] = []
-        self.outside: dict[str, tuple[Arg, ...]] = {}
-        self.outside_too: set[tuple[Arg, ...]] = set()
-        self.last_outside: list[Any] = []
-        self.last_args: list[Arg] = []
+        # Where the persistent ids stand that are not among the events yet.
+        self.row_places: list[int] = []
         self.arguments: dict[int, Arg] = {}
         self.joblib = False
         # Whether tuples, lists and small dicts are kept: they may describe an array, or the fields of a dtype.
@@ -169,9 +173,11 @@ class Calls(Stack):
 
     def global_of(self, module: str, name: str, opcode: str, pos: int) -> int:
         """Give a name a number, and report it the first time."""
-        index = self.names.get((module, name))
+        # An attribute is another thing than a dotted name, even where both lead to the same object.
+        key = (module, name) if opcode != ATTRIBUTE else (module, ATTRIBUTE + " " + name)
+        index = self.names.get(key)
         if index is None:
-            index = self.names[module, name] = len(self.named)
+            index = self.names[key] = len(self.named)
             self.named.append((module, name, pos, opcode))
             self.special.append(_SPECIAL.get((module, name), _PLAIN))
             self.holds.append(0)
@@ -186,22 +192,28 @@ class Calls(Stack):
         """REDUCE, NEWOBJ, NEWOBJ_EX, OBJ and INST: everything that calls."""
         items: list[Any] | None
         if code == INST:
-            callee = self.named_by("INST", pos, end)  # first, as the unpickler in Python does
+            callee: i64 = self.named_by("INST", pos, end)  # first, as the unpickler in Python does
             items = self.pop_items(pos)
         elif code == OBJ:
             items = self.pop_items(pos)
             if not items:
                 raise PickleBroken(pos, "the stack is empty")
             callee = items.pop(0)
-        else:
-            if code == NEWOBJ_EX:
-                self.pop(pos)
-            arguments = self.pop(pos)
-            items = self.items(arguments) if code != NEWOBJ_EX else None
+        elif code == NEWOBJ_EX:
+            self.pop(pos)
+            self.pop(pos)
+            items = None
             callee = self.pop(pos)
+        else:
+            stack = self.stack
+            if len(stack) - self.marks[-1] < 2:
+                raise PickleBroken(pos, "the stack is empty")
+            arguments: i64 = stack.pop()
+            items = self.items(arguments)
+            callee = stack.pop()
         self.stack.append(self.called(code, pos, callee, items))
 
-    def items(self, token: int) -> list[Any] | None:
+    def items(self, token: i64) -> list[Any] | None:
         """Return what an argument tuple holds, when it was built right before."""
         if token == EMPTY_TUPLE:
             return []
@@ -220,6 +232,9 @@ class Calls(Stack):
             self.odd(pos, "computed-call", "something is called that is not a name written in the stream")
             return OTHER
         index: i64 = callee >> 4
+        if code != REDUCE and self.named[index][3] == ATTRIBUTE:
+            self.odd(pos, "computed-call", "something is made of an attribute as if it were a class")
+            return OTHER
         known = items is not None and self.is_last(self.last_calls, code, index, items)
         if not known:
             self.happened("call", NAMES_OF[code], pos, index, items)
@@ -228,7 +243,7 @@ class Calls(Stack):
             for item in items:
                 kind: i64 = item & 15
                 # Of a call known already the results among the arguments are, but not what containers hold.
-                if kind >= RESULT and kind != PERS and not (known and kind in (RESULT, OBJECT)):
+                if kind >= RESULT and kind not in (INTS, PERS) and not (known and kind in (RESULT, OBJECT)):
                     group = self.group(item)
                     if group:
                         self.keeps(index, group, pos, code)
@@ -240,6 +255,8 @@ class Calls(Stack):
             elif special == _ARRAY:
                 self.keeping = True
             elif special and special != _DTYPE and code == REDUCE and items[0] & 15 == GLOBAL:
+                if special == _GETATTR:
+                    return self.attribute(pos, items, callee + 1)
                 return self.constructed(special, pos, items, callee + 1)
         if self.joblib or self.special[index] == _DTYPE:
             return self.object_of(code, pos, callee + 1, items)
@@ -275,7 +292,8 @@ class Calls(Stack):
         if kind in (STR, GLOBAL, RESULT):
             return token
         if kind == TUPLE:
-            return self.notes[token >> 4] >> SHAPE_SHIFT << 4 | TUPLE
+            note: i64 = self.notes[token >> 4]
+            return note >> SHAPE_SHIFT << 4 | TUPLE
         return kind if kind != OBJECT else self.result(token)
 
     def object_of(self, code: i64, pos: int, token: i64, items: list[Any] | None) -> i64:
@@ -283,14 +301,33 @@ class Calls(Stack):
         del code, pos, items
         return token
 
+    def attribute(self, pos: int, items: list[Any], result: i64) -> i64:
+        """Give what getattr finds on a global a name of its own: both are written in the stream.
+
+        Only a plain attribute of a plain name: no dots, no special names, no attribute of an attribute.
+        """
+        index: i64 = items[0] >> 4
+        module, name, _, opcode = self.named[index]
+        text = (self.text(items[1]) or "") if len(items) == 2 else ""
+        if opcode == ATTRIBUTE or "." in name or not text.isidentifier() or text[:2] == "__":
+            return result
+        return self.global_of(module, f"{name}.{text}", ATTRIBUTE, pos)
+
     def constructed(self, special: int, pos: int, items: list[Any], result: i64) -> i64:
         """Report the call that a function of `copyreg` makes for its first argument, and return its result."""
         if special == _RECONSTRUCTOR:
-            if len(items) != 3 or items[2] != NONE or items[1] & 15 != GLOBAL:
+            if len(items) != 3 or items[1] & 15 != GLOBAL:
                 return result
-            if self.named[items[1] >> 4][:2] not in (("builtins", "object"), ("__builtin__", "object")):
+            module, name = self.named[items[1] >> 4][:2]
+            state: i64 = items[2]
+            if module not in ("builtins", "__builtin__"):
                 return result
-            return self.called(RECONSTRUCT, pos, items[0], [])
+            if name == "object" and state == NONE:
+                return self.called(RECONSTRUCT, pos, items[0], [])
+            # dict.__new__ and dict.__init__: the items are copied, and no method of the class sees them.
+            if name == "dict" and state & 15 == DICT:
+                return self.called(RECONSTRUCT, pos, items[0], [state])
+            return result
         if special == _NEWOBJ:
             return self.called(NEWOBJ, pos, items[0], items[1:])
         return self.called(NEWOBJ_EX, pos, items[0], None)
@@ -318,49 +355,6 @@ class Calls(Stack):
             self.odd(pos, "global-changed", "state is set on a global object")
         else:
             self.odd(pos, "target", "state is set on something that takes none")
-
-    def persistent(self, opcode: str, pos: int, end: int) -> None:
-        """PERSID and BINPERSID: an object that is not in the stream."""
-        if opcode == "PERSID":
-            args: tuple[Arg, ...] = (Arg("str", str(argument(self.data, pos, end))),)
-            items = None
-        else:
-            identity = self.pop(pos)
-            items = self.items(identity)
-            args = self.identified(items if items is not None else [identity])
-        if self.is_new(args):
-            self.report(_event("persistent", opcode, pos, "", "", args, pos, opcode))
-        # torch.load takes the id of a class with its source, ("module", class, path, source), for the class itself.
-        if items is not None and len(args) == 4 and args[0].text == "module" and args[1].kind == "global":
-            self.stack.append(items[1])
-        else:
-            self.stack.append(PERS)
-
-    def identified(self, items: list[Any]) -> tuple[Arg, ...]:
-        """Say what is known of a persistent id; most of it is as it was in the one before."""
-        last = self.last_outside
-        args: list[Arg] = []
-        item: i64
-        for item in items:
-            place: i64 = len(args)
-            if place < len(last) and item == last[place] and item & 15 != INT:
-                args.append(self.last_args[place])
-            else:
-                args.append(self.described(self.result(item)))
-        self.last_outside, self.last_args = items, args
-        return tuple(args)
-
-    def is_new(self, args: tuple[Arg, ...]) -> bool:
-        """Whether this persistent id was not reported; one text decides nearly always."""
-        key = args[-3].text if len(args) > 2 else ""  # the key of the storage in what torch writes
-        known = self.outside.get(key)
-        if known is None:
-            self.outside[key] = args
-            return True
-        if known == args or args in self.outside_too:
-            return False
-        self.outside_too.add(args)
-        return True
 
     # Items and keys.
 
@@ -401,8 +395,10 @@ class Calls(Stack):
 
     def hash_items(self, items: list[Any], pos: int, code: i64) -> None:
         """Report what is hashed when `items` are put into a dict or set."""
+        item: i64
         for item in items[::2] if code in (SETITEM, SETITEMS, DICT_CODE) else items:
-            if item & 15 in (RESULT, OBJECT, TUPLE):
+            kind: i64 = item & 15
+            if kind in (RESULT, OBJECT, TUPLE):
                 self.hashed(self.group(item), pos, code)
 
     def check_keys(self, target: int, items: list[Any], pos: int) -> None:
@@ -532,6 +528,10 @@ class Calls(Stack):
     def report(self, event: Event) -> None:
         """Add an event, within the limit."""
         self.events.append(event)
-        if len(self.events) > self.max_events:
-            self.spent = True
-            raise PickleBroken(event.pos, "more distinct events than the limit allows")
+        if len(self.events) + len(self.row_places) > self.max_events:
+            self.too_many(event.pos)
+
+    def too_many(self, pos: int) -> None:
+        """End the run: there are more events than may be reported."""
+        self.spent = True
+        raise PickleBroken(pos, "more distinct events than the limit allows")

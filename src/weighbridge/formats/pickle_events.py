@@ -5,6 +5,7 @@ They are shared by the compiled and the pure machine, and are never compiled the
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 
@@ -47,8 +48,10 @@ class Event(NamedTuple):
 
     `kind` is one of
 
-    - `global`: module.name is resolved, so the module is imported;
-    - `call`: module.name is called; `opcode` is RECONSTRUCT for what copyreg._reconstructor makes of a class;
+    - `global`: module.name is resolved, so the module is imported; `opcode` is GETATTR where getattr is called with
+      a name and an attribute that are both written out, and `name` is then `Name.attribute`;
+    - `call`: module.name is called; `opcode` is RECONSTRUCT for what copyreg._reconstructor makes of a class, out of
+      nothing or out of a dict (`args` is then one dict);
     - `build`: state is set on what a call of module.name gave;
     - `items`: items are put into it, by its own append, extend, add or __setitem__ (`opcode` says which);
     - `key`: it is hashed and compared, as a key of a dict or a member of a set or inside of one;
@@ -90,20 +93,60 @@ class InlineArray(NamedTuple):
     order: str
 
 
-class Trace(NamedTuple):
+class Trace:
     """What one stream does: `end` is the offset after STOP, or where reading ended.
 
     `broken` says why the stream cannot be read to STOP (empty when it can), `spent` that a budget ended
     the reading. The events before that point are complete in either case. `arrays` are the raw arrays read
-    past in a joblib file.
+    past in a joblib file. The records of events are made when they are first asked for.
     """
 
-    events: tuple[Event, ...]
-    anomalies: tuple[PickleAnomaly, ...]
-    end: int
-    broken: str
-    spent: bool
-    arrays: tuple[InlineArray, ...] = ()
+    __slots__ = ("_events", "_make", "anomalies", "arrays", "broken", "end", "spent")
+
+    def __init__(
+        self,
+        events: tuple[Event, ...] | Callable[[], tuple[Event, ...]],
+        anomalies: tuple[PickleAnomaly, ...],
+        end: int,
+        broken: str,
+        spent: bool,  # noqa: FBT001  as it stands in the record
+        *,
+        arrays: tuple[InlineArray, ...] = (),
+    ) -> None:
+        self._events: tuple[Event, ...] = () if callable(events) else events
+        self._make = events if callable(events) else None
+        self.anomalies = anomalies
+        self.end = end
+        self.broken = broken
+        self.spent = spent
+        self.arrays = arrays
+
+    @property
+    def events(self) -> tuple[Event, ...]:
+        """What loading would do, in order of first occurrence."""
+        if self._make is not None:
+            self._events = self._make()
+            self._make = None
+        return self._events
+
+    def with_events(self, events: tuple[Event, ...], *, spent: bool) -> Trace:
+        """Return the same trace with other events."""
+        return Trace(events, self.anomalies, self.end, self.broken, spent, arrays=self.arrays)
+
+    def _row(self) -> tuple[object, ...]:
+        return self.events, self.anomalies, self.end, self.broken, self.spent, self.arrays
+
+    def __eq__(self, other: object) -> bool:
+        """Whether both say the same."""
+        return isinstance(other, Trace) and self._row() == other._row()
+
+    def __hash__(self) -> int:
+        """Return the hash of what it says."""
+        return hash(self._row())
+
+    def __repr__(self) -> str:
+        """Show what it says."""
+        return f"Trace{self._row()!r}"
 
     @property
     def whole(self) -> bool:

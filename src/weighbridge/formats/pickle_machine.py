@@ -57,9 +57,10 @@ def _run(machine: Machine) -> Trace:
         broken, end = error.reason, error.pos
     except IndexError:
         broken, end = "the data ends without STOP", machine.size
-    return Trace(
-        tuple(machine.events), tuple(machine.anomalies), end, broken, machine.spent, tuple(machine.arrays)
-    )
+    events: Any = machine.told_events if machine.row_places else tuple(machine.events)
+    # Who keeps a trace keeps what its events are made of, and no more.
+    machine.stack, machine.memo, machine.sizes = [], [], []
+    return Trace(events, tuple(machine.anomalies), end, broken, machine.spent, arrays=tuple(machine.arrays))
 
 
 def _with_other_readings(told: Trace, first: Machine, budgets: tuple[int, int, int]) -> Trace:
@@ -77,16 +78,16 @@ def _with_other_readings(told: Trace, first: Machine, budgets: tuple[int, int, i
         for begin, end, frame in machine.crossings:
             runs += 1
             if runs > _MAX_READINGS or len(events) > budgets[1]:
-                return told._replace(events=tuple(events), spent=True)
+                return told.with_events(tuple(events), spent=True)
             length = (begin - frame).to_bytes(8, "little")
             data = machine.data[: frame - 8] + length + machine.data[frame:begin] + machine.data[end:]
             other = Machine(data, machine.start, budgets, False)
             # What crosses before this place was read both ways already.
             other.crossed = begin
             spent = _run(other).spent or spent
-            events.update(dict.fromkeys(other.events))
+            events.update(dict.fromkeys(other.told_events()))
             waiting.append(other)
-    return told._replace(events=tuple(events), spent=spent)
+    return told.with_events(tuple(events), spent=spent)
 
 
 # How the loop treats an opcode: the commonest have a class of their own.
@@ -132,6 +133,7 @@ _AFTER_FRAME: Final = b"\x95BX\x8d\x8e\x96"
 _PERSID: Final = 0x50
 _BINPERSID: Final = 0x51
 _REDUCE: Final = 0x52
+_TUPLE: Final = 0x74
 _BUILD: Final = 0x62
 _GLOBAL: Final = 0x63
 _DUP: Final = 0x32
@@ -400,10 +402,8 @@ class Machine(Arrays):
                 self.keep_shape(token, items)
 
     def marked(self, code: i64, pos: int) -> i64:
-        """LIST, DICT, TUPLE and FROZENSET: a container of what lies above the last MARK."""
+        """LIST, DICT and FROZENSET: a container of what lies above the last MARK."""
         items = self.pop_items(pos)
-        if code == 0x74:
-            return self.made_tuple(items, pos)
         kind = LIST if code == 0x6C else DICT if code == 0x64 else SET
         size = self.weigh(items, -1, pos, False)
         token = self.container(kind, size, self.holding << 1)
@@ -432,12 +432,14 @@ class Machine(Arrays):
     def rare(self, code: i64, pos: int, end: int) -> None:
         """Do an opcode that the loop does not do itself."""
         stack = self.stack
-        if code in (_REDUCE, _NEWOBJ, INST, OBJ, NEWOBJ_EX):
+        if code == _TUPLE:
+            stack.append(self.made_tuple(self.pop_items(pos), pos))
+        elif code in (_REDUCE, _NEWOBJ, INST, OBJ, NEWOBJ_EX):
             self.acted(code, pos, end)
-        elif code in (0x74, 0x6C, 0x64, 0x91):
+        elif code in (0x6C, 0x64, 0x91):
             stack.append(self.marked(code, pos))
         elif code in (_BINPERSID, _PERSID):
-            self.persistent(NAMES[code], pos, end)
+            self.persistent(code, pos, end)
         elif code == _BUILD:
             self.build(pos, self.pop(pos))
         elif code in (APPEND, SETITEM):

@@ -55,6 +55,8 @@ _MAX_GROUP: Final = 64
 _MAX_UNIONS: Final = 65536
 
 _MAX_LOOPS: Final = 16
+_FEW: Final = 8
+_USUAL: Final = 63
 _MAX_SEARCH: Final = 200
 _SMALL_SIZE: Final = 1000
 _MOST_EXPANSION: Final = 1_000_000_000
@@ -73,12 +75,15 @@ class Stack:
         self.objects: list[int] = []
         # Containers are numbered; the size of one counts shared values each time they are used.
         self.sizes: list[int] = [0]
-        self.notes: list[int] = [0]
+        self.notes: list[Any] = [0]
+        self.usual: list[Any] = [0] * (_USUAL + 1)
         self.groups: list[frozenset[int]] = [frozenset(), frozenset()]
         self.group_of: dict[frozenset[int], int] = {}
         self.alone: dict[int, int] = {}
         self.unions: dict[int, int] = {}
         self.holding: i64 = 0
+        self.asked: i64 = -1
+        self.answered: i64 = 0
         # What was put into lists that lay in other containers already, whose notes do not tell it.
         self.late = 0
         self.loops = 0
@@ -108,9 +113,16 @@ class Stack:
         """Return what lies above the last MARK and take both away."""
         if len(self.marks) == 1:
             raise PickleBroken(pos, "there is no MARK")
+        stack = self.stack
         mark = self.marks.pop()
-        items = self.stack[mark:]
-        del self.stack[mark:]
+        items = stack[mark:]
+        count: i64 = len(items)
+        if count > _FEW:
+            del stack[mark:]
+            return items
+        while count > 0:  # cheaper than a slice when there are few
+            stack.pop()
+            count -= 1
         return items
 
     def put(self, index: int, token: int) -> None:
@@ -142,7 +154,13 @@ class Stack:
         """Give a new container a number and return its value."""
         number: i64 = len(self.sizes)
         self.sizes.append(size)
-        self.notes.append(note)
+        # Few notes are much used; one that was kept need not be made anew.
+        place: i64 = note >> SHAPE_SHIFT & _USUAL
+        usual: Any = self.usual[place]
+        like: i64 = usual
+        if like != note:
+            usual = self.usual[place] = note
+        self.notes.append(usual)
         return number << 4 | kind
 
     def weigh(self, items: list[Any], target: i64, pos: int, single: bool) -> i64:  # noqa: FBT001  compiled calls are plain
@@ -169,7 +187,7 @@ class Stack:
             note: i64 = notes[number]
             if note > _INSIDE:
                 self.holding = self.union(self.holding, note >> 1 & _GROUP_MASK)
-            if note & _INSIDE == 0:
+            if note & _INSIDE == 0 and kind < TUPLE:  # tuples are never filled later
                 notes[number] = note + _INSIDE
             if item == target:
                 size = -1 - self.max_expansion * len(items)
@@ -270,14 +288,18 @@ class Stack:
 
     # Groups of names: which calls made what lies in a container, at any depth.
 
-    def group(self, token: int) -> int:
+    def group(self, token: i64) -> i64:
         """Return the group of names whose results a value is or holds; 0 for none."""
         kind = token & 15
         if kind in (RESULT, OBJECT):
-            token = self.result(token)
-            number = self.alone.get(token)
+            if token == self.asked:
+                return self.answered
+            self.asked = token
+            index = self.result(token) >> 4
+            number = self.alone.get(index)
             if number is None:
-                number = self.alone[token] = self.grouped(frozenset((token >> 4,)))
+                number = self.alone[index] = self.grouped(frozenset((index,)))
+            self.answered = number
             return number
         return self.notes[token >> 4] >> 1 & _GROUP_MASK if LIST <= kind <= INTS else 0
 
