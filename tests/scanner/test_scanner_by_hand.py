@@ -22,14 +22,33 @@ OUTPUT = named("transformers.modeling_outputs.BaseModelOutputWithPooling")
 PATTERN = named("re._compile")
 NAMED_TUPLE = named("torch.return_types.max")
 
+LOSS = "sklearn._loss._loss."
+UNPICKLED = named(f"{LOSS}__pyx_unpickle_CyHalfBinomialLoss")
+PERIOD = named("pandas.core.dtypes.dtypes.PeriodDtype")
+
 HONEST = {
+    "UTC of pytz": (named("pytz._UTC"), b")R"),
+    "a zone of pytz": (named("pytz._p"), b"(", text("Europe/Berlin"), b"K\x01K\x00", text("LMT"), b"tR"),
+    "a loss of scikit-learn 1.2": (UNPICKLED, named(f"{LOSS}CyHalfBinomialLoss"), b"K\x01)\x87R"),
+    "the scorer that scikit-learn 1.2 keeps": (named("sklearn.metrics._scorer._passthrough_scorer"),),
+    "a period of pandas 1": (
+        PERIOD, named("pandas._libs.tslibs.offsets.Day"), b"K\x01\x89\x86R", b"\x85R",
+    ),
+    "no time in pandas 1": (named("pandas._libs.tslibs.nattype.__nat_unpickle"), b"N\x85R"),
     "a type of dill": (DILL_TYPE, text("NoneType"), b"\x85R"),
     "a type of dill as a key": (b"}", DILL_TYPE, text("int"), b"\x85RK\x01s"),
     "an array of dill": (DILL_ARRAY, b"(", REBUILT, ARGS, NUMBERS, b"NtR"),
     "an array of dill, without attributes": (DILL_ARRAY, b"(", REBUILT, ARGS, NUMBERS, b"tR"),
     "what torch.max returns": (NAMED_TUPLE, b"N", b"N\x86", b"}\x86R"),
-}
+}  # fmt: skip
 MISUSED = {
+    "a zone without a name": (named("pytz._p"), named("collections.OrderedDict"), b")R\x85R"),
+    "a zone by another function": (named("pytz.timezone"), text("UTC"), b"\x85R"),
+    "pytz opens a file": (named("pytz.open_resource"), text("UTC"), b"\x85R"),
+    "a loss of another class": (UNPICKLED, named("sklearn.linear_model._base.LinearRegression"), b"K\x01)\x87R"),
+    "a loss with attributes": (UNPICKLED, named(f"{LOSS}CyHalfBinomialLoss"), b"K\x01}\x85\x87R"),
+    "the scorer is called": (named("sklearn.metrics._scorer._passthrough_scorer"), b"N\x85R"),
+    "a period of an object with methods": (PERIOD, named("types.SimpleNamespace"), b")R\x85R"),
     "dill's type of code": (DILL_TYPE, text("CodeType"), b"\x85R"),
     "dill's type of functions": (DILL_TYPE, text("FunctionType"), b"\x85R"),
     "super": (DILL_TYPE, text("SuperType"), b"\x85R"),

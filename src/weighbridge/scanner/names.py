@@ -5,13 +5,14 @@ Data, not code: `profiles/*.json`. `inert.json` lists data constructors; each li
 profile answers for which first part of a module's name, so that a small file loads none. A shape is a row
 of arguments; each argument gives the kinds it may have, separated by `|` (`int`, `ints` for a tuple of
 integers, `global:NAME`, `result:NAME` for what calling NAME gave, `str=TEXT` for exactly this text, `str<N` for
-a text of fewer than N characters, `tuple=int+bytes` for a tuple of exactly these kinds, `any`, `array` for any
+a text of fewer than N characters, `zone` for the key of a time zone, `tuple=int+bytes` for a tuple of exactly these kinds, `any`, `array` for any
 of the ways an array is written); a leading `*` repeats the last one.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache, lru_cache
@@ -49,6 +50,7 @@ PROFILES = (
     "peft.json",
     "python.json",
     "pytorch-lightning.json",
+    "pytz.json",
     "scikit-learn.json",
     "scipy.json",
     "sentence-transformers.json",
@@ -112,6 +114,8 @@ _DEEPEST = 12
 """Parts of a dotted name that are looked up: no listed name has as many, and a hostile one may have millions."""
 _LONGEST = 400
 """Characters of a module and a name together; a test holds every list against it."""
+_ZONE = re.compile(r"(?=.{1,64}\Z)[A-Za-z][A-Za-z0-9_+-]*(/[A-Za-z][A-Za-z0-9_+-]*){0,2}", re.ASCII)
+"""The key of a time zone as the IANA data base writes it: no dots, nothing absolute, at most three parts."""
 _MADE_EMPTY = frozenset({"NEWOBJ", "RECONSTRUCT"})
 
 _Alternatives = frozenset[str]
@@ -142,6 +146,8 @@ def _fits(arg: Arg, wanted: _Alternatives) -> bool:
         return f"{arg.kind}:{arg.text}" in wanted
     if arg.kind == "tuple":
         return f"tuple={arg.text.replace(' ', '+')}" in wanted
+    if "zone" in wanted and arg.kind == "str":
+        return _ZONE.fullmatch(arg.text) is not None
     return arg.kind == "str" and (f"str={arg.text}" in wanted or _short(arg.text, wanted))
 
 
@@ -237,6 +243,14 @@ def find_inert(module: str, name: str) -> Listed | None:
     """Return the inert entry for exactly this module and name; a dotted name never has one."""
     found = find(module, name)
     return found if found is not None and not found.library else None
+
+
+def find_attribute(module: str, name: str) -> Listed | None:
+    """Return what is listed for what getattr finds: `name` is the name and its attribute, joined by a dot."""
+    if len(module) + len(name) > _LONGEST:
+        return None
+    row = _document("inert.json")["attributes"].get(f"{module}.{name}")
+    return _listed(row, "") if row is not None else None
 
 
 def find(module: str, name: str) -> Listed | None:
