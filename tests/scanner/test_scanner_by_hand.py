@@ -26,7 +26,12 @@ LOSS = "sklearn._loss._loss."
 UNPICKLED = named(f"{LOSS}__pyx_unpickle_CyHalfBinomialLoss")
 PERIOD = named("pandas.core.dtypes.dtypes.PeriodDtype")
 
+DOK = named("scipy.sparse._dok.dok_matrix")
+MADE = named("copyreg._reconstructor")
+CELL = b"}K\x01K\x01\x86K\x05s"
+
 HONEST = {
+    "a sparse matrix that is a dict": (MADE, DOK, named("builtins.dict"), CELL, b"\x87R}", text("_shape"), b"K\x02K\x02\x86sb"),
     "UTC of pytz": (named("pytz._UTC"), b")R"),
     "a zone of pytz": (named("pytz._p"), b"(", text("Europe/Berlin"), b"K\x01K\x00", text("LMT"), b"tR"),
     "a loss of scikit-learn 1.2": (UNPICKLED, named(f"{LOSS}CyHalfBinomialLoss"), b"K\x01)\x87R"),
@@ -42,6 +47,10 @@ HONEST = {
     "what torch.max returns": (NAMED_TUPLE, b"N", b"N\x86", b"}\x86R"),
 }  # fmt: skip
 MISUSED = {
+    "such a matrix out of an object's state": (MADE, DOK, named("builtins.object"), b"N\x87R"),
+    "such a matrix out of another dict": (MADE, DOK, named("collections.OrderedDict"), CELL, b"\x87R"),
+    "such a matrix that is called": (DOK, CELL, b"\x85R"),
+    "such a matrix and items": (MADE, DOK, named("builtins.dict"), b"}\x87RK\x01K\x02s"),
     "a zone without a name": (named("pytz._p"), named("collections.OrderedDict"), b")R\x85R"),
     "a zone by another function": (named("pytz.timezone"), text("UTC"), b"\x85R"),
     "pytz opens a file": (named("pytz.open_resource"), text("UTC"), b"\x85R"),
