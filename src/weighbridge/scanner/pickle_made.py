@@ -21,22 +21,24 @@ _MADE = (frozenset({"EMPTY_TUPLE"}), frozenset({"NEWOBJ"}))
 _CARRIED = (_BYTES, frozenset({"TUPLE1"}), frozenset({"REDUCE"}))
 
 
-class _Reader:
+class Reader:
     """One stream, opcode by opcode: texts and wanted names on top of the stack, and those in the memo."""
 
     def __init__(self, wanted: Collection[tuple[str, str]], after: tuple[frozenset[str], ...]) -> None:
         self.wanted = wanted
         self.after = after
         self.carried: list[bytes] = []
+        self.begin()
+
+    def begin(self) -> None:
+        """Forget the stream before."""
         self.memo: dict[int, object] = {}
         self.top: list[object] = []
         self.expected: tuple[frozenset[str], ...] = ()
 
     def follows(self, name: str, value: object) -> bool:
         """Take one opcode; False when it uses a wanted name in another way, or a name cannot be followed."""
-        if name in _KEEPS:
-            index = len(self.memo) if name == "MEMOIZE" else int(str(value))
-            self.memo[index] = self.top[-1] if self.top else None
+        if self.is_note(name, value):
             return True
         if self.expected:
             right = name in self.expected[0]
@@ -45,9 +47,26 @@ class _Reader:
             self.expected = self.expected[1:]
             self.top = []
             return right
-        return self._pushed(name, value)
+        if not self.pushed(name, value):
+            return False
+        if self.is_wanted():
+            self.expected = self.after
+        return True
 
-    def _pushed(self, name: str, value: object) -> bool:
+    def is_note(self, name: str, value: object) -> bool:
+        """Tell whether the opcode keeps the top value in the memo, and keep it."""
+        if name not in _KEEPS:
+            return False
+        index = len(self.memo) if name == "MEMOIZE" else int(str(value))
+        self.memo[index] = self.top[-1] if self.top else None
+        return True
+
+    def is_wanted(self) -> bool:
+        """Tell whether a wanted name lies on top."""
+        return bool(self.top) and self.top[-1] is _NAMED
+
+    def pushed(self, name: str, value: object) -> bool:
+        """Follow what an opcode leaves on top; False when a name cannot be followed."""
         if name in _GETS:
             self.top.append(self.memo.get(int(str(value))))
         elif isinstance(value, str) and name not in ("GLOBAL", "INST", "PERSID"):
@@ -63,8 +82,6 @@ class _Reader:
             self.top = [_NAMED if value in self.wanted else None]
         else:
             self.top = []
-        if self.top and self.top[-1] is _NAMED:
-            self.expected = self.after
         return True
 
 
@@ -73,19 +90,20 @@ def only_made(data: bytes, start: int, end: int, wanted: Collection[tuple[str, s
 
     `wanted` holds pairs of module and name. Never raises: what cannot be read counts as another use.
     """
-    return _walk(data, start, end, _Reader(wanted, _MADE))
+    return walk(data, start, end, Reader(wanted, _MADE))
 
 
 def carried(data: bytes, start: int, end: int, name: tuple[str, str]) -> list[bytes] | None:
     """Return the bytes that the function `name` is called with, in order; None when it is used in another way."""
-    reader = _Reader((name,), _CARRIED)
-    return reader.carried if _walk(data, start, end, reader) else None
+    reader = Reader((name,), _CARRIED)
+    return reader.carried if walk(data, start, end, reader) else None
 
 
-def _walk(data: bytes, start: int, end: int, reader: _Reader) -> bool:
+def walk(data: bytes, start: int, end: int, reader: Reader) -> bool:
+    """Take the opcodes of the streams from `start` to `end`; tell whether the reader could follow all of them."""
     try:
         while start < end:
-            reader.memo, reader.top, reader.expected = {}, [], ()
+            reader.begin()
             for op in decode(data, start):
                 if not reader.follows(op.name, op.arg):
                     return False

@@ -12,6 +12,7 @@ from weighbridge.formats.pickle_ops import CODES
 from weighbridge.formats.pickle_trace import trace
 from weighbridge.scanner import names
 from weighbridge.scanner.file import Part, RuleInfo, ScannedFile, from_bytes, printable, severity_of
+from weighbridge.scanner.pickle_lookups import is_lookup, only_listed
 from weighbridge.scanner.pickle_made import carried, only_made
 
 RULES = (
@@ -120,10 +121,16 @@ def judge(
     `start` is where in the file the stream, or the first of several whole ones, begins.
     """
     seen: dict[tuple[str, str], Finding] = {}
+    listed_lookups: bool | None = None
     for event in one.events:
         if event.kind == "persistent":
             _persistent(file, event, result, torch=torch)
             continue
+        if is_lookup(event):
+            if listed_lookups is None:
+                listed_lookups = only_listed(one, file.read(), start)
+            if listed_lookups:
+                continue
         if script and (event.module.partition(".")[0] == "__torch__" or event.module == "torch.jit._pickle"):
             continue
         finding = _judge_event(file, event, result)
@@ -163,7 +170,8 @@ def _looks_up(event: Event) -> bool:
 def _judge_event(file: ScannedFile, event: Event, result: Judgement) -> Finding | None:
     full = f"{event.module}.{event.name}"
     shown = printable(full)
-    listed = names.find(event.module, event.name)
+    find = names.find_attribute if event.name_opcode == "GETATTR" else names.find
+    listed = find(event.module, event.name)
     if listed is not None and listed.allows(event):
         if listed.library:
             result.used.setdefault(listed.library, {}).setdefault(full, event)
@@ -218,7 +226,8 @@ def _check_made(file: ScannedFile, one: Trace, result: Judgement, start: int) ->
     """Report classes that may only be made, where the stream keeps one as a value."""
     wanted = {}
     for event in one.events:
-        listed = names.find(event.module, event.name) if event.kind == "global" else None
+        plain = event.kind == "global" and event.opcode != "GETATTR"
+        listed = names.find(event.module, event.name) if plain else None
         if listed is not None and listed.made:
             wanted[event.module, event.name] = event
     if not wanted or only_made(file.read(), start, one.end, wanted.keys()):
