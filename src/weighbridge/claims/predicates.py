@@ -47,7 +47,7 @@ from weighbridge.core.tier import Stage
 __all__ = [
     "ACCEPTED_ORIGIN", "ADMISSION", "BOM", "CONVERSION", "DATASET", "METRICS", "PROVENANCE", "SCAN", "TEST_RESULT",
     "TRAINING", "VSA", "Claim", "Parent", "bom", "chunk_table", "convert", "data", "evaluate", "kind_of", "origin",
-    "package", "read_claim", "role_of", "scan", "stage_of", "train",
+    "package", "packaged", "read_claim", "role_of", "scan", "stage_of", "train",
 ]  # fmt: skip
 
 CHUNKS = "weighbridge.chunks/1"
@@ -230,6 +230,14 @@ def read_claim(statement: Statement) -> Claim | None:
             check="claim.form",
         ) from error
     return claim
+
+
+def packaged(statement: Statement) -> tuple[Manifest, ChunkTable]:
+    """Return the manifest and the chunk table of a packaging claim; raises VerificationFailed(claim.form)."""
+    claim = read_claim(statement)
+    if claim is None or claim.stage is not Stage.PACKAGE:
+        raise VerificationFailed("this claim carries no list of files", check="claim.form")
+    return readers.embedded_manifest(statement), readers.embedded_chunks(statement)
 
 
 def chunk_table(statement: Statement) -> ChunkTable:

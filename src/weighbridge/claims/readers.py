@@ -72,7 +72,7 @@ def read_package(statement: Statement) -> Claim:
     row = statement.predicate
     definition, run = mapping(row, "buildDefinition"), mapping(row, "runDetails")
     mapping(definition, "externalParameters")
-    manifest = Manifest.from_json(_content(statement, "weighbridge.manifest/1"))
+    manifest = embedded_manifest(statement)
     _agrees(statement, manifest)
     files = {(s.name, dict(s.digests).get("sha256")) for s in statement.subjects if s.name.startswith("./")}
     if files != {(f"./{entry.path}", entry.sha256.hex) for entry in manifest.files}:
@@ -170,6 +170,11 @@ def read_admit(statement: Statement) -> Claim:
     detail["tier"] = Tier(text(extension, "tier")).value
     detail["expires"] = rfc3339(parse_rfc3339(text(extension, "expires")))
     return _claim(Stage.ADMIT, statement, (), "", detail)
+
+
+def embedded_manifest(statement: Statement) -> Manifest:
+    """Return the manifest among the byproducts."""
+    return Manifest.from_json(_content(statement, "weighbridge.manifest/1"))
 
 
 def embedded_chunks(statement: Statement) -> ChunkTable:

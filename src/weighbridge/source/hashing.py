@@ -28,10 +28,12 @@ ALONE = 8 * 1024 * 1024
 MAX_THREADS = 16
 MAKERS: dict[str, Callable[[], Any]] = {
     "sha256": hashlib.sha256,
+    "sha384": hashlib.sha384,
+    "sha512": hashlib.sha512,
     "blake2b": hashlib.blake2b,
     "blake3": blake3,
 }
-"""The algorithms of OpenSSF Model Signing v1.0, by the names it gives them."""
+"""What OpenSSF Model Signing and Sigstore's signatures over files are made with, by the names these give them."""
 
 Progress = Callable[[int], None]
 

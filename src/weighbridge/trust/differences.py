@@ -75,13 +75,13 @@ def differences(signed: Mapping[str, Hashable], found: Mapping[str, Hashable]) -
     )
 
 
-def refuse_differences(found: Differences, what: str) -> None:
-    """Raise VerificationFailed(bytes.match) where there is any difference."""
+def refuse_differences(found: Differences, what: str, *, hint: str = "") -> None:
+    """Raise VerificationFailed(bytes.match) where there is any difference; `hint` is a remedy that fits better than the usual one."""
     if found:
         raise VerificationFailed(
             f"{what} is not what was signed",
             cause="; ".join(found.sentences()),
-            remedy="do not use these files; get them again, or the signature that belongs to them",
+            remedy=hint or "do not use these files; get them again, or the signature that belongs to them",
             check="bytes.match",
         )
 

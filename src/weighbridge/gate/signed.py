@@ -1,0 +1,217 @@
+"""The four checks of a signed model: the signature, who made it, the bytes that are there, and what was said of them.
+
+| check | holds when |
+|---|---|
+| signature | the bundle proves as much as is demanded, under keys that the caller trusts (`trust.prove`) |
+| identity | whoever signed is whom the caller expects |
+| claim | the statement is of a type that the caller asked for, and does not itself say no |
+| bytes | every file that is there is a file that was signed, and the other way round (`coverage`) |
+
+They run in this order, the one that reads the model last. Nothing is asked of a network.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from pathlib import Path
+
+from weighbridge.claims.predicates import stage_of
+from weighbridge.core.digest import Digest
+from weighbridge.core.errors import OutOfBudget, VerificationFailed, WeighbridgeError
+from weighbridge.core.statement import PAYLOAD_TYPE, Statement
+from weighbridge.core.tier import Stage
+from weighbridge.gate.coverage import Allowed, Covered, Present, compare
+from weighbridge.gate.signatures import SignatureFile
+from weighbridge.source.hashing import Progress, hash_pieces
+from weighbridge.source.local import LocalTree, open_folder
+from weighbridge.trust.bundle import Bundle, MessageSignature
+from weighbridge.trust.demand import Demand
+from weighbridge.trust.oms import is_model_signature
+from weighbridge.trust.proof import Proof, Signer
+from weighbridge.trust.prove import Artifact, prove
+from weighbridge.trust.roots import Roots
+
+MAX_IN_MEMORY = 1 << 30
+"""Bytes of a file whose signature is over its bytes and not over a digest (Ed25519)."""
+ORDER = ("signature", "identity", "claim", "bytes")
+
+
+@dataclass(frozen=True, slots=True)
+class Expectation:
+    """What the caller wants to see; nothing in it comes from the bundle."""
+
+    refusal: Callable[[Signer], str | None]
+    """Says why a signer is not the one expected, or None."""
+    who: str
+    """The expected signer in words."""
+    key_pem: str | None = None
+    """The managed key that must have signed; None where a certificate must name the signer."""
+    roots: Roots | None = None
+    """None, with a key only: whatever else the bundle carries is not looked at, and said to be so."""
+    demand: Demand = field(default_factory=Demand)
+    types: tuple[str, ...] = ()
+    """Stages or predicate types that are wanted; empty for statements that list the files of a model."""
+    allowed: Allowed = field(default_factory=Allowed)
+    thorough: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """What held: the signature used, what it proves, what it says, and what was compared."""
+
+    signature: SignatureFile
+    proof: Proof
+    statement: Statement | None
+    """None for a bare signature over a file, which says nothing but itself."""
+    covered: Covered
+    unseen: int = 0
+    """Log entries and timestamps in the bundle that were not looked at, for want of roots."""
+
+
+def check_signed(
+    model: Path,
+    signatures: Sequence[SignatureFile],
+    expected: Expectation,
+    *,
+    now: datetime,
+    progress: Progress | None = None,
+) -> Checked:
+    """Return the first signature under which all four checks hold.
+
+    Where none does, the error of the one that came furthest is raised: VerificationFailed with the check that
+    refused, or CannotTell.
+    """
+    furthest: tuple[int, WeighbridgeError] | None = None
+    for signature in signatures:
+        steps: list[str] = []
+        try:
+            return _four(model, signature, expected, now, progress, steps)
+        except WeighbridgeError as error:
+            if furthest is None or len(steps) > furthest[0]:
+                furthest = len(steps), error
+    if furthest is None:
+        raise VerificationFailed(
+            f"no signature for {model} could be read",
+            check="bundle.form",
+            remedy="get it again from its signer",
+        )
+    if len(signatures) > 1:
+        furthest[1].cause = f"of {len(signatures)} signatures none will do; the best: {furthest[1].cause}"
+    raise furthest[1]
+
+
+def _four(
+    model: Path,
+    signature: SignatureFile,
+    expected: Expectation,
+    now: datetime,
+    progress: Progress | None,
+    steps: list[str],
+) -> Checked:
+    bundle = signature.bundle
+    unseen = len(bundle.entries) + len(bundle.timestamps) if expected.roots is None else 0
+    if expected.roots is None:
+        bundle = replace(bundle, entries=(), timestamps=())
+    with open_folder(model, everything=True) as tree:
+        single = not model.is_dir()
+        artifact = _artifact(tree, bundle, expected, progress) if bundle.message is not None else None
+        # Signature.
+        proof = prove(
+            bundle,
+            roots=expected.roots or Roots(),
+            demand=expected.demand,
+            now=now,
+            key_pem=expected.key_pem,
+            payload_type=PAYLOAD_TYPE,
+            artifact=artifact,
+        )
+        steps.append(ORDER[0])
+        # Identity.
+        if (reason := expected.refusal(proof.signer)) is not None:
+            raise VerificationFailed(
+                f"this was not signed by {expected.who}",
+                cause=reason,
+                remedy="get the signature of the expected signer; do not use the model on the word of another",
+                check="identity.expected",
+            )
+        steps.append(ORDER[1])
+        if artifact is not None:
+            _check_wanted(None, expected)
+            file = tree.files()[0]
+            covered = Covered(artifact.digest, "one file", "sha256 of the file", 1, file.size)
+            tree.settle()
+            return Checked(signature, proof, None, covered, unseen)
+        # Claim.
+        statement = Statement.decode(proof.payload)
+        _check_wanted(statement, expected)
+        steps.append(ORDER[2])
+        # Bytes.
+        present = Present(tree, single, signature.inside, expected.allowed, progress, expected.thorough)
+        return Checked(signature, proof, statement, compare(present, statement), unseen)
+
+
+def _check_wanted(statement: Statement | None, expected: Expectation) -> None:
+    if statement is None:
+        found, fits = "a bare signature, which makes no claim", not expected.types
+    else:
+        stage = stage_of(statement)
+        found = statement.predicate_type + (f" ({stage.value})" if stage is not None else "")
+        lists = stage is Stage.PACKAGE or is_model_signature(statement)
+        names = (statement.predicate_type, stage.value if stage is not None else "")
+        fits = any(name in expected.types for name in names) if expected.types else lists
+    if not fits:
+        wanted = ", ".join(expected.types) or "a claim that lists the model's files"
+        raise VerificationFailed(
+            "the signature is under another claim than the one wanted",
+            cause=f"wanted: {wanted}; found: {found}",
+            remedy="say which claim is wanted: --type, with a stage (package, train, …) or a predicate type",
+            check="claim.type",
+        )
+    for member in ("verificationResult", "result"):
+        said = statement.predicate.get(member) if statement is not None else None
+        if said == "FAILED":
+            raise VerificationFailed(
+                "the signer says no: the claim's own result is FAILED",
+                cause=f"{member} of {found}",
+                remedy="do not use this model",
+                check="claim.result",
+            )
+
+
+def _artifact(tree: LocalTree, bundle: Bundle, expected: Expectation, progress: Progress | None) -> Artifact:
+    """Hash the one file that a bare signature is over, with the digests its key may have signed."""
+    from weighbridge.keys.public import HASHES, algorithm_of_pem
+    from weighbridge.trust.certificates import signer_of
+
+    files = tree.files()
+    message = bundle.message
+    if len(files) != 1 or not isinstance(message, MessageSignature):
+        raise VerificationFailed(
+            "the signature is over one file, and this is a folder of several",
+            remedy="name the file that was signed",
+            check="bundle.artifact",
+        )
+    pem = expected.key_pem or (signer_of(bundle.certificates[0]).pem if bundle.certificates else None)
+    kind = HASHES.get(algorithm_of_pem(pem)) if pem is not None else None
+    names = ["sha256", kind or "sha256", message.digest.algorithm if message.digest else "sha256"]
+    found = [
+        Digest(name, digest.hex())
+        for name in dict.fromkeys(names)
+        for digest in hash_pieces(files, name, progress=progress).values()
+    ]
+    data = None
+    if pem is not None and kind is None:
+        if files[0].size > MAX_IN_MEMORY:
+            raise OutOfBudget(
+                "the signature is over the bytes of a file too large to hold in memory",
+                cause=f"{files[0].size} bytes, and at most {MAX_IN_MEMORY} are taken",
+                remedy="have it signed over a digest (any key but Ed25519), or under a claim",
+                check="bundle.artifact",
+            )
+        with files[0].open() as stream:
+            data = stream.read(files[0].size + 1)
+        if Digest.of(data) != found[0]:
+            raise VerificationFailed("the file changed while it was read", check="source.changed")
+    return Artifact(tuple(found), data)
