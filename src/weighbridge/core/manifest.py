@@ -241,11 +241,19 @@ def _check_collisions(path: str, folded: dict[str, str]) -> None:
 
 @dataclass(frozen=True, slots=True)
 class FileChunks:
-    """Fast digests of one file: BLAKE3 of the whole and of each 16 MiB chunk (the last may be shorter)."""
+    """Fast digests of one file: BLAKE3 of the whole and of each 16 MiB chunk (the last may be shorter).
+
+    `blake3` may be empty where the chunks alone were made: they bind the file just as well.
+    """
 
     path: str
     blake3: str
     chunks: tuple[str, ...]
+
+    def to_json(self) -> dict[str, JSON]:
+        """Return the row as it stands in the table; `blake3` is left out where it was not made."""
+        whole: dict[str, JSON] = {"blake3": self.blake3} if self.blake3 else {}
+        return {**whole, "chunks": list(self.chunks), "path": self.path}
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,9 +265,7 @@ class ChunkTable:
     def to_json(self) -> dict[str, JSON]:
         """Return the table as JSON, files sorted like the manifest's."""
         ordered = sorted(self.files, key=lambda row: row.path.encode())
-        rows: list[JSON] = [
-            {"blake3": row.blake3, "chunks": list(row.chunks), "path": row.path} for row in ordered
-        ]
+        rows: list[JSON] = [row.to_json() for row in ordered]
         return {"schema": CHUNKS_SCHEMA, "chunk_size": CHUNK_SIZE, "files": rows}
 
     @classmethod
@@ -267,5 +273,5 @@ class ChunkTable:
         """Read a table; raises ValueError or KeyError when its shape is wrong."""
         if value["schema"] != CHUNKS_SCHEMA or value["chunk_size"] != CHUNK_SIZE:
             raise ValueError("unknown chunk table")
-        rows = [FileChunks(row["path"], row["blake3"], tuple(row["chunks"])) for row in value["files"]]
+        rows = [FileChunks(row["path"], row.get("blake3", ""), tuple(row["chunks"])) for row in value["files"]]
         return cls(tuple(rows))
