@@ -41,7 +41,12 @@ class Tool:
         return [str(binary), *rest, str(path)]
 
 
-OURS = Tool("weighbridge", (), ("python", "-m", "weighbridge", "scan", "--no-cache", "--quiet"))
+OURS = Tool(
+    "weighbridge",
+    (),
+    ("python", "-m", "weighbridge", "scan", "--no-cache", "--quiet"),
+    note="as text, without a digest of the bytes; --identity adds a pass of SHA-256",
+)
 PEERS = (
     Tool("picklescan", ("picklescan==1.0.5", "numpy", "py7zr"), ("picklescan", "-p"), note="with numpy and py7zr, without which it cannot read npy and 7z"),
     Tool("picklescan --strict", ("picklescan==1.0.5",), ("picklescan", "--strict", "-p")),
