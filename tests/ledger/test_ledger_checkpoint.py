@@ -2,6 +2,7 @@
 
 import base64
 import re
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -82,7 +83,9 @@ def test_lines_after_the_root_are_signed_and_not_read():
     text = f"{HEAD.text}an extension\n"
     value = base64.b64encode(bytes.fromhex(KEYS[0].key_id.hex)[:4] + KEYS[0].sign(text.encode())).decode()
     note = f"{text}\n— weighbridge.acme {value}\n"
-    assert verify_checkpoint(note, origin=ORIGIN, public_pem=KEYS[0].public_pem) == HEAD
+    read = verify_checkpoint(note, origin=ORIGIN, public_pem=KEYS[0].public_pem)
+    assert read == replace(HEAD, extensions=("an extension",))
+    assert read.text == text
     refused(note.replace("an extension", "another extension"))
 
 

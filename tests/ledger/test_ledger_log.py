@@ -413,7 +413,7 @@ def test_all_that_a_checkpoint_needs_is_flushed_before_it(tmp_path, monkeypatch)
     """A file survives when it was flushed, and so was each folder on the way to it since the name was made."""
     folder = tmp_path / "log"
     flushed, names = set(), set()
-    fsync, replace, unlink = os.fsync, Path.replace, Path.unlink
+    fsync, replace, unlink = os.fsync, os.replace, Path.unlink
     checked = []
 
     def flush(descriptor):
@@ -425,6 +425,7 @@ def test_all_that_a_checkpoint_needs_is_flushed_before_it(tmp_path, monkeypatch)
             names.update(path.iterdir())
 
     def rename(path, target):
+        path, target = Path(path), Path(target)
         if target == folder / "checkpoint":
             for file in folder.rglob("*"):
                 if file.is_file() and file.name != "lock" and file.suffix != ".tmp":
@@ -442,7 +443,7 @@ def test_all_that_a_checkpoint_needs_is_flushed_before_it(tmp_path, monkeypatch)
         return unlink(path, **named)
 
     monkeypatch.setattr(os, "fsync", flush)
-    monkeypatch.setattr(Path, "replace", rename)
+    monkeypatch.setattr(os, "replace", rename)
     monkeypatch.setattr(Path, "unlink", remove)
     log = create(folder)
     assert folder in names
@@ -459,9 +460,6 @@ class Crash(BaseException):
     """The power goes out: nothing after this call happens, all before it did."""
 
 
-STEPS = ("open", "fsync", "replace", "mkdir", "write", "unlink")
-
-
 class Countdown:
     """Fails the n-th system call that changes something, before or after it took effect."""
 
@@ -472,8 +470,9 @@ class Countdown:
         self.error = error
         for owner, name in [
             (os, "open"),
+            (os, "write"),
             (os, "fsync"),
-            (Path, "replace"),
+            (os, "replace"),
             (Path, "mkdir"),
             (Path, "unlink"),
         ]:

@@ -14,7 +14,10 @@ from weighbridge.ledger.tiles import LEVEL_BITS, WIDTH, Tiles, damaged, hashes_a
 
 
 def check_all(tiles: Tiles, head: Checkpoint, *, log_id: Digest, public_pem: str) -> None:
-    """Re-hash the log of this checkpoint, 256 entries at a time; raises RegistryUnusable at the first contradiction."""
+    """Re-hash the log of this checkpoint, 256 entries at a time; raises RegistryUnusable at the first contradiction.
+
+    Promises are held against the key; with an empty `public_pem` they are left out.
+    """
     frontier = Frontier()
     for number in range(-(-head.size // WIDTH)):
         bodies = tiles.entries(number)
@@ -22,7 +25,10 @@ def check_all(tiles: Tiles, head: Checkpoint, *, log_id: Digest, public_pem: str
         if b"".join(leaves) != tiles.hashes(0, number):
             raise damaged(f"entries from {number * WIDTH} on do not match their hashes")
         frontier = frontier.extend(leaves)
-        _check_promises(bodies, tiles.promises(number), number * WIDTH, log_id=log_id, public_pem=public_pem)
+        if public_pem:
+            _check_promises(
+                bodies, tiles.promises(number), number * WIDTH, log_id=log_id, public_pem=public_pem
+            )
         tiles.forget()
     if frontier.root != head.root:
         raise damaged("the entries do not add up to the root in the signed checkpoint")
@@ -64,4 +70,6 @@ def _check_levels(tiles: Tiles, size: int) -> None:
             if found != perfect_root(tiles.hashes(level - 1, index), 0, WIDTH):
                 name = tile_name(hashes_at(level), index // WIDTH)
                 raise damaged(f"{name} does not follow from the hashes below it")
+            if at == (WIDTH - 1) * HASH_SIZE:
+                tiles.forget()
         level += 1

@@ -13,21 +13,28 @@ N is written in groups of three digits, all but the last with an `x` before it: 
 from __future__ import annotations
 
 import os
+import re
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
+from hashlib import sha256
 from pathlib import Path
 
-from weighbridge.core.errors import RegistryUnusable, Unreadable
-from weighbridge.ledger.merkle import HASH_SIZE, NodeReader, node_hash
+from weighbridge.core.errors import NotFound, RegistryUnusable, Unreadable
+from weighbridge.ledger.merkle import HASH_SIZE, NodeReader
 
 WIDTH = 256
 LEVEL_BITS = 8
 MAX_ENTRY = 2**16 - 1
 """Bytes: an entry's length is a u16."""
 
+CHECKPOINT = "checkpoint"
 ENTRIES = "tile/entries"
 PROMISES = "promise"
+
+_PATH = re.compile(
+    r"tile/(?P<kind>entries|[0-9]|[1-5][0-9]|6[0-3])/(?P<number>(?:x[0-9]{3}/){0,5}[0-9]{3})(?:\.p/(?P<width>[1-9][0-9]{0,2}))?"
+)
 
 
 def hashes_at(level: int) -> str:
@@ -91,6 +98,7 @@ class Tiles:
         self._directory = directory
         self._size = size
         self._kept: dict[tuple[str, int], bytes] = {}
+        self._rows: dict[tuple[int, int], list[bytes]] = {}
 
     def width(self, level: int, number: int) -> int:
         """Return how many records the tile has at this size: 0 when it does not exist yet."""
@@ -113,6 +121,7 @@ class Tiles:
     def forget(self) -> None:
         """Drop what was kept, for walks over a whole log."""
         self._kept.clear()
+        self._rows.clear()
 
     def hashes(self, level: int, number: int) -> bytes:
         """Return the hashes of one tile, 32 bytes each."""
@@ -139,32 +148,79 @@ class Tiles:
         def node(level: int, index: int) -> bytes:
             tile_level, rest = divmod(level, LEVEL_BITS)
             first = index << rest
-            data = self.hashes(tile_level, first // WIDTH)
-            return perfect_root(data, first % WIDTH, 1 << rest)
+            row = self._pyramid(tile_level, first // WIDTH, rest)
+            at = (first % WIDTH >> rest) * HASH_SIZE
+            return row[at : at + HASH_SIZE]
 
         return node
+
+    def _pyramid(self, level: int, number: int, height: int) -> bytes:
+        """Return the hashes `height` levels above a tile's own; each row is made once."""
+        rows = self._rows.get((level, number))
+        if rows is None:
+            rows = self._rows[level, number] = [self.hashes(level, number)]
+        while len(rows) <= height:
+            rows.append(row_above(rows[-1]))
+        return rows[height]
+
+    def resource(self, path: str) -> bytes:
+        """Return what a client of C2SP tlog-tiles gets at `tile/…`; raises NotFound for paths without a tile.
+
+        Only the widest part of a tile is kept; a narrower one, which an older checkpoint asks for, is its beginning.
+        """
+        match = _PATH.fullmatch(path)
+        if match is not None:
+            number = int(match["number"].replace("x", "").replace("/", ""))
+            width = int(match["width"] or WIDTH)
+            level = 0 if match["kind"] == "entries" else int(match["kind"])
+            whole = self.width(level, number)
+            if width <= whole and tile_name(f"tile/{match['kind']}", number, width) == path:
+                if match["kind"] == "entries":
+                    return encode_entries(self.entries(number)[:width])
+                return self.hashes(level, number)[: width * HASH_SIZE]
+        raise NotFound(
+            "the log has no such tile", remedy="read the checkpoint first: its size says which exist"
+        )
+
+
+def row_above(hashes: bytes) -> bytes:
+    """Hash a row of 32-byte hashes pairwise (RFC 6962: prefix 0x01); an odd last one is left out."""
+    return b"".join(
+        [sha256(b"\x01" + hashes[at : at + 64]).digest() for at in range(0, len(hashes) - HASH_SIZE, 64)]
+    )
 
 
 def perfect_root(hashes: bytes, first: int, count: int) -> bytes:
     """Return the root over `count` (a power of two) of the 32-byte hashes, from the `first` on."""
-    row = [hashes[at * HASH_SIZE : (at + 1) * HASH_SIZE] for at in range(first, first + count)]
-    while len(row) > 1:
-        row = [node_hash(left, right) for left, right in zip(row[::2], row[1::2], strict=True)]
-    return row[0]
+    row = hashes[first * HASH_SIZE : (first + count) * HASH_SIZE]
+    while len(row) > HASH_SIZE:
+        row = row_above(row)
+    return row
 
 
-def write_durably(path: Path, data: bytes) -> None:
+def write_durably(path: Path, data: bytes, *, before: Callable[[], None] | None = None) -> None:
     """Replace a file: written beside, flushed to disk, renamed. The rename is not yet flushed (see `flush_folders`).
 
-    The temporary name is fixed, as there is only one appender: what a crash left there is overwritten.
+    `before` runs between flushing and renaming, and by raising prevents the rename. The temporary name is
+    fixed, as there is only one appender: what a crash left there is overwritten.
     """
-    temporary = path.with_name(path.name + ".tmp")
+    temporary = f"{path}.tmp"
     flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
-    with os.fdopen(os.open(temporary, flags, 0o644), "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    try:
+        descriptor = os.open(temporary, flags, 0o644)
+    except FileNotFoundError:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(temporary, flags, 0o644)
+    try:
+        rest = memoryview(data)
+        while rest:
+            rest = rest[os.write(descriptor, rest) :]
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+    if before is not None:
+        before()
+    os.replace(temporary, path)  # noqa: PTH105 (the temporary name is a string)
 
 
 def flush_folders(top: Path, paths: Sequence[Path], *, deep: bool = True) -> None:
