@@ -1,9 +1,12 @@
 """Private keys in files: who may read them, what is refused, and that no secret ever shows."""
 
+import base64
 import copy
 import functools
 import os
+import shutil
 import stat
+import subprocess
 
 import pytest
 from cryptography.hazmat.primitives import serialization
@@ -278,3 +281,133 @@ def test_files_of_other_tools_are_read(tmp_path):
     found = load(private_file(tmp_path / "key", data))
     assert found.algorithm == "ed25519"
     assert isinstance(found.key_id, Digest)
+
+
+# Passwords, and what other tools write
+
+
+def test_openssl_reads_what_is_written_under_a_password(key, tmp_path):
+    if shutil.which("openssl") is None or key.algorithm == "ml-dsa-44":
+        pytest.skip("no openssl here that knows this kind of key")
+    key.save(tmp_path / "key", PASSWORD)
+    done = subprocess.run(
+        ["openssl", "pkey", "-in", tmp_path / "key", "-passin", f"pass:{PASSWORD}", "-pubout"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout == key.public_pem
+
+
+def test_a_guess_of_a_password_costs_memory(tmp_path):
+    """RFC 7914 section 7: the file says scrypt, N 16384, r 8, p 1; salt and vector are never the same twice."""
+    files = []
+    for name in ("one", "two"):
+        made("ecdsa-p256").save(tmp_path / name, PASSWORD)
+        files.append(base64.b64decode("".join((tmp_path / name).read_text().splitlines()[1:-1])))
+    for der in files:
+        assert bytes.fromhex("06092b06010401da47040b") in der
+        assert bytes.fromhex("02024000" + "020108" + "020101") in der
+    assert files[0][-100:] != files[1][-100:]
+
+
+@pytest.mark.parametrize("form", ["ec", "rsa"])
+@pytest.mark.parametrize("password", [None, PASSWORD])
+def test_openssls_older_forms_are_read(tmp_path, form, password):
+    """SEC 1 (RFC 5915) and PKCS #1 (RFC 8017), plain or under a password."""
+    key = made({"ec": "ecdsa-p384", "rsa": "rsa"}[form])
+    protection = (
+        serialization.BestAvailableEncryption(password.encode()) if password else serialization.NoEncryption()
+    )
+    data = key._private.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.TraditionalOpenSSL, protection
+    )
+    assert f"-----BEGIN {form.upper()} PRIVATE KEY-----".encode() in data
+    assert load(private_file(tmp_path / "key", data), password).key_id == key.key_id
+    if password:
+        with pytest.raises(UsageError):
+            load(tmp_path / "key")
+
+
+def test_a_password_is_asked_for_only_where_there_is_one(key, tmp_path):
+    asked = []
+
+    def ask():
+        asked.append(1)
+        return PASSWORD
+
+    key.save(tmp_path / "open")
+    assert load(tmp_path / "open", ask).key_id == key.key_id
+    assert asked == []
+    key.save(tmp_path / "locked", PASSWORD)
+    assert load(tmp_path / "locked", ask).key_id == key.key_id
+    assert asked == [1]
+
+
+def test_forms_we_do_not_read_say_what_to_do(tmp_path):
+    ssh = made("ed25519")._private.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.OpenSSH, serialization.NoEncryption()
+    )
+    cosign = b"-----BEGIN ENCRYPTED SIGSTORE PRIVATE KEY-----\ne30=\n-----END ENCRYPTED SIGSTORE PRIVATE KEY-----\n"
+    for data, word, remedy in [
+        (ssh, "OpenSSH", "weighbridge key new"),
+        (cosign, "cosign", "cosign import-key-pair --key"),
+        (cosign.replace(b"SIGSTORE", b"COSIGN"), "cosign", "cosign import-key-pair --key"),
+    ]:
+        path = tmp_path / f"{hash(data)}"
+        with pytest.raises(Unreadable) as caught:
+            load(private_file(path, data), None)
+        assert caught.value.check == "key.form"
+        assert word in caught.value.cause
+        assert remedy in caught.value.remedy
+
+
+def test_a_key_gets_changes_and_loses_its_password(key, tmp_path):
+    path = tmp_path / "key"
+    key.save(path)
+    for before, after in [(None, PASSWORD), (PASSWORD, "another"), ("another", None)]:
+        load(path, before).rewrite(path, after)
+        assert load(path, after).key_id == key.key_id
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+        assert (b"ENCRYPTED" in path.read_bytes()) == (after is not None)
+        assert [one.name for one in tmp_path.iterdir()] == ["key"]
+
+
+@pytest.mark.parametrize("call", ["fsync", "replace", "open"])
+def test_a_failed_change_leaves_the_old_key(tmp_path, monkeypatch, call):
+    path = tmp_path / "key"
+    key = made("ecdsa-p256")
+    key.save(path, PASSWORD)
+
+    def full(*_given, **_named):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, call, full)
+    with pytest.raises(Unreadable):
+        key.rewrite(path, "another")
+    monkeypatch.undo()
+    assert load(path, PASSWORD).key_id == key.key_id
+    assert [one.name for one in tmp_path.iterdir()] == ["key"]
+
+
+def test_a_change_that_was_killed_is_made_again(tmp_path):
+    path = tmp_path / "key"
+    key = made("ecdsa-p256")
+    key.save(path)
+    (tmp_path / ".key.new").write_text("half a ke")
+    key.rewrite(path, PASSWORD)
+    assert load(path, PASSWORD).key_id == key.key_id
+    with pytest.raises(UsageError):
+        key.rewrite(path, "")
+
+
+def test_an_elliptic_key_of_openssl_with_its_parameters_before_it(tmp_path):
+    """`openssl ecparam -genkey` writes the curve's name in a block of its own."""
+    key = made("ecdsa-p256")
+    data = b"-----BEGIN EC PARAMETERS-----\nBggqhkjOPQMBBw==\n-----END EC PARAMETERS-----\n"
+    data += key._private.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.TraditionalOpenSSL,
+        serialization.NoEncryption(),
+    )
+    assert load(private_file(tmp_path / "key", data)).key_id == key.key_id

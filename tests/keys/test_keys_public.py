@@ -2,18 +2,31 @@
 
 import base64
 import hashlib
+import shutil
+import subprocess
 import textwrap
 
 import pytest
-from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, mldsa, padding, rsa, utils
 from hypothesis import given
 from hypothesis import strategies as st
 
+from weighbridge.core.digest import HEX_LENGTH, Digest
 from weighbridge.core.errors import VerificationFailed
 from weighbridge.keys.files import generate
 from weighbridge.keys.ports import ALGORITHMS
-from weighbridge.keys.public import algorithm_of_pem, der_of_pem, key_id_of_pem, pem_of_der, verify_signature
+from weighbridge.keys.public import (
+    HASHES,
+    algorithm_of_pem,
+    der_of_pem,
+    details_of_pem,
+    key_id_of_pem,
+    pem_of_der,
+    verify_digest,
+    verify_signature,
+)
+from weighbridge.keys.spelling import integer, wrapped
 
 KEYS = [generate(algorithm) for algorithm in ALGORITHMS]
 P256 = KEYS[0]
@@ -122,3 +135,187 @@ def test_one_keys_signature_is_not_anothers():
     assert not verify_signature(P256.public_pem, b"data", generate().sign(b"data"))
     assert not verify_signature(ED25519.public_pem, b"data", generate("ed25519").sign(b"data"))
     assert not verify_signature(ED25519.public_pem, b"data", P256.sign(b"data"))
+
+
+# Kinds of key, and the one way each signs
+
+
+def test_signatures_are_those_of_openssl(tmp_path):
+    """A second implementation of every hash and padding: what openssl signs we take, what we sign it takes."""
+    (tmp_path / "data").write_bytes(b"data")
+    hashed = {"ecdsa-p256": "sha256", "ecdsa-p384": "sha384", "ecdsa-p521": "sha512", "rsa": "sha256"}
+    for key in KEYS:
+        if key.algorithm not in hashed:
+            continue
+        key.save(tmp_path / key.algorithm)
+        (tmp_path / "pub").write_text(key.public_pem)
+        (tmp_path / "sig").write_bytes(key.sign(b"data"))
+        digest = f"-{hashed[key.algorithm]}"
+        openssl("dgst", digest, "-verify", "pub", "-signature", "sig", "data", folder=tmp_path)
+        openssl("dgst", digest, "-sign", key.algorithm, "-out", "theirs", "data", folder=tmp_path)
+        assert verify_signature(key.public_pem, b"data", (tmp_path / "theirs").read_bytes())
+
+
+def openssl(*arguments, folder):
+    if shutil.which("openssl") is None:
+        pytest.skip("openssl is not installed")
+    subprocess.run(["openssl", *arguments], cwd=folder, check=True, capture_output=True)
+
+
+@pytest.mark.parametrize("key", KEYS, ids=ALGORITHMS)
+def test_a_key_signs_with_no_other_hash_or_padding(key):
+    private = key._private
+    if isinstance(private, rsa.RSAPrivateKey):
+        pss = padding.PSS(padding.MGF1(hashes.SHA256()), 32)
+        others = [
+            private.sign(b"data", pss, hashes.SHA256()),
+            private.sign(b"data", padding.PKCS1v15(), hashes.SHA512()),
+        ]
+    elif isinstance(private, ec.EllipticCurvePrivateKey):
+        kinds = {"sha256": hashes.SHA256(), "sha384": hashes.SHA384(), "sha512": hashes.SHA512()}
+        others = [
+            private.sign(b"data", ec.ECDSA(kind))
+            for name, kind in kinds.items()
+            if name != HASHES[key.algorithm]
+        ]
+    elif isinstance(private, mldsa.MLDSA44PrivateKey):
+        others = [private.sign(b"data", b"context")]
+    else:
+        others = [private.sign(hashlib.sha512(b"data").digest())]
+    assert others
+    for signature in others:
+        assert not verify_signature(key.public_pem, b"data", signature)
+
+
+def test_a_digest_is_checked_as_the_data_would_be():
+    for key in KEYS:
+        signature = key.sign(b"data")
+        if key.algorithm not in HASHES:
+            with pytest.raises(VerificationFailed) as caught:
+                verify_digest(key.public_pem, Digest.of(b"data"), signature)
+            assert caught.value.check == "key.digest"
+            continue
+        name = HASHES[key.algorithm]
+        digest = Digest(name, hashlib.new(name, b"data").hexdigest())
+        assert verify_digest(key.public_pem, digest, signature)
+        assert not verify_digest(
+            key.public_pem, Digest(name, hashlib.new(name, b"other").hexdigest()), signature
+        )
+        other = "sha384" if name != "sha384" else "sha512"
+        assert not verify_digest(
+            key.public_pem, Digest(other, hashlib.new(other, b"data").hexdigest()), signature
+        )
+
+
+def test_sigstores_older_clients_sign_sha_256_whatever_the_curve():
+    p384 = KEYS[ALGORITHMS.index("ecdsa-p384")]
+    signature = p384._private.sign(b"data", ec.ECDSA(hashes.SHA256()))
+    assert verify_digest(p384.public_pem, Digest.of(b"data"), signature)
+
+
+@pytest.mark.parametrize("algorithm", ["blake3", "wb1", "sha1"])
+def test_digests_that_nobody_signs_are_refused(algorithm):
+    digest = Digest(algorithm, "0" * HEX_LENGTH[algorithm])
+    with pytest.raises(VerificationFailed) as caught:
+        verify_digest(P256.public_pem, digest, b"")
+    assert caught.value.check == "key.digest"
+
+
+def test_an_ecdsa_signature_has_one_spelling():
+    """Each of these says the same r and s in other bytes (X.690: BER, padding, long lengths)."""
+    signature = P256.sign(b"data")
+    r, s = utils.decode_dss_signature(signature)
+    assert verify_signature(P256.public_pem, b"data", utils.encode_dss_signature(r, s))
+    body = signature[2:]
+    padded = bytes([body[0], body[1] + 1, 0]) + body[2:]
+    for other in [
+        b"\x30\x81" + bytes([len(body)]) + body,
+        b"\x30\x80" + body + b"\0\0",
+        b"\x30" + bytes([len(padded)]) + padded,
+        b"\x31" + signature[1:],
+        r.to_bytes(32, "big") + s.to_bytes(32, "big"),
+        signature + b"\0",
+        b"",
+    ]:
+        assert not verify_signature(P256.public_pem, b"data", other)
+    for pair in [(0, 0), (0, 1), (1, 0), (r, 0), (2**256, s), (r, 2**300)]:
+        assert not verify_signature(P256.public_pem, b"data", utils.encode_dss_signature(*pair))
+
+
+def test_sigstore_names_of_keys():
+    names = {key.algorithm: details_of_pem(key.public_pem) for key in KEYS if key.algorithm != "ml-dsa-44"}
+    assert names == {
+        "ecdsa-p256": "PKIX_ECDSA_P256_SHA_256",
+        "ecdsa-p384": "PKIX_ECDSA_P384_SHA_384",
+        "ecdsa-p521": "PKIX_ECDSA_P521_SHA_512",
+        "ed25519": "PKIX_ED25519",
+        "rsa": "PKIX_RSA_PKCS1V15_3072_SHA256",
+    }
+    for bits, name in [(2048, "PKIX_RSA_PKCS1V15_2048_SHA256"), (2056, "PKIX_RSA_PKCS1V5")]:
+        pem = spki(rsa.generate_private_key(65537, bits).public_key()).decode()
+        assert details_of_pem(pem) == name
+    with pytest.raises(VerificationFailed):
+        details_of_pem(KEYS[ALGORITHMS.index("ml-dsa-44")].public_pem)
+
+
+def rsa_pem(n, e, *, algorithm="300d06092a864886f70d0101010500", first=b"", unused=b"\0"):
+    key = wrapped(0x30, first + integer(n) + integer(e))
+    return pem_of_der(wrapped(0x30, bytes.fromhex(algorithm) + wrapped(0x03, unused + key)))
+
+
+N = (1 << 2047) | 1
+
+
+def test_an_rsa_key_is_read_whatever_its_size():
+    for n in (N, (1 << 3071) | 1, (1 << 8191) | 1, (1 << 2048) - 1):
+        assert algorithm_of_pem(rsa_pem(n, 65537)) == "rsa"
+        assert serialization.load_pem_public_key(rsa_pem(n, 65537).encode()).public_numbers().n == n
+    assert algorithm_of_pem(rsa_pem(N, 2**31 - 1)) == "rsa"
+
+
+@pytest.mark.parametrize(
+    "pem",
+    [
+        pytest.param(rsa_pem(N >> 1 | 1, 65537), id="2047 bits"),
+        pytest.param(rsa_pem(1 << 8192 | 1, 65537), id="8193 bits"),
+        pytest.param(rsa_pem(1 << 2047, 65537), id="even"),
+        pytest.param(rsa_pem(N, 3), id="e is 3"),
+        pytest.param(rsa_pem(N, 65535), id="e is small"),
+        pytest.param(rsa_pem(N, 65538), id="e is even"),
+        pytest.param(rsa_pem(N, 2**31 + 1), id="e is large"),
+        pytest.param(rsa_pem(N, 65537, algorithm="300b06092a864886f70d010101"), id="no parameters"),
+        pytest.param(rsa_pem(N, 65537, algorithm="300b06092a864886f70d01010a"), id="PSS"),
+        pytest.param(rsa_pem(N, 65537, unused=b"\1"), id="unused bits"),
+        pytest.param(rsa_pem(N, 65537, unused=b"\0\0"), id="a byte before"),
+        pytest.param(rsa_pem(N, 65537, first=integer(0)), id="three integers"),
+    ],
+)
+def test_an_rsa_key_that_is_weak_or_spelled_otherwise_is_refused(pem):
+    refused(pem)
+
+
+def test_every_changed_byte_of_an_rsa_key_is_another_key_or_none():
+    pem = rsa_pem(N, 65537)
+    der = der_of_pem(pem)
+    names = {key_id_of_pem(pem)}
+    for at in range(len(der)):
+        changed = pem_of_der(der[:at] + bytes([der[at] ^ 0x80]) + der[at + 1 :])
+        try:
+            names.add(key_id_of_pem(changed))
+        except VerificationFailed:
+            continue
+        numbers = serialization.load_pem_public_key(changed.encode()).public_numbers()
+        assert rsa_pem(numbers.n, numbers.e) == changed
+    assert len(names) > 100
+
+
+@given(der=st.binary(max_size=60))
+def test_no_bytes_break_the_reader(der):
+    for data in (der, bytes.fromhex("30820122300d06092a864886f70d0101010500") + der):
+        with pytest.raises(VerificationFailed) as caught:
+            der_of_pem(pem_of_der(data))
+        assert caught.value.check == "key.form"
+
+
+def test_a_very_long_text_is_not_a_key():
+    refused(pem_of_der(bytes(100_000)))
