@@ -119,6 +119,7 @@ def test_text_is_utf16_behind_a_byte_order_mark():
         b"\x00\xd8a\0",  # half of a pair
         b"\x00\xe0",  # private use
         b"\xfe\xff",
+        b"\0\1\xff\xfe\0\1",  # numbers that repeat
         b"\x80\0",
         b"PK\x05\x06",
         b"aPK\x01\x02b",

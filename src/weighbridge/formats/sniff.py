@@ -67,9 +67,9 @@ MAGIC: tuple[tuple[int, bytes, str], ...] = (
 TEXT_CONTROLS = frozenset(b"\t\n\x0b\x0c\r")
 _WIDE = {b"\xff\xfe": "utf-16-le", b"\xfe\xff": "utf-16-be"}
 _NOT_WRITTEN = re.compile(
-    "[\x00-\x08\x0e-\x1f\x7f-\x9f\ue000-\uf8ff\ufdd0-\ufdef\ufffe\uffff\U000f0000-\U0010ffff]"
+    "[\x00-\x08\x0e-\x1f\x7f-\x9f\ue000-\uf8ff\ufdd0-\ufdef\ufeff\ufff0-\uffff\U000f0000-\U0010ffff]"
 )
-"""Characters that stand in no text: controls, those for private use, and numbers that are no character."""
+"""Characters that stand in no text: controls, those for private use, a second mark, and numbers that are no character."""
 _ZIP_MARKS = (b"PK\x01\x02", b"PK\x03\x04", b"PK\x05\x06")
 _MAX_HEADER = 256 * 1024 * 1024
 
