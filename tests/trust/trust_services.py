@@ -7,9 +7,14 @@ from datetime import UTC, datetime, timedelta
 from functools import cache
 
 from weighbridge.keys.files import generate
+from weighbridge.ledger.checkpoint import form_of
+from weighbridge.ledger.sequencer import Log
 from weighbridge.trust.ca import CertificateService
 from weighbridge.trust.ctlog import CertificateLog
+from weighbridge.trust.development import DevelopmentIssuer
+from weighbridge.trust.keyless import Services
 from weighbridge.trust.minting import make_intermediate, make_root, make_timestamper
+from weighbridge.trust.oidc import TokenVerifier
 from weighbridge.trust.tokens import Token
 from weighbridge.trust.tsa import TimestampService
 
@@ -77,6 +82,31 @@ def timestamp_chain(now=NOW, *, stamping="tsa", algorithm="ecdsa-p256", entropy=
     top = make_root(top_key, name=NAME, now=now, entropy=entropy, title="timestamp root")
     public = service_key(stamping, algorithm).public_pem
     return make_timestamper(top_key, top, public, name=NAME, now=now, entropy=entropy), top
+
+
+DEVELOPER = "trainer@example.org"
+
+
+def development():
+    """The development issuer of this bench."""
+    return DevelopmentIssuer(service_key("development"), entropy=Counting(4))
+
+
+def services(folder, now=NOW, *, origin="weighbridge.test - 7", log="log", algorithm="ecdsa-p256", **changes):
+    """Everything that `sign_keyless` needs, below `folder`."""
+    made = bench(folder, now)
+    key = service_key(log, algorithm)
+    genesis = [b"genesis one", b"genesis two"]
+    opened = Log.create(folder / "log", origin, key, now=now, genesis=genesis, form=form_of(origin))
+    values = {
+        "ca": made.ca,
+        "log": opened,
+        "log_signer": key,
+        "tsa": made.tsa,
+        "verifier": TokenVerifier([development().trusted()]),
+        "operator": NAME,
+    }
+    return Services(**(values | changes))
 
 
 def bench(folder, now=NOW):

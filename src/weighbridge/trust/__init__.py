@@ -41,5 +41,10 @@ SERVICES = {
     "oidc.TokenVerifier.verify": "(jwt, now) -> Token(issuer, subject, kind, expires, challenges, claims)",
     "development.DevelopmentIssuer": "(signer, *, entropy, audience='sigstore'), .jwks(), .trusted(), .url",
     "development.DevelopmentIssuer.token": "(subject, now, *, life=datetime.timedelta(seconds=300)) -> JWT",
+    "keyless.Services": "(ca, log, log_signer, tsa, verifier, retired=Roots(), operator=''), .ct, .roots()",
+    "keyless.sign_keyless": "(content, token, services, now) -> Bundle, proven; a Statement, Envelope or Artifact",
+    "keyless.retire": "(roots, part, at, *, compromised=False) -> Roots for the next Services",
+    "log_bodies.hashedrekord1_body": "(digest, signature, verifier_pem) -> what a v1 log keeps of a file's signature",
+    "log_bodies.hashedrekord2_body": "(digest, signature, public_pem, certificate=b'') -> what a v2 log keeps",
 }
 """The embedded services, by the names of their parameters: PEM is text, DER and keys to certify are bytes."""

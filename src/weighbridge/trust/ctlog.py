@@ -19,7 +19,7 @@ from typing import Literal, TypeAlias
 from weighbridge.core.digest import Digest
 from weighbridge.core.errors import RegistryUnusable, UsageError
 from weighbridge.keys.ports import Signer
-from weighbridge.keys.public import der_of_pem
+from weighbridge.keys.public import der_of_pem, key_id_of_pem
 from weighbridge.ledger.sequencer import Log
 from weighbridge.ledger.tiles import MAX_ENTRY
 from weighbridge.trust import der
@@ -86,7 +86,7 @@ class CertificateLog:
     @property
     def log_id(self) -> Digest:
         """SHA-256 of the log's public key in DER (RFC 6962 section 3.2)."""
-        return self.log.log_id
+        return key_id_of_pem(self.log.public_pem)
 
     @property
     def public_pem(self) -> str:
@@ -154,7 +154,9 @@ def read_entry(index: int, body: bytes) -> CertificateEntry:
         if len(encoded) != size or tail != b"\x00\x00" or (kind and len(key_hash) != 32):
             raise ValueError("its lengths do not add up")
         return _described(index, timestamp, key_hash, encoded)
-    except (struct.error, ValueError, OverflowError, OSError) as error:
+    except (
+        Exception
+    ) as error:  # the library has a dozen kinds of errors for certificates, few of them ValueErrors
         raise RegistryUnusable(
             f"entry {index} of the log of certificates cannot be read",
             cause=str(error),
