@@ -101,3 +101,9 @@ def test_a_finding_shows_place_and_line_and_no_control_characters():
 def test_a_lone_surrogate_in_a_key_still_has_a_fingerprint():
     (finding,) = findings("x.json", '{"\\ud800": "{{ x.__class__ }}"}')
     assert finding.fingerprint
+
+
+@pytest.mark.parametrize("name", ["chat_template.json", "tokenizer_config.json", "my_template.json"])
+def test_a_template_in_json_is_read_as_json_whatever_the_file_is_called(name):
+    escaped = r"{{ ''['\x5f\x5f\x63lass\x5f\x5f']['\x5f\x5fmro\x5f\x5f'] }}"
+    assert rules(name, {"chat_template": escaped}) == DANGEROUS

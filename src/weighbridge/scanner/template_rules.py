@@ -67,7 +67,8 @@ def _templates(file: ScannedFile) -> Iterator[_Template]:
     text = file.text
     if text is None:
         return
-    if file.kind == "jinja" or file.name.endswith(SUFFIXES) or (_NAMED.search(file.name) and _marked(text)):
+    named = _NAMED.search(file.name) and _marked(text) and not _is_json(text)
+    if file.kind == "jinja" or file.name.endswith(SUFFIXES) or named:
         yield _Template(text, file.at(), "", declared=True)
         return
     if file.name.endswith(YAML_SUFFIXES) and _marked(text):
@@ -86,6 +87,17 @@ def _templates(file: ScannedFile) -> Iterator[_Template]:
             declared = not DECLARED.isdisjoint(place.steps) and place.key != "name"
             if declared or _marked(place.value):
                 yield _Template(place.value, file.at(), place.pointer, declared)
+
+
+def _is_json(text: str) -> bool:
+    """Tell whether a text is JSON to its end: what is escaped in its strings is no template yet."""
+    if not looks_like_json(text):
+        return False
+    try:
+        read_json(text)
+    except (Refused, OutOfBudget):
+        return False
+    return True
 
 
 def _marked(text: str) -> bool:
