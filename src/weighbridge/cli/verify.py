@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -10,74 +12,138 @@ from weighbridge.cli.options import Shared, common
 from weighbridge.cli.render import emit
 from weighbridge.core.canonical import JSON
 from weighbridge.core.clock import rfc3339
-from weighbridge.core.errors import UsageError, VerificationFailed
+from weighbridge.core.errors import NotFound, UsageError
+
+if TYPE_CHECKING:
+    from weighbridge.cli.expected import Asked
+
+_FILE = click.Path(path_type=Path, dir_okay=False)
 
 
 @click.command()
 @click.argument("model", type=click.Path(path_type=Path, exists=True))
 @click.option(
-    "--bundle",
-    type=click.Path(path_type=Path, dir_okay=False, exists=True),
-    help="A signed claim about the model.",
+    "--signer",
+    default="",
+    metavar="WHO",
+    help="Who must have signed: the name in a certificate (an address, a URI), or a public key file.",
 )
 @click.option(
-    "--key",
-    type=click.Path(path_type=Path, dir_okay=False, exists=True),
-    help="With --bundle: the signer's public key.",
+    "--issuer", "--certificate-oidc-issuer", default="", metavar="URL", help="Who vouched for that name."
+)
+@click.option(
+    "--certificate-identity", "identity", default="", metavar="WHO", help="As --signer, never a file."
+)
+@click.option(
+    "--certificate-identity-regexp",
+    "identity_pattern",
+    default="",
+    metavar="PATTERN",
+    help="A pattern that the whole name must match.",
+)
+@click.option(
+    "--certificate-oidc-issuer-regexp",
+    "issuer_pattern",
+    default="",
+    metavar="PATTERN",
+    help="A pattern that the whole issuer must match.",
+)
+@click.option("--key", type=_FILE, help="The signer's public key.")
+@click.option(
+    "--bundle",
+    "--signature",
+    type=_FILE,
+    help="Where the signature is; else it is looked for beside the model.",
+)
+@click.option("--trusted-root", type=_FILE, help="Whose word is taken: a Sigstore trusted root.")
+@click.option(
+    "--certificate-chain",
+    type=_FILE,
+    multiple=True,
+    help="An organisation's own root certificate (PEM), instead of a Sigstore's.",
+)
+@click.option(
+    "--type",
+    "types",
+    multiple=True,
+    metavar="TYPE",
+    help="The claim that is wanted: package, train, …, oms, slsaprovenance1, or a URI.",
+)
+@click.option(
+    "--demand",
+    multiple=True,
+    metavar="NAME=NUMBER",
+    help="More or less proof than the roots provide for: logs, timestamps, scts, times, witnesses, checkpoint_age.",
+)
+@click.option("--allow-ignored", is_flag=True, help="Let pass what the signer left out of a model signature.")
+@click.option(
+    "--allow-unsigned", multiple=True, metavar="PATH", help="Let pass this file or folder of the model."
+)
+@click.option(
+    "--sha256", "thorough", is_flag=True, help="Compare SHA-256 where the signed BLAKE3 table would do."
 )
 @common
-def verify(shared: Shared, *, model: Path, bundle: Path | None, key: Path | None) -> int:
-    """Verify an admitted model (the path that promote printed), or a folder against a signed claim and a key.
+def verify(shared: Shared, *, model: Path, bundle: Path | None, **options: Any) -> int:
+    """Verify a model against who must have signed it: signature, identity, claim, and every byte.
 
-    No database and no network are used. Every file is read and hashed.
-    """
-    if bundle is not None:
-        if key is None:
-            raise UsageError("say whose signature is expected", remedy="add --key SIGNER.pub.pem")
-        item, text = _against_key(model, bundle, key)
+    Or verify an admitted model (the path that promote printed), for which nothing else need be said. No
+    database and no network are used. Every file is read and hashed.
+    """  # fmt: skip
+    from weighbridge.cli.expected import Asked, likely_command
+
+    asked = Asked(**options)
+    if not asked.nobody:
+        item, text = _signed(shared, model, bundle, asked)
+    elif bundle is None and _is_admitted(model):
+        item, text = _admitted(model)
     else:
-        item, text = _admitted(shared, model)
+        from weighbridge.gate.signatures import signatures_of
+
+        try:
+            found, problems = signatures_of(model, bundle)
+        except NotFound as error:
+            raise UsageError(
+                "say whose signature is expected, and where it is",
+                cause=f"{error.problem}, and it is no admitted model (no evidence lies beside it)",
+                remedy="weighbridge verify MODEL --signer WHO --issuer URL --bundle FILE",
+                check="expect.signer",
+            ) from error
+        raise likely_command(model, found) if found else problems[0]
     emit(shared, "verification", [item], text)
     return 0
 
 
-def _against_key(model: Path, bundle: Path, key: Path) -> tuple[JSON, str]:
-    from weighbridge.core.statement import PAYLOAD_TYPE, Statement
-    from weighbridge.keys.public import key_id_of_pem
-    from weighbridge.source.local import open_folder
-    from weighbridge.source.read import read_tree
-    from weighbridge.trust.bundle import Bundle
-    from weighbridge.trust.verify import verify_envelope
+def _signed(shared: Shared, model: Path, bundle: Path | None, asked: Asked) -> tuple[JSON, str]:
+    from weighbridge.cli.evidence import as_json, as_text
+    from weighbridge.cli.expected import expectations
+    from weighbridge.gate.signatures import signatures_of
+    from weighbridge.gate.signed import check_signed
 
-    pem = key.read_text(encoding="ascii", errors="replace")
-    envelope = Bundle.from_json(bundle.read_bytes()).envelope
-    statement = Statement.decode(verify_envelope(envelope, pem, PAYLOAD_TYPE))
-    with open_folder(model) as tree:
-        manifest = read_tree(tree).manifest
-    models = [digest for digest in statement.identities if digest.algorithm == "wb1"]
-    covers = (
-        manifest.digest if models else manifest.weights
-    )  # a claim that names a model covers every file of it
-    if covers is None or covers not in statement.identities:
-        raise VerificationFailed(
-            "the claim is about another model",
-            cause=f"this folder is {manifest.digest.short}, the claim names {', '.join(d.short for d in statement.identities)}",
-            remedy="get the claim that belongs to these files, or the files that belong to it",
-            check="statement.subject",
-        )
-    item: JSON = {
-        "manifest": str(manifest.digest),
-        "covers": str(covers),
-        "signer": str(key_id_of_pem(pem)),
-        "claim": statement.predicate_type,
-        "logged": None,
-    }
-    extent = "every file" if models else "the weight files only"
-    text = f"verified: {covers} ({extent})\nsigned by {key_id_of_pem(pem)}\nclaim {statement.predicate_type}"
-    return item, f"{text}\nno log proof was asked for"
+    wanted = expectations(asked)
+    found, problems = signatures_of(model, bundle)
+    if not found:
+        raise problems[0]
+    with _progress(shared, model) as advance:
+        checked = check_signed(model, found, wanted, now=datetime.now(UTC), progress=advance)
+    return as_json(checked), as_text(checked)
 
 
-def _admitted(shared: Shared, model: Path) -> tuple[JSON, str]:
+def _progress(shared: Shared, model: Path) -> Any:
+    from weighbridge.cli.options import progress, shows_progress
+
+    total = 0
+    if shows_progress(shared, 1 << 62):
+        paths = model.rglob("*") if model.is_dir() else [model]
+        total = sum(path.stat().st_size for path in paths if path.is_file())
+    return progress(shared, "comparing", total)
+
+
+def _is_admitted(model: Path) -> bool:
+    folder = model if model.name == "model" else model / "model"
+    return folder.is_dir() and (folder.parent / "evidence").is_dir()
+
+
+def _admitted(model: Path) -> tuple[JSON, str]:
     from weighbridge.loader.load import load
 
     loaded = load(model, project=None)
@@ -94,7 +160,6 @@ def _admitted(shared: Shared, model: Path) -> tuple[JSON, str]:
         "files": len(loaded.manifest.files),
         "signer": loaded.proven.to_json(),
     }
-    del shared
     logged = f"log entry {loaded.proven.log_index}" if loaded.proven.log_index is not None else "not logged"
     text = (
         f"verified: {summary.manifest}\n{len(loaded.manifest.files)} files read and compared\n"

@@ -68,17 +68,12 @@ def signatures_of(
 
 def _beside(model: Path) -> Iterator[Path]:
     if model.is_dir():
-        yield from (model / name for name in NAMES if _is_file(model / name))
-        yield from sorted(path for path in model.glob("*.sigstore.json") if _is_file(path))
+        yield from (model / name for name in NAMES if (model / name).is_file())
+        yield from sorted(path for path in model.glob("*.sigstore.json") if path.is_file())
     model = Path(os.path.abspath(model))  # noqa: PTH100 (no link is followed: the name as typed is what counts)
-    yield from (path for suffix in SUFFIXES if _is_file(path := model.with_name(model.name + suffix)))
-
-
-def _is_file(path: Path) -> bool:
-    try:
-        return stat.S_ISREG(path.lstat().st_mode)
-    except OSError:
-        return False
+    if not model.name:  # the root of a file system has nothing beside it
+        return
+    yield from (path for suffix in SUFFIXES if (path := model.with_name(model.name + suffix)).is_file())
 
 
 def _parts(path: Path) -> list[tuple[int, bytes]]:
@@ -93,13 +88,11 @@ def _parts(path: Path) -> list[tuple[int, bytes]]:
 
 
 def _inside(model: Path, path: Path) -> str:
-    """Return where in the model a file lies, by what the system says and not by its spelling."""
+    """Return where in the model a file lies; a link is where it stands, not what it leads to (a hub's cache)."""
+    if not model.is_dir():
+        return ""
     try:
-        return (
-            path.resolve(strict=True).relative_to(model.resolve(strict=True)).as_posix()
-            if model.is_dir()
-            else ""
-        )
+        return (path.parent.resolve() / path.name).relative_to(model.resolve()).as_posix()
     except ValueError:
         return ""
 

@@ -3,7 +3,7 @@
 | check | holds when |
 |---|---|
 | signature | the bundle proves as much as is demanded, under keys that the caller trusts (`trust.prove`) |
-| identity | whoever signed is whom the caller expects |
+| identity | whoever signed is whom the caller expects (`trust.expect`) |
 | claim | the statement is of a type that the caller asked for, and does not itself say no |
 | bytes | every file that is there is a file that was signed, and the other way round (`coverage`) |
 
@@ -12,7 +12,7 @@ They run in this order, the one that reads the model last. Nothing is asked of a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
@@ -28,8 +28,9 @@ from weighbridge.source.hashing import Progress, hash_pieces
 from weighbridge.source.local import LocalTree, open_folder
 from weighbridge.trust.bundle import Bundle, MessageSignature
 from weighbridge.trust.demand import Demand
+from weighbridge.trust.expect import Expected, check_expected
 from weighbridge.trust.oms import is_model_signature
-from weighbridge.trust.proof import Proof, Signer
+from weighbridge.trust.proof import Proof
 from weighbridge.trust.prove import Artifact, prove
 from weighbridge.trust.roots import Roots
 
@@ -42,10 +43,7 @@ ORDER = ("signature", "identity", "claim", "bytes")
 class Expectation:
     """What the caller wants to see; nothing in it comes from the bundle."""
 
-    refusal: Callable[[Signer], str | None]
-    """Says why a signer is not the one expected, or None."""
-    who: str
-    """The expected signer in words."""
+    signer: Expected
     key_pem: str | None = None
     """The managed key that must have signed; None where a certificate must name the signer."""
     roots: Roots | None = None
@@ -73,18 +71,19 @@ class Checked:
 def check_signed(
     model: Path,
     signatures: Sequence[SignatureFile],
-    expected: Expectation,
+    expectations: Sequence[Expectation],
     *,
     now: datetime,
     progress: Progress | None = None,
 ) -> Checked:
-    """Return the first signature under which all four checks hold.
+    """Return the first signature under which all four checks of any expectation hold.
 
-    Where none does, the error of the one that came furthest is raised: VerificationFailed with the check that
+    Several expectations are one for each set of roots: what a bundle lacks under one, another cannot lend it.
+    Where none holds, the error of the one that came furthest is raised: VerificationFailed with the check that
     refused, or CannotTell.
     """
     furthest: tuple[int, WeighbridgeError] | None = None
-    for signature in signatures:
+    for signature, expected in ((one, other) for one in signatures for other in expectations):
         steps: list[str] = []
         try:
             return _four(model, signature, expected, now, progress, steps)
@@ -129,13 +128,7 @@ def _four(
         )
         steps.append(ORDER[0])
         # Identity.
-        if (reason := expected.refusal(proof.signer)) is not None:
-            raise VerificationFailed(
-                f"this was not signed by {expected.who}",
-                cause=reason,
-                remedy="get the signature of the expected signer; do not use the model on the word of another",
-                check="identity.expected",
-            )
+        check_expected(expected.signer, proof.signer)
         steps.append(ORDER[1])
         if artifact is not None:
             _check_wanted(None, expected)
