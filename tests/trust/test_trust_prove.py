@@ -16,12 +16,12 @@ from sigstore_world import (
     PAYLOAD_TYPE,
     SECOND,
     STATEMENT,
-    Cosigner,
     Forged,
     make,
     managed,
     roots,
 )
+from trust_proving import BARE, STAMPED, proof, refused, two_logs
 
 from weighbridge.core.digest import Digest
 from weighbridge.core.errors import OutOfBudget, VerificationFailed
@@ -30,30 +30,9 @@ from weighbridge.trust.bundle import MAX_BUNDLE, Bundle, MessageSignature
 from weighbridge.trust.demand import Demand
 from weighbridge.trust.dsse import Signature, pae
 from weighbridge.trust.proof import SignedTime
-from weighbridge.trust.prove import SKEW, Artifact, prove
+from weighbridge.trust.prove import SKEW, Artifact
 from weighbridge.trust.roots import Roots, Window
 from weighbridge.trust.trusted_root import read_trusted_root
-
-FILE = Artifact.of(ARTIFACT)
-BARE = Demand(logs=0, scts=0)
-"""NGC's certificate mode: nobody but the authority says anything, so the certificate must be valid now."""
-STAMPED = Demand(logs=0, timestamps=1, scts=0)
-"""GitHub's private attestations: a timestamp, no log, no SCT."""
-
-
-def proof(bundle, **world):
-    world = {"roots": roots(), "demand": Demand(), "now": NOW, "artifact": FILE} | world
-    return prove(bundle, **world)
-
-
-def refused(bundle, check, **world):
-    with pytest.raises(VerificationFailed) as caught:
-        proof(bundle, **world)
-    assert caught.value.check == check, str(caught.value)
-    assert caught.value.remedy
-    assert caught.value.cause
-    return caught.value
-
 
 # In order
 
@@ -248,14 +227,6 @@ def test_two_entries_in_one_log_are_one_log():
     refused(both, "evidence.times", demand=Demand(times=2))
 
 
-def two_logs(**changes):
-    """One signature in both logs; `changes` are to the first."""
-    first = Forged("dsse", **changes).build()
-    signature = first.envelope.signatures[0].sig
-    other = Forged("dsse2", signature=signature, tsas=()).build()
-    return replace(first, entries=(*first.entries, *other.entries))
-
-
 def test_two_logs_are_two_logs():
     both = Bundle.from_json(two_logs().to_json())
     found = proof(both, demand=Demand(logs=2))
@@ -403,92 +374,6 @@ def test_demands_are_read_as_they_are_written():
         assert Demand.from_json(demand.to_json()) == demand
     assert Demand.from_json({"log": False, "timestamps": 1, "witnesses": 0}) == Demand(0, 1)
     assert Demand.from_json({"log": True, "timestamps": 0, "witnesses": 2}) == Demand(witnesses=2)
-
-
-# Freshness and witnesses
-
-
-TWO = (Cosigner(), Cosigner("other.test", "ml-dsa-44"))
-
-
-def watched(*witnesses, window=None):
-    known = tuple(one.known if window is None else replace(one.known, window=window) for one in witnesses)
-    return replace(roots(), witnesses=known)
-
-
-def test_witnesses_are_counted_on_the_checkpoint_that_was_proven():
-    bundle = Forged(cosigners=TWO).build()
-    found = proof(bundle, roots=watched(*TWO), demand=Demand(witnesses=2))
-    assert found.logs[0].witnesses == (("other.test", NOW), ("witness.test", NOW))
-    assert found.assurance is Assurance.WITNESSED
-    assert proof(bundle).assurance is Assurance.SINGLE_OPERATOR  # nobody here knows them
-    refused(bundle, "evidence.witnesses", roots=watched(*TWO), demand=Demand(witnesses=3))
-    refused(bundle, "evidence.witnesses", roots=watched(TWO[0]), demand=Demand(witnesses=2))
-
-
-def test_one_witness_under_two_names_or_twice_is_one():
-    twin = replace(TWO[0].known, name="twin.test")
-    known = replace(roots(), witnesses=(TWO[0].known, twin))
-    twice = (TWO[0], replace(TWO[0], when=NOW - timedelta(hours=1)))
-    bundle = Forged(cosigners=twice).build()
-    found = proof(bundle, roots=known, demand=Demand(witnesses=1))
-    assert found.logs[0].witnesses == (("witness.test", NOW),)
-    refused(bundle, "evidence.witnesses", roots=known, demand=Demand(witnesses=2))
-
-
-@pytest.mark.parametrize("cosigner", TWO)
-def test_a_cosignature_that_does_not_verify_refuses(cosigner):
-    bundle = Forged(cosigners=(replace(cosigner, flip=True),)).build()
-    refused(bundle, "log.witness", roots=watched(cosigner))
-    assert proof(bundle)  # a line of somebody unknown
-
-
-@pytest.mark.parametrize("cosigner", TWO)
-def test_a_cosignature_of_another_checkpoint_is_none(cosigner):
-    good = Forged(cosigners=(cosigner,)).build()
-    line = good.entry.checkpoint.split("\n\n")[1].split("\n")[1]
-    other = Forged(others=(b"another", b"tree", b"of", b"the log")).build()
-    moved = replace(other.entry, checkpoint=other.entry.checkpoint + line + "\n")
-    refused(replace(other, entries=(moved,)), "log.witness", roots=watched(cosigner))
-
-
-def test_a_witness_counts_while_its_key_is_in_force():
-    bundle = Forged(cosigners=TWO).build()
-    for window, count in [
-        (Window(NOW, NOW), 2),
-        (Window(NOW + timedelta(seconds=1), END), 0),
-        (Window(BEGIN, NOW - timedelta(seconds=1)), 0),
-    ]:
-        assert len(proof(bundle, roots=watched(*TWO, window=window)).logs[0].witnesses) == count
-
-
-def test_each_log_counted_needs_its_own_witnesses():
-    mixed = two_logs(cosigners=TWO)
-    assert (
-        proof(mixed, roots=watched(*TWO), demand=Demand(witnesses=2)).assurance is Assurance.SINGLE_OPERATOR
-    )
-    refused(mixed, "evidence.witnesses", roots=watched(*TWO), demand=Demand(logs=2, witnesses=2))
-
-
-def test_a_stale_checkpoint_is_refused():
-    bundle, later = Forged().build(), NOW + timedelta(seconds=3600)
-    assert proof(bundle, demand=Demand(checkpoint_age=3600), now=later)
-    refused(bundle, "evidence.checkpoint-age", demand=Demand(checkpoint_age=3599), now=later)
-    silent = Forged("dsse2").build()  # nobody says when the checkpoint was made
-    refused(silent, "evidence.checkpoint-age", demand=Demand(checkpoint_age=3600))
-
-
-def test_with_witnesses_it_is_they_who_say_how_old_it_is():
-    hours = [NOW - timedelta(hours=2), NOW - timedelta(hours=1)]
-    cosigners = tuple(replace(one, when=when) for one, when in zip(TWO, hours, strict=True))
-    bundle = Forged("dsse2", cosigners=cosigners).build()
-    world = {"roots": watched(*TWO)}
-    for witnesses, age, stale in [(1, 3600, 0), (1, 3599, 1), (2, 7200, 0), (2, 7199, 1), (0, 3600, 0)]:
-        demand = Demand(witnesses=witnesses, checkpoint_age=age)
-        if stale:
-            refused(bundle, "evidence.checkpoint-age", demand=demand, **world)
-        else:
-            assert proof(bundle, demand=demand, **world)
 
 
 # Nothing known
