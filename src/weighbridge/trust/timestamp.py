@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -22,6 +23,7 @@ CHECK = "time.timestamp"
 MAX_TIMESTAMP = 64 * 1024
 """Bytes; one with its whole chain has five thousand."""
 
+_REASON = re.compile(r"Verify error: ([^\"]*)")
 _HASHES = {
     "2.16.840.1.101.3.4.2.1": "sha256",
     "2.16.840.1.101.3.4.2.2": "sha384",
@@ -77,7 +79,8 @@ def _trial(
     try:
         _verifier(authority.chain).verify(response, digest)
     except (VerificationError, ValueError) as error:
-        return str(error)
+        reason = _REASON.search(str(error))  # of the crypto library's stack, what a person can use
+        return reason[1] if reason else str(error)
     if not authority.window.holds(moment):
         return f"it was not trusted at {rfc3339(moment)}"
     return None
