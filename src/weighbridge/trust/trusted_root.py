@@ -86,8 +86,14 @@ def write_trusted_root(roots: Roots) -> bytes:
 
 
 def origin_host(base_url: str) -> str:
-    """Return the host that a log's address names, which is its origin in Rekor v2; empty where there is none."""
-    return urlsplit(base_url).hostname or ""
+    """Return the host that a log's address names, which is its origin in Rekor v2; empty where there is none.
+
+    What cannot be taken apart stands for itself, which is no log's origin.
+    """
+    try:
+        return urlsplit(base_url).hostname or ""
+    except ValueError:
+        return base_url
 
 
 def _roots(value: Any) -> Roots:
