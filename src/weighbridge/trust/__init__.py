@@ -46,5 +46,13 @@ SERVICES = {
     "keyless.retire": "(roots, part, at, *, compromised=False) -> Roots for the next Services",
     "log_bodies.hashedrekord1_body": "(digest, signature, verifier_pem) -> what a v1 log keeps of a file's signature",
     "log_bodies.hashedrekord2_body": "(digest, signature, public_pem, certificate=b'') -> what a v2 log keeps",
+    "signing_config.Endpoints.at": "(url, since, *, log_version=1, operator='', oidc='') -> Endpoints on one port",
+    "signing_config.write_signing_config": "(endpoints) -> SigningConfig v0.2, JSON",
+    "signing_config.client_trust_config": "(roots, endpoints) -> ClientTrustConfig v0.1, JSON",
+    "tuf_repository.TufRepository.create": "(directory, root_signer, online, targets, *, now) -> TufRepository",
+    "tuf_repository.TufRepository.publish": "(targets, online, now) -> whether anything changed; targets by name",
+    "tuf_repository.TufRepository.refresh": "(online, now) -> whether anything was signed again",
+    "tuf_repository.TufRepository.rotate": "(signers, now, *, online, root_signer=None) -> root version",
+    "tuf_repository.OnlineKeys": "(targets, snapshot, timestamp), signers, which may be one",
 }
 """The embedded services, by the names of their parameters: PEM is text, DER and keys to certify are bytes."""
