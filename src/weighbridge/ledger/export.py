@@ -34,6 +34,9 @@ MIRROR = "mirror"
 MARK = b"This folder is a copy of a log. Appending here would fork it.\n"
 KEY = "log.pub.pem"
 
+_OURS = ("lock", MIRROR, KEY, "tile", PROMISES, CHECKPOINT)
+"""What a copy that was cut short may have left."""
+
 
 def copy_log(source: Path, target: Path, note: str, public_pem: str) -> int:
     """Bring `target` to the log that `note`, its verified checkpoint, stands for; see `Log.export`."""
@@ -67,7 +70,7 @@ def _before(target: Path, head: Checkpoint, tiles: Tiles, public_pem: str) -> in
     try:
         note = (target / CHECKPOINT).read_bytes().decode(errors="replace")
     except FileNotFoundError:
-        if any(path.name not in ("lock", MIRROR, KEY, "tile", PROMISES) for path in target.iterdir()):
+        if any(path.name.removesuffix(".tmp") not in _OURS for path in target.iterdir()):
             raise _occupied(target) from None
         return 0
     if not (target / MIRROR).exists():

@@ -127,8 +127,8 @@ def check(directory: Path, tiles: Tiles, size: int) -> None:
 def encode(tiles: Tiles, part: int) -> bytes:
     """Return the index of a complete part, from its tiles."""
     records = []
-    for number in range(WIDTH):
-        data = tiles.hashes(0, part * WIDTH + number)
+    for number in range(PART // WIDTH):
+        data = tiles.hashes(0, part * (PART // WIDTH) + number)
         high = bytes([number])
         records += [
             data[at * HASH_SIZE : at * HASH_SIZE + KEY] + high + at.to_bytes(1, "big") for at in range(WIDTH)
