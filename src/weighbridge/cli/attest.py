@@ -1,15 +1,15 @@
-"""`attest` and `sign`: make a claim about a model or dataset, sign it with a key, and hand it in."""
+"""`attest`: make a claim about a model or dataset, sign it, and hand it in."""
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from weighbridge.cli.options import Shared, common, key_password, opened
-from weighbridge.cli.render import emit
-from weighbridge.core.canonical import JSON
+from weighbridge.cli.options import Shared, common, opened
+from weighbridge.cli.signing import BUNDLE, chosen, hand_in, how_to_sign
 from weighbridge.core.digest import Digest
 from weighbridge.core.errors import UsageError, WeighbridgeError
 from weighbridge.core.lineage import Relation
@@ -27,34 +27,10 @@ METHODS = {
     Relation.QUANTIZATION: "quantize",
     Relation.DISTILLATION: "distil",
 }
-KEY = click.option(
-    "--key", required=True, type=click.Path(path_type=Path, dir_okay=False), help="Your private key (PEM)."
-)
 BUILDER = click.option(
     "--builder", default="https://weighbridge.dev/builders/by-hand", help="URI of what ran."
 )
 RUN = click.option("--run", default="by-hand", help="Id of the run (a job number, a commit).")
-
-
-@click.command()
-@click.argument("model")
-@KEY
-@BUILDER
-@RUN
-@click.option(
-    "--bundle",
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="Write the signed claim here instead of handing it in.",
-)
-@common
-def sign(shared: Shared, model: str, **options: Any) -> int:
-    """Say that these files are one model and that you put them together; signs every file's digest."""
-    with opened(shared) if options["bundle"] is None else _nothing() as registry:
-        manifest, chunks = _described(registry, model)
-        from weighbridge.claims.predicates import package
-
-        statement = package(manifest, chunks, builder=options["builder"], invocation=options["run"])
-        return _finish(shared, registry, statement, options["key"], options["bundle"])
 
 
 @click.command()
@@ -65,7 +41,7 @@ def sign(shared: Shared, model: str, **options: Any) -> int:
     type=click.Choice(["data", "train", "evaluate", "package"]),
     help="What the claim is about.",
 )
-@KEY
+@how_to_sign
 @BUILDER
 @RUN
 @click.option("--data", multiple=True, metavar="PATH|wb1:…", help="A dataset it was trained on.")
@@ -81,17 +57,14 @@ def sign(shared: Shared, model: str, **options: Any) -> int:
 )
 @click.option("--source", default="", help="Where a dataset comes from (stage data).")
 @click.option("--licence", default="", help="A dataset's licence (stage data).")
-@click.option(
-    "--bundle",
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="Write the signed claim here instead of handing it in.",
-)
+@BUNDLE
 @common
 def attest(shared: Shared, model: str, **options: Any) -> int:
     """Add a signed claim: where data comes from, what a model was trained from, how it did, who packed it."""
-    with opened(shared) if options["bundle"] is None else _nothing() as registry:
+    how, bundle = chosen(options), options.pop("bundle")
+    with opened(shared) if bundle is None else nullcontext() as registry:
         statement = _MAKERS[options["stage"]](registry, model, options)
-        return _finish(shared, registry, statement, options["key"], options["bundle"])
+        return hand_in(shared, registry, statement, how, bundle)
 
 
 def _data(registry: Registry | None, model: str, options: dict[str, Any]) -> Statement:
@@ -196,53 +169,3 @@ def _described(registry: Registry | None, text: str) -> tuple[Manifest, ChunkTab
         raise UsageError(f"{text!r} does not exist", remedy="without a registry, give a path")
     model = models.get(registry, models.resolve(registry, text))
     return model.manifest, model.chunks
-
-
-def _finish(
-    shared: Shared, registry: Registry | None, statement: Statement, key: Path, bundle: Path | None
-) -> int:
-    from weighbridge.keys.files import load
-    from weighbridge.trust.bundle import Bundle
-    from weighbridge.trust.seal import sign_statement
-
-    signer = load(key, key_password())
-    envelope = sign_statement(statement, signer)
-    if registry is None:
-        assert bundle is not None
-        bundle.write_bytes(Bundle(envelope, signer.key_id).to_json() + b"\n")
-        emit(
-            shared,
-            "claim",
-            [{"bundle": str(bundle), "signer": str(signer.key_id)}],
-            f"signed by {signer.key_id.short}: {bundle}",
-        )
-        return 0
-    from weighbridge.registry.bundles import take
-    from weighbridge.registry.edges import stage_name
-    from weighbridge.registry.outbox import submit
-
-    with registry.writing():
-        made = submit(registry, take(envelope, signer.public_pem))[-1]
-    entry = made.entry
-    assert entry is not None
-    stage = stage_name(statement)
-    about = ", ".join(d.short for d in statement.identities)
-    item: dict[str, JSON] = {
-        "stage": stage,
-        "bundle": str(made.digest),
-        "signer": str(signer.key_id),
-        "log_index": entry.index,
-    }
-    emit(
-        shared,
-        "claim",
-        [item],
-        f"claim kept: {stage} of {about}, signed by {signer.key_id.short}, log entry {entry.index}",
-    )
-    return 0
-
-
-class _nothing:  # noqa: N801 (reads like contextlib.nullcontext)
-    def __enter__(self) -> None: ...
-
-    def __exit__(self, *_: object) -> None: ...

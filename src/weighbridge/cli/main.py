@@ -43,7 +43,6 @@ GARBAGE = 50_000
 """New objects between two looks for garbage: importing makes many and no garbage, and 700 cost a tenth of a small scan."""
 EVERYDAY = ("scan", "pull", "convert", "sign", "verify", "lineage", "promote")
 MODULES = {
-    "sign": "attest",
     "admit": "promote",
     "intake": "pull",
     "deploy": "promote",

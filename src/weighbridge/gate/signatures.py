@@ -57,10 +57,10 @@ def signatures_of(
     found: list[SignatureFile] = []
     problems: list[WeighbridgeError] = []
     for path in paths:
-        inside = _inside(model, path)
+        place = inside(model, path)
         for line, data in _parts(path):
             try:
-                found.append(SignatureFile(path, Bundle.from_json(data), line, inside))
+                found.append(SignatureFile(path, Bundle.from_json(data), line, place))
             except (VerificationFailed, OutOfBudget) as error:
                 problems.append(error)
     return found, problems
@@ -87,7 +87,7 @@ def _parts(path: Path) -> list[tuple[int, bytes]]:
     return lines
 
 
-def _inside(model: Path, path: Path) -> str:
+def inside(model: Path, path: Path) -> str:
     """Return where in the model a file lies; a link is where it stands, not what it leads to (a hub's cache)."""
     if not model.is_dir():
         return ""

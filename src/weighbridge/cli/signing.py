@@ -1,0 +1,181 @@
+"""How a claim gets its signature on the command line: with a key, or with a token and no key; and where it goes then."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from weighbridge.cli.options import Shared
+from weighbridge.cli.render import emit
+from weighbridge.core.canonical import JSON
+from weighbridge.core.errors import Unreadable, UsageError
+
+if TYPE_CHECKING:
+    from weighbridge.core.statement import Statement
+    from weighbridge.registry.wiring import Registry
+    from weighbridge.trust.bundle import Bundle
+
+F = TypeVar("F", bound=Callable[..., Any])
+_FILE = click.Path(path_type=Path, dir_okay=False)
+_OPTIONS = (
+    click.option(
+        "--key",
+        "--signer",
+        "key",
+        default="",
+        metavar="KEY",
+        help="Your private key: a file, or a key in a token or service (pkcs11:…, awskms://…).",
+    ),
+    click.option("--keyless", is_flag=True, help="Sign with an identity token instead of a key."),
+    click.option(
+        "--identity-token",
+        default="",
+        metavar="TOKEN",
+        help="With --keyless: the token, or @FILE; else that of the job that runs this.",
+    ),
+    click.option(
+        "--instance",
+        type=_FILE,
+        help="With --keyless: another Sigstore's trust configuration, instead of this registry's services.",
+    ),
+    click.option(
+        "--public", is_flag=True, help="With --keyless: the public Sigstore; what you sign is logged for all."
+    ),
+)
+BUNDLE = click.option("--bundle", type=_FILE, help="Write the signed claim here instead of handing it in.")
+
+
+@dataclass(frozen=True, slots=True)
+class How:
+    """Who signs, as typed."""
+
+    key: str = ""
+    keyless: bool = False
+    identity_token: str = ""
+    instance: Path | None = None
+    public: bool = False
+
+
+def how_to_sign(function: F) -> F:
+    """Give a verb the options that say who signs; `chosen` takes them out again."""
+    for option in reversed(_OPTIONS):
+        function = option(function)
+    return function
+
+
+def chosen(options: dict[str, Any]) -> How:
+    """Take the options out of a verb's; raises UsageError unless exactly one way to sign was chosen."""
+    how = How(**{name: options.pop(name) for name in How.__slots__})
+    if bool(how.key) == how.keyless:
+        raise UsageError(
+            "say who signs" if not how.key else "a key and --keyless are both given",
+            remedy="give --key FILE (weighbridge key new makes one), or --keyless in a job that has an identity",
+            check="sign.who",
+        )
+    if not how.keyless and (how.identity_token or how.instance or how.public):
+        raise UsageError(
+            "--identity-token, --instance and --public belong to --keyless", remedy="add --keyless"
+        )
+    return how
+
+
+@dataclass(frozen=True, slots=True)
+class Signed:
+    """A signed claim, and who signed it in words; `pem` is the public key, empty without one of one's own."""
+
+    bundle: Bundle
+    who: str
+    pem: str = ""
+
+
+def sign_with(shared: Shared, registry: Registry | None, statement: Statement, how: How) -> Signed:
+    """Sign a statement; with a key the bundle carries no log entry yet."""
+    if how.keyless:
+        return _keyless(shared, registry, statement, how)
+    from weighbridge.cli.secrets import open_key
+    from weighbridge.trust.bundle import Bundle
+    from weighbridge.trust.seal import sign_statement
+
+    signer = open_key(shared, how.key)
+    return Signed(
+        Bundle(sign_statement(statement, signer), signer.key_id), str(signer.key_id), signer.public_pem
+    )
+
+
+def hand_in(
+    shared: Shared, registry: Registry | None, statement: Statement, how: How, bundle: Path | None
+) -> int:
+    """Sign a claim and write it to a file, or hand it to the registry, which logs and keeps it."""
+    made = sign_with(shared, registry, statement, how)
+    if bundle is not None:
+        bundle.write_bytes(made.bundle.to_json() + b"\n")
+        item: JSON = {"bundle": str(bundle), "signer": made.who}
+        emit(shared, "claim", [item], f"signed by {made.who}: {bundle}")
+        return 0
+    from weighbridge.registry.bundles import take
+    from weighbridge.registry.edges import stage_name
+    from weighbridge.registry.outbox import submit
+
+    assert registry is not None
+    if not made.pem:
+        raise UsageError(
+            "a claim signed without a key is not handed in yet", remedy="write it to a file: --bundle FILE"
+        )
+    with registry.writing():
+        kept = submit(registry, take(made.bundle.envelope, made.pem))[-1]
+    assert kept.entry is not None
+    stage = stage_name(statement)
+    about = ", ".join(d.short for d in statement.identities)
+    row: dict[str, JSON] = {
+        "stage": stage,
+        "bundle": str(kept.digest),
+        "signer": made.who,
+        "log_index": kept.entry.index,
+    }
+    said = f"claim kept: {stage} of {about}, signed by {made.who}, log entry {kept.entry.index}"
+    emit(shared, "claim", [row], said)
+    return 0
+
+
+def _keyless(shared: Shared, registry: Registry | None, statement: Statement, how: How) -> Signed:
+    from weighbridge.trust.bundle import Bundle
+    from weighbridge.trust.certificates import signer_of
+
+    now, offline = datetime.now(UTC), bool(shared.config["offline"])
+    token = _token(how, now, offline=offline)
+    if how.instance is not None or how.public:
+        from weighbridge.trust.public import sign_statement
+
+        instance = _content(how.instance) if how.instance is not None else None
+        data = sign_statement(
+            statement.encode(), token, instance=instance, public=how.public, offline=offline
+        )
+        made = Bundle.from_json(data)
+        return Signed(made, signer_of(made.certificates[0]).subject)
+    del registry
+    raise UsageError("nobody here can vouch for a token", remedy="give --instance FILE, or --public")
+
+
+def _token(how: How, now: datetime, *, offline: bool) -> str:
+    from weighbridge.trust.ambient import AUDIENCE, ambient_token, look
+
+    if not how.identity_token:
+        return ambient_token(os.environ, now=now, offline=offline).token
+    text = how.identity_token
+    if text.startswith("@"):
+        text = _content(Path(text[1:])).decode("ascii", errors="replace")
+    return look(text, "--identity-token", audience=AUDIENCE, now=now).token
+
+
+def _content(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return file.read(4 * 1024 * 1024)
+    except OSError as error:
+        raise Unreadable(f"{path} cannot be read", cause=error.strerror or str(error)) from error
