@@ -171,3 +171,26 @@ def test_references_that_name_no_key(call):
     code, _, error = call("key", "show", "hashivault://key", "--offline")
     assert code == 3
     assert "offline" in error
+
+
+@pytest.mark.parametrize(
+    "line",
+    [("revoke", "x", "--reason", "y"), ("policy", "use", ".")],
+    ids=["revoke", "policy use"],
+)
+def test_verbs_that_sign_take_references_to_keys(call, line):
+    code, _, error = call(*line, "--key", "pkcs11:token=a")
+    assert code == 2
+    assert "[key.uri]" in error
+
+
+def test_a_password_in_the_environment_does_not_stand_in_the_way_of_a_key_without_one(
+    world, call, monkeypatch
+):
+    """The variable is for all keys of a session; some have a password and some have none."""
+    call("key", "new", "mine.pem")
+    monkeypatch.setenv(secrets.VARIABLE, PASSWORD)
+    assert call("key", "show", "mine.pem")[0] == 0
+    code, _, error = call("revoke", "wb1:" + "ab" * 32, "--reason", "x", "--key", "mine.pem")
+    assert "key.password" not in error
+    assert code != 0

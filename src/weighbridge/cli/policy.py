@@ -6,8 +6,9 @@ from pathlib import Path
 
 import click
 
-from weighbridge.cli.options import Shared, common, key_password, opened
+from weighbridge.cli.options import Shared, common, opened
 from weighbridge.cli.render import emit
+from weighbridge.cli.secrets import open_key
 
 
 @click.group()
@@ -46,18 +47,18 @@ def check(shared: Shared, *, folder: Path | None) -> int:
 @click.argument("folder", type=click.Path(path_type=Path, file_okay=False, exists=True))
 @click.option(
     "--key",
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="A key with the role policy (default: the owner's).",
+    metavar="KEY",
+    help="A key with the role policy, a path or URI (default: the owner's).",
 )
 @common
-def use(shared: Shared, *, folder: Path, key: Path | None) -> int:
+def use(shared: Shared, *, folder: Path, key: str | None) -> int:
     """Make the policy files of a folder the active ones of the current project's registry."""
     from weighbridge.gate.policies import use_policy
-    from weighbridge.keys.files import load
     from weighbridge.registry.service_keys import root_folder
 
     with opened(shared) as registry:
-        signer = load(key or root_folder(registry.config.home, registry.id) / "owner.pem", key_password())
+        owner = root_folder(registry.config.home, registry.id) / "owner.pem"
+        signer = open_key(shared, key or str(owner))
         digest = use_policy(registry, folder, signer)
     emit(shared, "policy", [{"digest": str(digest), "active": True}], f"active: {digest}")
     return 0

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import click
 
-from weighbridge.cli.options import Shared, common, key_password, opened
+from weighbridge.cli.options import Shared, common, opened
 from weighbridge.cli.render import emit
+from weighbridge.cli.secrets import open_key
 from weighbridge.core.canonical import JSON
 
 
@@ -16,19 +15,19 @@ from weighbridge.core.canonical import JSON
 @click.option("--reason", required=True, help="Why; goes into the log.")
 @click.option(
     "--key",
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="A key with the role revoke (default: the owner's).",
+    metavar="KEY",
+    help="A key with the role revoke, a path or URI (default: the owner's).",
 )
 @common
-def revoke(shared: Shared, model: str, *, reason: str, key: Path | None) -> int:
+def revoke(shared: Shared, model: str, *, reason: str, key: str | None) -> int:
     """Withdraw a model and its weights; what descends from it is quarantined and no longer admitted."""
     from weighbridge.gate.revoke import revoke as withdraw
-    from weighbridge.keys.files import load
     from weighbridge.registry.models import resolve
     from weighbridge.registry.service_keys import root_folder
 
     with opened(shared) as registry:
-        signer = load(key or root_folder(registry.config.home, registry.id) / "owner.pem", key_password())
+        owner = root_folder(registry.config.home, registry.id) / "owner.pem"
+        signer = open_key(shared, key or str(owner))
         hit = withdraw(registry, resolve(registry, model), reason=reason, signer=signer)
     item: dict[str, JSON] = {
         "targets": [str(d) for d in hit.targets],
