@@ -32,6 +32,11 @@ _OPTIONS = (
         metavar="KEY",
         help="Your private key: a file, or a key in a token or service (pkcs11:…, awskms://…).",
     ),
+    click.option(
+        "--certificate",
+        type=_FILE,
+        help="With --key: the certificate of that key and its chain (PEM, your own first), to be named by it.",
+    ),
     click.option("--keyless", is_flag=True, help="Sign with an identity token instead of a key."),
     click.option(
         "--identity-token",
@@ -56,6 +61,7 @@ class How:
     """Who signs, as typed."""
 
     key: str = ""
+    certificate: Path | None = None
     keyless: bool = False
     identity_token: str = ""
     instance: Path | None = None
@@ -78,6 +84,8 @@ def chosen(options: dict[str, Any]) -> How:
             remedy="give --key FILE (weighbridge key new makes one), or --keyless in a job that has an identity",
             check="sign.who",
         )
+    if how.keyless and how.certificate:
+        raise UsageError("--certificate belongs to --key", remedy="leave one of the two out")
     if not how.keyless and (how.identity_token or how.instance or how.public):
         raise UsageError(
             "--identity-token, --instance and --public belong to --keyless", remedy="add --keyless"
@@ -103,9 +111,39 @@ def sign_with(shared: Shared, registry: Registry | None, statement: Statement, h
     from weighbridge.trust.seal import sign_statement
 
     signer = open_key(shared, how.key)
-    return Signed(
-        Bundle(sign_statement(statement, signer), signer.key_id), str(signer.key_id), signer.public_pem
-    )
+    envelope = sign_statement(statement, signer)
+    if how.certificate is None:
+        return Signed(Bundle(envelope, signer.key_id), str(signer.key_id), signer.public_pem)
+    chain = _chain(how.certificate, signer.public_pem)
+    return Signed(Bundle(envelope, None, chain), _name(chain[0]))
+
+
+def _chain(path: Path, public_pem: str) -> tuple[bytes, ...]:
+    """Read the signer's certificate and its chain in DER; the first must be of the key that signs."""
+    from cryptography import x509
+    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+    from weighbridge.keys.public import der_of_pem
+
+    try:
+        found = x509.load_pem_x509_certificates(_content(path))
+    except ValueError as error:
+        raise UsageError(f"{path} holds no certificates in PEM", cause=str(error)) from error
+    key = found[0].public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    if key != der_of_pem(public_pem):
+        raise UsageError(
+            f"the first certificate in {path} is of another key",
+            cause="a signature would not verify under it",
+            remedy="put the certificate of the signing key first, then those above it",
+            check="sign.certificate",
+        )
+    return tuple(row.public_bytes(Encoding.DER) for row in found)
+
+
+def _name(der: bytes) -> str:
+    from weighbridge.trust.certificates import signer_of, subject_names
+
+    return signer_of(der).subject or subject_names(der)[1]
 
 
 def hand_in(
@@ -125,7 +163,8 @@ def hand_in(
     assert registry is not None
     if not made.pem:
         raise UsageError(
-            "a claim signed without a key is not handed in yet", remedy="write it to a file: --bundle FILE"
+            "a claim signed with a certificate is not handed in yet",
+            remedy="write it to a file: --bundle FILE",
         )
     with registry.writing():
         kept = submit(registry, take(made.bundle.envelope, made.pem))[-1]
@@ -145,7 +184,6 @@ def hand_in(
 
 def _keyless(shared: Shared, registry: Registry | None, statement: Statement, how: How) -> Signed:
     from weighbridge.trust.bundle import Bundle
-    from weighbridge.trust.certificates import signer_of
 
     now, offline = datetime.now(UTC), bool(shared.config["offline"])
     token = _token(how, now, offline=offline)
@@ -157,7 +195,7 @@ def _keyless(shared: Shared, registry: Registry | None, statement: Statement, ho
             statement.encode(), token, instance=instance, public=how.public, offline=offline
         )
         made = Bundle.from_json(data)
-        return Signed(made, signer_of(made.certificates[0]).subject)
+        return Signed(made, _name(made.certificates[0]))
     del registry
     raise UsageError("nobody here can vouch for a token", remedy="give --instance FILE, or --public")
 
