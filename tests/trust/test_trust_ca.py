@@ -9,11 +9,12 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID
 from trust_services import ISSUER, NOW, authority_chain, bench, service_key, token
 
-from weighbridge.core.errors import Refused, Unreadable, VerificationFailed
+from weighbridge.core.errors import Refused, Unreadable, UsageError, VerificationFailed
 from weighbridge.keys.files import generate
 from weighbridge.trust import der
 from weighbridge.trust.ca import LEAF_LIFE, CertificateService
 from weighbridge.trust.fulcio import ARC, read_utf8, read_vouched
+from weighbridge.trust.minting import make_root
 
 EPHEMERAL = generate()
 
@@ -263,12 +264,13 @@ def test_requests_that_are_refused(data, check, services):
 )
 def test_no_leaf_outlives_its_authority(now, services):
     with pytest.raises(Refused) as caught:
-        issue(services, now=now)
+        issue(services, token(expires=now + timedelta(minutes=1)), now=now)
     assert caught.value.check == "ca.expired"
 
 
 def test_the_last_ten_minutes_are_still_served(services):
-    issue(services, now=NOW + timedelta(days=365) - LEAF_LIFE)
+    now = NOW + timedelta(days=365) - LEAF_LIFE
+    issue(services, token(expires=now), now=now)
 
 
 def test_a_chain_that_does_not_fit_is_refused(services, tmp_path):
@@ -280,6 +282,45 @@ def test_a_chain_that_does_not_fit_is_refused(services, tmp_path):
         assert caught.value.check == "ca.chain"
     with pytest.raises(Refused):
         CertificateService(service_key("other"), (own, root), ct=services.ct, entropy=services.entropy)
+
+
+@pytest.mark.parametrize(
+    ("subject", "kind"),
+    [
+        ("trainer@ex\u00e4mple.org", "email"),
+        ("https://ci.example/\u00fc", "uri"),
+        ("ci.example", "dns"),
+        ("maria!example.org", ""),
+        ("", "email"),
+        ("", "other-name"),
+        ("trainer@example.org\x00.evil", "email"),
+        ("maria\n!example.org", "other-name"),
+    ],
+)
+def test_subjects_that_no_certificate_names(subject, kind, services):
+    size = services.ct.log.size
+    with pytest.raises(VerificationFailed) as caught:
+        issue(services, token(subject, kind, challenges=("x",)))
+    assert caught.value.check == "ca.subject"
+    assert services.ct.log.size == size
+
+
+def test_no_claim_speaks_for_the_issuer(services):
+    found = read(issue(services, token(claims={"1": "https://evil.example", "8": "https://evil.example"})))
+    assert read_vouched(found)[2] == ISSUER
+    assert extension(found, f"{ARC}.1").value.value == ISSUER.encode()
+
+
+def test_a_token_that_has_ended_since_is_not_used(services):
+    issue(services, now=NOW + timedelta(minutes=5, seconds=59))
+    with pytest.raises(VerificationFailed) as caught:
+        issue(services, now=NOW + timedelta(minutes=6))
+    assert caught.value.check == "token.time"
+
+
+def test_names_of_authorities_have_a_length(services):
+    with pytest.raises(UsageError):
+        make_root(service_key("ca"), name="x" * 60, now=NOW, entropy=services.entropy)
 
 
 def test_serials_never_repeat(services):

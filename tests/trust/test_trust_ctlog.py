@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from trust_services import CT_ORIGIN, ISSUER, NOW, authority_chain, bench, service_key, token
 
 from weighbridge.core.digest import Digest
-from weighbridge.core.errors import RegistryUnusable, UsageError
+from weighbridge.core.errors import Refused, RegistryUnusable, UsageError
 from weighbridge.keys.files import generate
 from weighbridge.keys.public import der_of_pem
 from weighbridge.ledger.checkpoint import verify_checkpoint
@@ -26,7 +26,8 @@ def made(tmp_path):
 
 def issue(made, subject="trainer@example.org", kind="email", now=NOW):
     key = generate()
-    issued = made.ca.issue(token(subject, kind), key.public_pem.encode(), key.sign(subject.encode()), now)
+    who = token(subject, kind, expires=now)
+    issued = made.ca.issue(who, key.public_pem.encode(), key.sign(subject.encode()), now)
     return key, issued
 
 
@@ -115,6 +116,14 @@ def test_opened_again_it_goes_on(made, tmp_path):
     assert again.log_id == made.ct.log_id == Digest.of(der_of_pem(service_key("ct").public_pem))
     again.add(made.ct.log.entry(2).body[47:-2], service_key("ca").public_pem, NOW)
     assert len(list(made.ct.entries())) == 4
+
+
+@pytest.mark.parametrize("tbs", [b"", b"0\x00", b"junk", authority_chain()[0]])
+def test_what_a_monitor_could_not_read_is_not_logged(tbs, made):
+    with pytest.raises(Refused) as caught:
+        made.ct.add(tbs, service_key("ca").public_pem, NOW)
+    assert caught.value.check == "ct.entry"
+    assert made.ct.log.size == 2
 
 
 def test_it_signs_with_p256_only(made):

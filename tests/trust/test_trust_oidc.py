@@ -16,8 +16,9 @@ from trust_services import NOW, Counting, service_key
 from weighbridge.core.errors import BadSetting, UsageError, VerificationFailed
 from weighbridge.trust.development import DevelopmentIssuer
 from weighbridge.trust.issuers import DEVELOPMENT_ISSUER, TrustedIssuer, pinned_key, pinned_keys
-from weighbridge.trust.oidc import SKEW, TokenVerifier
+from weighbridge.trust.oidc import TokenVerifier
 from weighbridge.trust.roots import Window
+from weighbridge.trust.tokens import SKEW
 
 URL = "https://issuer.example"
 P256 = ec.generate_private_key(ec.SECP256R1())
@@ -383,6 +384,8 @@ def test_an_unverified_address_is_no_challenge():
         ("HTTPS://ci.example/team/job", False),
         ("https://ci.example/team/../other", False),
         ("https://ci.example/team/%2e%2E/other", False),
+        ("https://ci.example/team/%2e%2e%2fother", False),
+        ("https://ci.example/team/..%5Cother", False),
         ("https://ci.example/team/./job", False),
         ("https://ci.example/team/..", False),
         ("https://ci.example/team/a b", False),
@@ -401,12 +404,15 @@ def test_uris_lie_within_their_rule(subject, good):
 
 
 def test_a_template_puts_claims_together():
-    trusted = issuer("uri", ("https://ci.example/",), template="https://ci.example/{project}/{job}")
+    trusted = issuer("uri", ("https://ci.example/",), template="https://ci.example/{+project}/{job}")
     found = verify(signed(claims(project="speech", job="train")), trusted)
     assert (found.subject, found.kind) == ("https://ci.example/speech/train", "uri")
     assert refused(signed(claims(project="..", job="x")), trusted) == "token.subject"
     assert refused(signed(claims(project="speech")), trusted) == "token.claims"
     assert refused(signed(claims(project="speech", job={"a": 1})), trusted) == "token.claims"
+    assert verify(signed(claims(project="a/b", job="c")), trusted).subject == "https://ci.example/a/b/c"
+    for job in ("b/c", "b?c", "b#c", "b%2Fc", "{sub}", "b c"):
+        assert refused(signed(claims(project="a", job=job)), trusted) == "token.subject"
     # What a claim brings is not read as a template again.
     assert refused(signed(claims(project="{sub}", job="x")), trusted) == "token.subject"
 
@@ -602,6 +608,9 @@ def test_two_tokens_of_one_moment_differ():
         {"url": ""},
         {"audience": ""},
         {"max_age": timedelta(0)},
+        {"mapping": "github", "server": "https://git.example/"},
+        {"mapping": "github", "server": "http://git.example"},
+        {"mapping": "github", "server": "https://git.example/x?y"},
         {"mapping": "username", "within": ("*",)},
         {"mapping": "username", "within": ("a", "b")},
     ],

@@ -34,7 +34,7 @@ SERVICES = {
     "tsa.TimestampService.stamp": "(digest, now, *, nonce=None, certificates=True) -> response, DER",
     "tsa.TimestampService.respond": "(query, now) -> response, DER; a rejection for what cannot be answered",
     "tsa.TimestampService.respond_json": "(query, now) -> response, DER",
-    "issuers.TrustedIssuer": "(url, mapping, keys, within, audience='sigstore', template='{sub}', server='', "
+    "issuers.TrustedIssuer": "(url, mapping, keys, within, audience='sigstore', template='{+sub}', server='', "
     "max_age=datetime.timedelta(seconds=3600))",
     "issuers.pinned_keys": "(jwks, window=None) -> PinnedKey of each, from the JSON of a JWKS",
     "oidc.TokenVerifier": "(issuers)",

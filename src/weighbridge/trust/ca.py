@@ -32,7 +32,7 @@ from weighbridge.trust.minting import (
     signature_algorithm,
     to_be_signed,
 )
-from weighbridge.trust.tokens import Token
+from weighbridge.trust.tokens import SKEW, Token
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKeyTypes
@@ -97,6 +97,13 @@ class CertificateService:
         return self._issue(token, read_request(request), now)
 
     def _issue(self, token: Token, key: CertificatePublicKeyTypes, now: datetime) -> Issued:
+        if now >= token.expires + SKEW:
+            raise VerificationFailed(
+                "the token has ended since it was verified",
+                cause=f"it ended {rfc3339(token.expires)}; now is {rfc3339(now)}",
+                remedy="get a new token from the issuer",
+                check="token.time",
+            )
         own = self._certificates[0]
         ends = now + LEAF_LIFE
         if any(

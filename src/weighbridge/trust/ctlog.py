@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Literal, TypeAlias
 
 from weighbridge.core.digest import Digest
-from weighbridge.core.errors import RegistryUnusable, UsageError
+from weighbridge.core.errors import Refused, RegistryUnusable, UsageError
 from weighbridge.keys.ports import Signer
 from weighbridge.keys.public import der_of_pem, key_id_of_pem
 from weighbridge.ledger.sequencer import Log
@@ -97,10 +97,12 @@ class CertificateLog:
         """Log what is about to be issued, and only when it is on disk return the signed timestamp (SCT).
 
         `tbs` is the TBSCertificate without the SCT extension, `issuer_pem` the key that will sign it.
-        Raises as `Log.append`; then there is no SCT, and there must be no certificate.
+        Raises Refused(ct.entry) for what a monitor could not read, and as `Log.append`; then there is no SCT,
+        and there must be no certificate.
         """
         key_hash = hashlib.sha256(der_of_pem(issuer_pem)).digest()
         body = _leaf(PRECERT_ENTRY, key_hash + _u24(tbs), now)
+        _readable(body)
         self.log.append([body], signer=self._signer, now=now)
         signature = self._signer.sign(body)
         return (
@@ -189,6 +191,18 @@ def _described(index: int, timestamp: int, key_hash: bytes, encoded: bytes) -> C
         issuer_key=Digest("sha256", key_hash.hex()) if key_hash else None,
         certificate=encoded,
     )
+
+
+def _readable(body: bytes) -> None:
+    try:
+        read_entry(0, body)
+    except RegistryUnusable as error:
+        raise Refused(
+            "a certificate that nobody could read is not logged",
+            cause=error.cause,
+            remedy="give it one subject, of a kind that certificates name, and an issuer",
+            check="ct.entry",
+        ) from error
 
 
 def _leaf(kind: int, entry: bytes, now: datetime) -> bytes:

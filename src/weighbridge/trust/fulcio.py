@@ -63,19 +63,27 @@ _REF = {"branch": "refs/heads/", "tag": "refs/tags/"}
 
 
 def alternative_name(token: Token) -> Extension:
-    """Write the subject, critical because the certificate has no other name (RFC 5280 section 4.2.1.6)."""
-    if token.kind == "email":
-        name = der.implicit(1, token.subject.encode("ascii"))
-    elif token.kind == "uri":
-        name = der.implicit(6, token.subject.encode("ascii"))
-    else:
+    """Write the subject, critical because the certificate has no other name (RFC 5280 section 4.2.1.6).
+
+    Raises VerificationFailed(ca.subject) for what cannot be named.
+    """
+    tag = {"email": 1, "uri": 6}.get(token.kind)
+    if not token.subject or not token.subject.isprintable():
+        raise _nameless(token)
+    if tag is not None:
+        if not token.subject.isascii():  # both are IA5String
+            raise _nameless(token)
+        name = der.implicit(tag, token.subject.encode("ascii"))
+    elif token.kind == "other-name":
         name = der.explicit(0, der.oid(USER_NAME), der.explicit(0, der.utf8(token.subject)))
+    else:
+        raise _nameless(token)
     return Extension(SUBJECT_ALTERNATIVE_NAME, der.sequence(name), critical=True)
 
 
 def extensions(token: Token) -> tuple[Extension, ...]:
     """Write who vouched (`.1` bare and `.8` as UTF8String) and what the token said of the build."""
-    said = {"1": token.issuer, "8": token.issuer, **token.claims}
+    said = {**token.claims, "1": token.issuer, "8": token.issuer}  # no claim speaks for the issuer
     rows = sorted(said.items(), key=lambda row: int(row[0]))
     return tuple(
         Extension(f"{ARC}.{number}", text.encode() if number in RAW else der.utf8(text))
@@ -177,6 +185,15 @@ def _reader(claims: Mapping[str, Any]) -> Callable[[str], str]:
 
 def _filled(made: Mapping[str, str]) -> dict[str, str]:
     return {number: text for number, text in made.items() if text}
+
+
+def _nameless(token: Token) -> VerificationFailed:
+    return VerificationFailed(
+        f"{token.subject[:200]!r} cannot stand in a certificate",
+        cause="a subject is an address or URI in ASCII, or a user name, all of it visible",
+        remedy="change the issuer's mapping, so that it names its subjects in one of these ways",
+        check="ca.subject",
+    )
 
 
 def _unfit(name: str, what: str) -> VerificationFailed:

@@ -48,11 +48,13 @@ _EMAIL = re.compile(
     r"[A-Za-z0-9.!#$%&'*+/=?^_{|}~-]{1,64}@(?P<domain>[A-Za-z0-9-]{1,63}(?:\.[A-Za-z0-9-]{1,63})+)"
 )
 _URI = re.compile(r"[a-z][a-z0-9+.-]{0,31}:[A-Za-z0-9\-._~:/?#\[\]@!$&'()*+,;=%]{1,1024}")
-_DOTS = re.compile(r"(?:^|/)(?:\.|%2[eE]){1,2}(?:/|$|[?#])")
+_DOTS = re.compile(r"(?:^|/)(?:\.|%2[eE]){1,2}(?:/|$|[?#])|%2[fF]|%5[cC]")
 _USER = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _SPIFFE = re.compile(r"spiffe://[a-z0-9._-]{1,255}(?:/[A-Za-z0-9._-]{1,255}){1,32}")
 _ACCOUNT = re.compile(r"system:serviceaccount:(?P<space>[a-z0-9-]{1,63}):(?P<name>[a-z0-9.-]{1,253})")
-_PLACE = re.compile(r"\{([A-Za-z0-9_]+)\}")
+_PLACE = re.compile(r"\{(\+?)([A-Za-z0-9_]+)\}")
+_PLAIN = re.compile(r"[A-Za-z0-9._~-]+")
+_SERVER = re.compile(r"https://[a-z0-9.-]+(?::[0-9]{1,5})?(?:/[A-Za-z0-9._~-]+)*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,8 +85,9 @@ class TrustedIssuer:
     keys: tuple[PinnedKey, ...]
     within: tuple[str, ...]
     audience: str = AUDIENCE
-    template: str = "{sub}"
-    """For `uri`: the subject, with claims of the token in braces."""
+    template: str = "{+sub}"
+    """For `uri`: the subject, with claims in braces as in RFC 6570: `{job}` takes a claim of letters, digits,
+    `-`, `.`, `_` and `~` only, `{+path}` one that may hold slashes and whatever else a URI has."""
     server: str = ""
     """For `github` and `gitlab`: the host's URL, when it is not the public one."""
     max_age: timedelta = timedelta(hours=1)
@@ -98,6 +101,8 @@ class TrustedIssuer:
             raise _unfit(self.url, "it needs a URL, an audience, keys, and rules for whom it may vouch for")
         if self.mapping == "username" and (len(self.within) != 1 or EVERYBODY in self.within):
             raise _unfit(self.url, "user names need the one domain they belong to")
+        if self.server and _SERVER.fullmatch(self.server) is None:
+            raise _unfit(self.url, "its server is not an https URL without a slash at its end")
         if self.max_age <= timedelta(0):
             raise _unfit(self.url, "its tokens would be too old when they are made")
 
@@ -185,7 +190,13 @@ def _email(issuer: TrustedIssuer, claims: Mapping[str, Any]) -> _Named:
 
 
 def _uri(issuer: TrustedIssuer, claims: Mapping[str, Any]) -> _Named:
-    subject = _PLACE.sub(lambda match: _text(claims, match[1]), issuer.template)
+    def said(match: re.Match[str]) -> str:
+        value = _text(claims, match[2])
+        if not match[1] and _PLAIN.fullmatch(value) is None:
+            raise _stranger(issuer, value, f"the claim {match[2]!r} would be more than one part of the URI")
+        return value
+
+    subject = _PLACE.sub(said, issuer.template)
     return _Named(_within(issuer, subject, subject), "uri")
 
 
@@ -283,6 +294,6 @@ def _unfit(url: str, cause: str) -> BadSetting:
     return BadSetting(
         f"the issuer {url!r} cannot be trusted as it is written",
         cause=cause,
-        remedy="correct its entry; docs/reference/authority.md has one of each mapping",
+        remedy="correct its entry",
         check="token.issuer",
     )

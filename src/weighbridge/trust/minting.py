@@ -82,7 +82,11 @@ def key_identifier(public_der: bytes) -> bytes:
 
 
 def distinguished_name(organization: str, common: str) -> bytes:
-    """Write a Name of organization and common name."""
+    """Write a Name of organization and common name; raises UsageError beyond 64 characters (RFC 5280, appendix A)."""
+    if not 0 < len(organization) <= 64 or not 0 < len(common) <= 64:
+        raise UsageError(
+            f"{common!r} is too long for the name of an authority", remedy="use at most 40 characters"
+        )
     rows = (("2.5.4.10", organization), ("2.5.4.3", common))
     return der.sequence(*(der.set_of(der.sequence(der.oid(kind), der.utf8(text))) for kind, text in rows))
 

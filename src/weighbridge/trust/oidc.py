@@ -19,7 +19,7 @@ import binascii
 import math
 import re
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 from weighbridge.core.canonical import parse
@@ -27,11 +27,9 @@ from weighbridge.core.clock import rfc3339
 from weighbridge.core.errors import BadSetting, VerificationFailed
 from weighbridge.trust.dsse import describe
 from weighbridge.trust.issuers import ALGORITHMS, PinnedKey, TrustedIssuer
-from weighbridge.trust.tokens import Token
+from weighbridge.trust.tokens import SKEW, Token
 
 MAX_TOKEN = 16 * 1024
-SKEW = timedelta(seconds=60)
-"""How far an issuer's clock may be from ours, either way."""
 MAX_TIME = 253_402_300_799
 
 _COMPACT = re.compile(r"([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)")

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from weighbridge.trust.proof import SubjectKind
+
+SKEW = timedelta(seconds=60)
+"""How far an issuer's clock may be from ours, either way."""
 
 
 @dataclass(frozen=True, slots=True)
