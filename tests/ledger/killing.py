@@ -56,7 +56,7 @@ def main(folder, name):
                 break
             kills += 1
             number += 1
-    print(kills)
+    sys.stdout.write(f"{kills}\n")
 
 
 def child(scenario, place, number, mode):
@@ -117,6 +117,15 @@ def sabotage(number, mode):
 
 def leaves(bodies):
     return merkle.nodes_of([merkle.leaf_hash(body) for body in bodies])
+
+
+def refused(check, work):
+    found = ""
+    try:
+        work()
+    except Refused as error:
+        found = error.check
+    assert found == check
 
 
 class Append:
@@ -192,12 +201,7 @@ class Freeze(Append):
         assert log.head.frozen or not told
         note = log.freeze(signer=KEY, now=NOW)
         assert parse_checkpoint(note)[0].frozen
-        try:
-            log.append([b"late"], signer=KEY, now=NOW)
-        except Refused as error:
-            assert error.check == "log.frozen"
-        else:
-            raise AssertionError("appended to a frozen log")
+        refused("log.frozen", lambda: log.append([b"late"], signer=KEY, now=NOW))
 
 
 class Cosigned(Append):
@@ -244,12 +248,7 @@ class Export(Append):
             kept.verify_all(promises=False)
             assert kept.root == log.root_at(kept.size)
             assert kept.size == 300 or told < 2
-            try:
-                kept.append([b"fork"], signer=KEY, now=NOW)
-            except Refused as error:
-                assert error.check == "log.mirror"
-            else:
-                raise AssertionError("appended to a copy")
+            refused("log.mirror", lambda: kept.append([b"fork"], signer=KEY, now=NOW))
         else:
             assert told == 0
         log.export(copy)

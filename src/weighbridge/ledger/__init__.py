@@ -8,10 +8,13 @@ client can read. docs/reference/log.md writes the layout down.
 The rules of this room: the rename of `checkpoint` is the one moment at which entries come to exist, and
 everything they need is on disk before it; one appender at a time, by lock; a proof that does not verify
 is never handed out, because a log that cannot prove itself is damaged and says so (RegistryUnusable).
+What is kept beside the tree for speed (`lookup`) or for others (`cosigned`) is never believed without it.
 
 What a log alone cannot show is that it was not rolled back or forked by the host that keeps it. Clients
-pin a checkpoint elsewhere and ask for consistency with it.
+pin a checkpoint elsewhere and ask for consistency with it, or ask witnesses who do.
 
 Start reading at `merkle` (pure: hashes in, proofs out), then `checkpoint` and `entry` (what the log
-signs), `tiles` (how it lies on disk), `sequencer` (the `Log` itself).
+signs), `tiles` (how it lies on disk), `sequencer` (the `Log` itself). Around it stand `commit` and `lock`
+(appending), `lookup` (finding), `fsck` and `export` (reading it all, copying it), `shards` (freezing, and
+what follows), `batch` (many threads), `cosignature` and its neighbours (witnesses).
 """

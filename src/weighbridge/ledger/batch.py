@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from threading import Condition, Thread
+from typing import Self
 
 from weighbridge.core.clock import Clock
 from weighbridge.core.errors import Locked, Refused, WeighbridgeError
@@ -56,7 +57,7 @@ class Committer:
         self._thread = Thread(target=self._run, name="log committer", daemon=True)
         self._thread.start()
 
-    def __enter__(self) -> Committer:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
