@@ -102,13 +102,13 @@ def ask(
             answer = client.request(
                 method, url, headers=dict(headers or {}), content=body or None, follow_redirects=False
             )
-    except (httpx2.HTTPError, httpx2.InvalidURL) as error:
+    except (httpx2.HTTPError, httpx2.InvalidURL, UnicodeError):  # the last may quote a secret
         raise Unreachable(
             f"{door.host} gave no usable answer",
-            cause="the connection broke off, or there was none in time",
+            cause="the connection broke off, there was none in time, or what was to be sent cannot be",
             remedy="check the connection, then try again",
             check="net.unreachable",
-        ) from error
+        ) from None
     return Answer(answer.status_code, answer.content)
 
 

@@ -7,6 +7,7 @@ import subprocess
 import textwrap
 
 import pytest
+from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, mldsa, padding, rsa, utils
 from hypothesis import given
@@ -319,3 +320,35 @@ def test_no_bytes_break_the_reader(der):
 
 def test_a_very_long_text_is_not_a_key():
     refused(pem_of_der(bytes(100_000)))
+
+
+SIX = "26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05"
+SEVEN = "c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a"
+WEAK = ["00" * 32, "01" + "00" * 31, "ec" + "ff" * 30 + "7f", SIX, SEVEN]
+
+
+@pytest.mark.parametrize("sign", [0, 0x80])
+@pytest.mark.parametrize("point", WEAK)
+def test_a_key_for_which_everybody_can_sign_is_refused(point, sign):
+    """With R the neutral point and S zero, one message in eight at most has to be tried."""
+    raw = bytearray.fromhex(point)
+    raw[31] |= sign
+    refused(pem_of_der(bytes.fromhex("302a300506032b6570032100") + raw))
+    if sign and point in WEAK[1:3]:
+        return  # x is zero, and there is no negative zero
+    key, forged = ed25519.Ed25519PublicKey.from_public_bytes(bytes(raw)), bytes([1]) + bytes(63)
+    assert any(accepts(key, forged, bytes([number])) for number in range(200)), "the library would take it"
+
+
+def accepts(key, signature, data):
+    try:
+        key.verify(signature, data)
+    except InvalidSignature:
+        return False
+    return True
+
+
+@pytest.mark.parametrize("more", range(19))
+def test_no_second_spelling_of_an_edwards_point(more):
+    raw = (2**255 - 19 + more).to_bytes(32, "little")
+    refused(pem_of_der(bytes.fromhex("302a300506032b6570032100") + raw))

@@ -241,7 +241,7 @@ def test_what_is_no_answer_of_the_runner(runner, answer):
 def test_the_runner_is_not_asked_offline_or_in_the_clear(runner):
     with pytest.raises(Unreachable):
         found(runner.environ, offline=True)
-    for url in ("http://runner.example/token", "ftp://127.0.0.1/token", "token"):
+    for url in ("http://[::1", "http://runner.example/token", "ftp://127.0.0.1/token", "token"):
         with pytest.raises(BadSetting) as caught:
             found(runner.environ | {"ACTIONS_ID_TOKEN_REQUEST_URL": url})
         assert "ACTIONS_ID_TOKEN_REQUEST_URL" in caught.value.problem

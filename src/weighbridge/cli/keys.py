@@ -141,9 +141,16 @@ def rotate(shared: Shared, *, reference: str) -> int:
 
 def _public(shared: Shared, reference: str) -> str:
     """Return the public half of a key; a file with a public key needs no password."""
-    path = Path(reference)
-    if path.is_file() and b"PUBLIC KEY" in (start := path.read_bytes()[:4096]):
-        return start.decode("ascii", errors="replace")
+    from weighbridge.keys.public import MAX_PEM
+
+    try:
+        if Path(reference).is_file():
+            with Path(reference).open("rb") as file:
+                start = file.read(MAX_PEM)
+            if b"PUBLIC KEY" in start:
+                return start.decode("ascii", errors="replace")
+    except (OSError, ValueError):
+        pass  # opening it as a private key says why it cannot be read
     return open_key(shared, reference).public_pem
 
 

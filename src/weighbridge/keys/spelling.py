@@ -26,6 +26,19 @@ _FIXED: tuple[tuple[Algorithm, bytes, int], ...] = (
     ("ed25519", bytes.fromhex("302a300506032b6570032100"), 32),
     ("ml-dsa-44", bytes.fromhex("30820532300b06096086480165030403110382052100"), 1312),
 )
+_PRIME = 2**255 - 19
+_SMALL = frozenset(
+    int.from_bytes(bytes.fromhex(text), "little")
+    for text in (
+        "00" * 32,
+        "01" + "00" * 31,
+        "ec" + "ff" * 30 + "7f",
+        "26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05",
+        "c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a",
+    )
+)
+"""The y of each point of Ed25519 whose order is 1, 2, 4 or 8: for such a key everybody can sign."""
+
 _RSA = bytes.fromhex("300d06092a864886f70d0101010500")
 
 
@@ -43,6 +56,8 @@ def read_spki(der: bytes) -> Spelled:
     """Read a SubjectPublicKeyInfo; raises VerificationFailed(key.form) unless it is a kind we know, in its spelling."""
     for algorithm, prefix, length in _FIXED:
         if der.startswith(prefix) and len(der) == len(prefix) + length:
+            if algorithm == "ed25519":
+                _check_edwards(der[len(prefix) :])
             start = len(prefix) - (1 if algorithm.startswith("ecdsa") else 0)
             return Spelled(algorithm, der[start:])
     if _RSA in der[:32]:
@@ -58,6 +73,13 @@ def unusable(cause: str) -> VerificationFailed:
         remedy="make one with: weighbridge key new",
         check="key.form",
     )
+
+
+def _check_edwards(raw: bytes) -> None:
+    """Refuse what RFC 8032 section 5.1.3 lets through some readers: a second spelling of y, and weak points."""
+    y = int.from_bytes(raw, "little") & (2**255 - 1)  # the highest bit is the sign of x
+    if y >= _PRIME or y in _SMALL:
+        raise unusable("it is a point for which everybody can sign, or another spelling of one")
 
 
 def _rsa(der: bytes) -> Spelled:

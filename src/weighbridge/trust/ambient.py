@@ -156,14 +156,15 @@ def _github(environ: Mapping[str, str], audience: str, *, offline: bool) -> str:
     """Ask GitHub's runner for a token (GitHub documentation, "OpenID Connect reference")."""
     from weighbridge.net import Door, ask
 
-    parts = urlsplit(environ[_URL])
-    query = [pair for pair in parse_qsl(parts.query, keep_blank_values=True) if pair[0] != "audience"]
-    url = parts._replace(query=urlencode([*query, ("audience", audience)])).geturl()
     try:
+        parts = urlsplit(environ[_URL])
+        query = [pair for pair in parse_qsl(parts.query, keep_blank_values=True) if pair[0] != "audience"]
+        url = parts._replace(query=urlencode([*query, ("audience", audience)])).geturl()
         door = Door(url, offline=offline, has_token=True)
-    except BadSetting as error:
+    except (BadSetting, ValueError) as error:
+        cause = error.cause if isinstance(error, BadSetting) else "it is no address"
         raise BadSetting(
-            f"{_URL} cannot be used", cause=error.cause, remedy="run this in a job of GitHub Actions"
+            f"{_URL} cannot be used", cause=cause, remedy="run this in a job of GitHub Actions"
         ) from None
     answer = ask(door, url, headers={"Authorization": f"Bearer {environ[_BEARER]}"})
     try:
