@@ -234,10 +234,18 @@ def broken_request():
     return bytes(data)
 
 
+def request_of_version_two():
+    key = ec.generate_private_key(ec.SECP256R1())
+    return request(key, hashes.SHA256(), encoding=serialization.Encoding.DER).replace(
+        b"\x02\x01\x00", b"\x02\x01\x01", 1
+    )
+
+
 @pytest.mark.parametrize(
     ("data", "check"),
     [
         (lambda: b"", "ca.request"),
+        (request_of_version_two, "ca.request"),
         (
             lambda: b"-----BEGIN CERTIFICATE REQUEST-----\nAA==\n-----END CERTIFICATE REQUEST-----\n",
             "ca.request",

@@ -169,7 +169,7 @@ def read_request(data: bytes) -> CertificatePublicKeyTypes:
             request.signature_hash_algorithm,
             request.is_signature_valid,
         )
-    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+    except (ValueError, TypeError, UnsupportedAlgorithm, x509.InvalidVersion) as error:
         raise VerificationFailed(
             "this is not a certificate signing request",
             cause=str(error),
