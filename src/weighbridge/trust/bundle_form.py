@@ -138,7 +138,7 @@ def _hint(hint: str) -> tuple[Digest | None, str, tuple[bytes, ...]]:
 
 def _proof(row: Any) -> LogProof:
     kind, proof = row["kindVersion"], row["inclusionProof"]
-    promise = object_of(row, "inclusionPromise").get("signedEntryTimestamp")
+    promise = row.get("inclusionPromise")
     if not all(_WORD.fullmatch(text(kind[name])) for name in ("kind", "version")):
         raise ValueError("the kind of its log entry is not a word and a version")
     index, leaf = _integer(row, "logIndex"), _integer(proof, "logIndex")
@@ -147,7 +147,7 @@ def _proof(row: Any) -> LogProof:
         index=index,
         integrated_time=_integer(row, "integratedTime", MAX_TIME),
         body=_full(row["canonicalizedBody"], "the body of a log entry"),
-        promise=b"" if promise is None else decode64(promise),
+        promise=b"" if promise is None else _full(promise["signedEntryTimestamp"], "a log's promise"),
         size=_integer(proof, "treeSize"),
         root=_hash(proof["rootHash"]),
         hashes=tuple(_hash(step) for step in rows_of(proof, "hashes", MAX_PROOF)),

@@ -7,6 +7,7 @@ are not known here: nothing can be verified under them. The source is sigstore_t
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlsplit
@@ -38,6 +39,7 @@ _KINDS = (
     "PKIX_RSA_PKCS1V15_3072_SHA256",
     "PKIX_RSA_PKCS1V15_4096_SHA256",
 )
+_KIND = re.compile(r"[A-Z][A-Z0-9_]{0,63}")
 _OPEN = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -145,7 +147,9 @@ def _key(row: Any) -> tuple[bytes, str, Window] | None:
     if len(log_id) != 32:
         raise ValueError("the id of a log is not 32 bytes")
     window = _window(key["validFor"])
-    if text(key["keyDetails"]) not in _KINDS:
+    if not _KIND.fullmatch(text(key["keyDetails"])):
+        raise ValueError("the kind of a key is not a word")
+    if key["keyDetails"] not in _KINDS:
         return None
     pem = pem_of_der(raw)
     details = details_of_pem(pem)
@@ -163,6 +167,8 @@ def _authority(row: Any) -> tuple[tuple[bytes, ...], Window, str, str]:
         raise ValueError("an authority has no certificate")
     for der in chain:
         read_certificate(der)
+    subject = object_of(row, "subject")  # said for people; the certificates hold the names that count
+    _ = _optional(subject, "organization"), _optional(subject, "commonName")
     return chain, _window(row["validFor"]), _optional(row, "uri"), _optional(row, "operator")
 
 
