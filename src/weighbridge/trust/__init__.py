@@ -37,6 +37,9 @@ SERVICES = {
     "issuers.TrustedIssuer": "(url, mapping, keys, within, audience='sigstore', template='{+sub}', server='', "
     "max_age=datetime.timedelta(seconds=3600))",
     "issuers.pinned_keys": "(jwks, window=None) -> PinnedKey of each, from the JSON of a JWKS",
+    "issuers_form.read_issuers": "(data) -> TrustedIssuer of each, from a document weighbridge.issuers/1",
+    "issuers_form.write_issuers": "(issuers) -> that document",
+    "issuers_form.repinned": "(issuer, jwks, at) -> TrustedIssuer after its issuer rotated keys",
     "oidc.TokenVerifier": "(issuers)",
     "oidc.TokenVerifier.verify": "(jwt, now) -> Token(issuer, subject, kind, expires, challenges, claims)",
     "development.DevelopmentIssuer": "(signer, *, entropy, audience='sigstore'), .jwks(), .trusted(), .url",
