@@ -7,7 +7,7 @@ LOCKED := $(PIP) --require-hashes --only-binary :all:
 ONLY := $(if $(filter 1,$(FULL)),,-m "not full")
 READY := .venv/.machine $(if $(filter 1,$(FULL)),.venv/.full)
 
-.PHONY: help setup demo test check fmt lint types contracts house mutants lock profiles bench bench-scan fuzz clean
+.PHONY: help setup demo test check fmt lint types contracts house mutants lock profiles bench bench-scan bench-trust fuzz clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -34,6 +34,8 @@ bench: .venv/.check ## measure, on this machine
 	$(BIN)/python benchmarks/run.py
 bench-scan: .venv/.check ## scan beside four peers, in turn (they are installed into .cache/peers)
 	$(BIN)/python benchmarks/scan.py
+bench-trust: .venv/.check ## sign and verify beside model_signing, in turn: 8 GiB of random files under .cache (ARGS="--unit 64" takes less)
+	$(BIN)/python benchmarks/trust.py $(ARGS)
 fuzz: .venv/.check ## change files until a reader breaks: ten minutes for the six readers that matter most, one for the others
 	$(BIN)/python tools/fuzz.py
 lock: .venv/.lock ## write requirements/*.txt again (UPGRADE=1 moves every pin)

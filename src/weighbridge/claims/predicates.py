@@ -11,6 +11,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 from weighbridge.claims import readers
 from weighbridge.claims.words import (
@@ -39,10 +40,12 @@ from weighbridge.core.canonical import JSON, canonical, parse
 from weighbridge.core.clock import rfc3339
 from weighbridge.core.digest import Digest
 from weighbridge.core.errors import BadManifest, BadReference, InternalError, VerificationFailed
-from weighbridge.core.finding import Report
 from weighbridge.core.manifest import ChunkTable, Manifest
 from weighbridge.core.statement import Statement, subject_of, subjects_of
 from weighbridge.core.tier import Stage
+
+if TYPE_CHECKING:  # a report is handed in by whoever scans; claims are read by many who do not
+    from weighbridge.core.finding import Report
 
 __all__ = [
     "ACCEPTED_ORIGIN", "ADMISSION", "BOM", "CONVERSION", "DATASET", "METRICS", "PROVENANCE", "SCAN", "TEST_RESULT",

@@ -13,22 +13,23 @@ import click
 from weighbridge.cli.options import Shared
 from weighbridge.core.canonical import JSON
 from weighbridge.core.envelope import envelope
-from weighbridge.core.finding import Finding, Report, Severity, Verdict
 
 if TYPE_CHECKING:
     from weighbridge.cli.outcome import Row
     from weighbridge.core.decision import Check, Decision
+    from weighbridge.core.finding import Finding
 
-COLOURS = {Severity.ERROR: "red", Severity.WARNING: "yellow", Severity.NOTE: "blue"}
+COLOURS = {"error": "red", "warning": "yellow", "note": "blue"}
+"""How severe a finding is, by its value: findings cost their import only where there are any."""
 MARKS = {"pass": ("✓", "green"), "fail": ("✗", "red"), "cannot-tell": ("?", "yellow")}
 """How the outcome of a check looks, by its value."""
 SENTENCES = {
-    Verdict.CLEAN: "clean: nothing in it can run",
-    Verdict.NOTES: "notes: nothing stands in the way",
-    Verdict.UNREAD: "unread: it could not be told, so it is blocked",
-    Verdict.UNLISTED: "unlisted: it holds names that nobody has vouched for, so it is blocked",
-    Verdict.BROKEN: "broken: it is not what it says it is, so it is blocked",
-    Verdict.DANGEROUS: "dangerous: loading it would run code, so it is blocked",
+    "clean": "clean: nothing in it can run",
+    "notes": "notes: nothing stands in the way",
+    "unread": "unread: it could not be told, so it is blocked",
+    "unlisted": "unlisted: it holds names that nobody has vouched for, so it is blocked",
+    "broken": "broken: it is not what it says it is, so it is blocked",
+    "dangerous": "dangerous: loading it would run code, so it is blocked",
 }
 
 
@@ -81,11 +82,13 @@ def report_text(row: Row) -> str:
     line = f"{safe(report.model)}: {count(len(report.formats), 'file')}, {_read_text(row)}, {counts(row)}"
     line += f", {row.seconds:.1f} s" + (", from cache" if row.cached else "")
     verdict = row.verdict
-    colour = "green" if verdict.passes else "yellow" if verdict is Verdict.UNREAD else "red"
+    colour = "green" if verdict.passes else "yellow" if verdict.value == "unread" else "red"
     sentence = SENTENCES[verdict]
     if verdict is not report.verdict:
         sentence += f" (the report says {report.verdict.value}; you accepted the rest)"
     parts.append(f"{line}\n{click.style(sentence, fg=colour, bold=True)}")
+    from weighbridge.core.finding import Report
+
     if isinstance(report, Report):  # else nobody asked which bytes these are
         parts.append(str(report.manifest))
     return "\n".join(parts)
@@ -105,8 +108,8 @@ def _read_text(row: Row) -> str:
 
 def counts(row: Row) -> str:
     """Return `1 error, 0 warnings`, and how many findings were accepted where any were."""
-    errors = sum(finding.severity is Severity.ERROR for finding in row.shown)
-    warnings = sum(finding.severity is Severity.WARNING for finding in row.shown)
+    errors = sum(finding.severity.value == "error" for finding in row.shown)
+    warnings = sum(finding.severity.value == "warning" for finding in row.shown)
     text = f"{count(errors, 'error')}, {count(warnings, 'warning')}"
     return text + (f", {len(row.report.findings) - len(row.shown)} accepted" if row.accepted else "")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from weighbridge.claims.predicates import packaged, stage_of
 from weighbridge.core.canonical import JSON
@@ -15,15 +16,12 @@ from weighbridge.core.tier import Stage
 from weighbridge.source.hashing import Piece, Progress, hash_chunks, hash_pieces, shards, whole
 from weighbridge.source.tree import MAX_BYTES, Tree, TreeFile
 from weighbridge.trust.differences import differences, refuse_differences
-from weighbridge.trust.oms import (
-    SINGLE,
-    Serialization,
-    SignedModel,
-    is_model_signature,
-    read_model_signature,
-    root_of,
-)
 
+if TYPE_CHECKING:
+    from weighbridge.trust.oms import Serialization, SignedModel
+
+MODEL_SIGNING = "https://model_signing/"
+"""How the types of OpenSSF model signatures begin; their reader is imported where there is one."""
 SIGNATURE = "the signature that is used"
 EXCLUDED = "never part of a model: no digest covers it, and nothing here reads or loads it"
 IGNORED = "left out by the signer"
@@ -102,7 +100,9 @@ def compare(present: Present, statement: Statement) -> Covered:
     files = present.tree.files()
     if sum(file.size for file in files) > MAX_BYTES:
         raise OutOfBudget(f"this model is larger than {MAX_BYTES} bytes", check="source.size")
-    if is_model_signature(statement):
+    if statement.predicate_type.startswith(MODEL_SIGNING):
+        from weighbridge.trust.oms import read_model_signature
+
         covered = _model_signature(present, files, read_model_signature(statement))
     elif stage_of(statement) is Stage.PACKAGE:
         covered = _package(present, files, statement)
@@ -118,6 +118,8 @@ def compare(present: Present, statement: Statement) -> Covered:
 
 def _model_signature(present: Present, files: Sequence[TreeFile], signed: SignedModel) -> Covered:
     """Compare the list of an OpenSSF model signature; files it excuses are excused when the caller says so too."""
+    from weighbridge.trust.oms import SINGLE, root_of
+
     named = {SINGLE if present.single and SINGLE in signed.files else file.path: file for file in files}
     kept, left_out = _sorted_out(present, named, signed)
     how = signed.serialization

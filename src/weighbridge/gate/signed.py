@@ -22,14 +22,13 @@ from weighbridge.core.digest import Digest
 from weighbridge.core.errors import OutOfBudget, VerificationFailed, WeighbridgeError
 from weighbridge.core.statement import PAYLOAD_TYPE, Statement
 from weighbridge.core.tier import Stage
-from weighbridge.gate.coverage import Allowed, Covered, Present, compare
+from weighbridge.gate.coverage import MODEL_SIGNING, Allowed, Covered, Present, compare
 from weighbridge.gate.signatures import SignatureFile
 from weighbridge.source.hashing import Progress, hash_pieces
 from weighbridge.source.local import LocalTree, open_folder
 from weighbridge.trust.bundle import Bundle, MessageSignature
 from weighbridge.trust.demand import Demand
 from weighbridge.trust.expect import Expected, check_expected
-from weighbridge.trust.oms import is_model_signature
 from weighbridge.trust.proof import Proof
 from weighbridge.trust.prove import Artifact, prove
 from weighbridge.trust.roots import Roots
@@ -151,7 +150,7 @@ def _check_wanted(statement: Statement | None, expected: Expectation) -> None:
     else:
         stage = stage_of(statement)
         found = statement.predicate_type + (f" ({stage.value})" if stage is not None else "")
-        lists = stage is Stage.PACKAGE or is_model_signature(statement)
+        lists = stage is Stage.PACKAGE or statement.predicate_type.startswith(MODEL_SIGNING)
         names = (statement.predicate_type, stage.value if stage is not None else "")
         fits = any(name in expected.types for name in names) if expected.types else lists
     if not fits:
