@@ -175,7 +175,7 @@ def authorities():
     ]
     later = NOW + timedelta(days=90)
     small = Authority("wb-1", 1, NOW, later, (keys[0],))
-    demand = Demand(log=True, timestamps=1, witnesses=2)
+    demand = Demand(timestamps=1, witnesses=2, checkpoint_age=3600)
     full = small.with_log("log.example - 7", keys[1])
     full = full.with_identity(
         "trainer", keys[2], tuple(Role), project="vision", valid_until=later, evidence=demand

@@ -205,7 +205,7 @@ def test_an_admission_that_was_never_logged_is_refused(world, admitted):
     path = admitted.parent / "evidence" / "admission.sigstore.json"
     bundle = Bundle.from_json(path.read_bytes())
     path.write_bytes(Bundle(bundle.envelope, bundle.key).to_json())
-    assert refused(world, admitted) == "log.entry"
+    assert refused(world, admitted) == "evidence.logs"
 
 
 def test_an_older_authority_than_the_pin_knows_is_refused(world, admitted):

@@ -54,7 +54,7 @@ def made(tmp_path_factory):
     authority = (
         Authority("example", 1, NOW, NOW + timedelta(days=90), (key("root").public_pem,))
         .with_log(log.origin, key("log").public_pem)
-        .with_identity("trainer", key("trainer").public_pem, [Role.TRAIN], evidence=Demand(log=True))
+        .with_identity("trainer", key("trainer").public_pem, [Role.TRAIN], evidence=Demand())
         .with_required(Origin.OWN, [Stage.DATA, Stage.TRAIN, Stage.EVALUATE, Stage.PACKAGE])
     )
     return log, bundle, authority

@@ -46,7 +46,7 @@ def authority() -> Authority:
 def demanding(**changes: object) -> Authority:
     """The same authority with another demand on `trainer`, or other dates."""
     known = authority()
-    evidence = {name: changes.pop(name) for name in ("log", "timestamps", "witnesses") if name in changes}
+    evidence = {name: changes.pop(name) for name in ("logs", "timestamps", "witnesses") if name in changes}
     identities = tuple(
         replace(row, evidence=Demand(**evidence), **changes) if row.name == "trainer" else row
         for row in known.identities

@@ -14,11 +14,17 @@ from types import MappingProxyType
 from weighbridge.core.canonical import JSON, canonical
 from weighbridge.core.clock import rfc3339
 from weighbridge.core.digest import Digest
-from weighbridge.core.errors import NotFound, VerificationFailed
+from weighbridge.core.errors import NotFound
 from weighbridge.core.tier import Origin, Role, Stage
 from weighbridge.keys.ports import Algorithm
 from weighbridge.keys.public import algorithm_of_pem, key_id_of_pem
-from weighbridge.ledger.checkpoint import is_origin
+from weighbridge.ledger.checkpoint import is_origin, log_id_of
+from weighbridge.trust.authority_keyless import keyless_json
+from weighbridge.trust.authority_services import check_services, key_uses, services_json, window_json
+from weighbridge.trust.authority_words import is_label, malformed
+from weighbridge.trust.demand import Demand
+from weighbridge.trust.expect import ExpectedIdentity
+from weighbridge.trust.roots import LogKey, Roots, Window
 
 AUTHORITY_SCHEMA = "weighbridge.authority/1"
 EVERY_PROJECT = "*"
@@ -34,43 +40,42 @@ REQUIRED: Mapping[Origin, tuple[Stage, ...]] = MappingProxyType(
 
 
 @dataclass(frozen=True, slots=True)
-class Demand:
-    """The evidence each bundle of an identity must bring, so that a bundle cannot choose a weaker mode."""
-
-    log: bool = True
-    timestamps: int = 0
-    witnesses: int = 0
-
-    def to_json(self) -> dict[str, JSON]:
-        """Return the demand as JSON."""
-        return {"log": self.log, "timestamps": self.timestamps, "witnesses": self.witnesses}
-
-
-@dataclass(frozen=True, slots=True)
 class AuthorityIdentity:
-    """A named key and the closed interval in which what it signs counts; a revoked key has an end."""
+    """A named signer and the closed interval in which what it signs counts; a revoked one has an end.
+
+    It is a key (`pem`), or somebody that a certificate authority vouches for (`keyless`): one of the two.
+    """
 
     name: str
     pem: str
     valid_from: datetime
     valid_until: datetime | None = None
     evidence: Demand = field(default_factory=Demand)
+    keyless: ExpectedIdentity | None = None
 
     @property
     def key(self) -> Digest:
-        """The key's name (SHA-256 of its DER)."""
-        return key_id_of_pem(self.pem)
+        """The signer's name: SHA-256 of the key's DER, or of the canonical JSON of who is expected."""
+        return (
+            key_id_of_pem(self.pem)
+            if self.keyless is None
+            else Digest.of(canonical(keyless_json(self.keyless)))
+        )
 
     @property
     def algorithm(self) -> Algorithm:
-        """What the key is."""
+        """What the key is; for managed keys only."""
         return algorithm_of_pem(self.pem)
 
     def to_json(self) -> dict[str, JSON]:
         """Return the identity as it stands under its name."""
+        who: dict[str, JSON] = (
+            {"pem": self.pem, "algorithm": self.algorithm}
+            if self.keyless is None
+            else {"keyless": keyless_json(self.keyless)}
+        )
         return {
-            "pem": self.pem,
-            "algorithm": self.algorithm,
+            **who,
             "valid_from": rfc3339(self.valid_from),
             "valid_until": rfc3339(self.valid_until) if self.valid_until else None,
             "evidence": self.evidence.to_json(),
@@ -79,19 +84,21 @@ class AuthorityIdentity:
 
 @dataclass(frozen=True, slots=True)
 class AuthorityLog:
-    """A transparency log whose word is taken: its origin and its key."""
+    """A transparency log whose word is taken: its origin and its key, and until when where that has an end."""
 
     origin: str
     pem: str
+    window: Window = field(default_factory=Window)
 
     @property
     def log_id(self) -> Digest:
-        """The log's id (SHA-256 of its key's DER)."""
-        return key_id_of_pem(self.pem)
+        """The log's id, by which entries name it (see `ledger.checkpoint.log_id_of`)."""
+        return log_id_of(self.origin, self.pem)
 
     def to_json(self) -> dict[str, JSON]:
-        """Return the log as JSON."""
-        return {"origin": self.origin, "pem": self.pem}
+        """Return the log as JSON; an open interval is left out."""
+        ends = {} if self.window == Window() else window_json(self.window)
+        return {"origin": self.origin, "pem": self.pem, **ends}
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +135,10 @@ class Authority:
     identities: tuple[AuthorityIdentity, ...] = ()
     logs: tuple[AuthorityLog, ...] = ()
     projects: Mapping[str, Project] = field(default_factory=lambda: {EVERY_PROJECT: Project()})
+    trusted: Roots = field(default_factory=Roots)
+    """Certificate authorities, certificate logs, timestamp authorities and witnesses; logs are `logs`."""
+    checkpoint_age: int | None = None
+    """Seconds: how old the newest cosigned checkpoint of the log may be when the gate decides; None for any age."""
 
     def __post_init__(self) -> None:
         ordered = tuple(sorted(self.identities, key=lambda identity: identity.name))
@@ -148,7 +159,20 @@ class Authority:
 
     def identity_for(self, key: Digest) -> AuthorityIdentity | None:
         """Return the identity that has this key, or None for a stranger."""
-        return next((identity for identity in self.identities if identity.key == key), None)
+        return next((one for one in self.identities if one.keyless is None and one.key == key), None)
+
+    @property
+    def keyless(self) -> tuple[AuthorityIdentity, ...]:
+        """The identities that certificates vouch for."""
+        return tuple(identity for identity in self.identities if identity.keyless is not None)
+
+    @property
+    def material(self) -> Roots:
+        """Everything a verifier believes: the logs and the parties of `trusted`."""
+        logs = tuple(
+            LogKey(bytes.fromhex(log.log_id.hex), log.pem, log.window, log.origin) for log in self.logs
+        )
+        return replace(self.trusted, logs=logs)
 
     def log_for(self, log_id: Digest) -> AuthorityLog | None:
         """Return the log that has this id, or None."""
@@ -179,6 +203,8 @@ class Authority:
             "roots": list(self.roots),
             "identities": {identity.name: identity.to_json() for identity in self.identities},
             "logs": [log.to_json() for log in self.logs],
+            **services_json(self.trusted),
+            **({} if self.checkpoint_age is None else {"checkpoint_age": self.checkpoint_age}),
             "projects": {name: rules.to_json() for name, rules in self.projects.items()},
         }
 
@@ -203,11 +229,17 @@ class Authority:
         valid_from: datetime | None = None,
         valid_until: datetime | None = None,
         evidence: Demand | None = None,
+        keyless: ExpectedIdentity | None = None,
     ) -> Authority:
-        """Name a new key (valid from `issued` on unless told otherwise) and give it roles in one project."""
+        """Name a new signer (valid from `issued` on unless told otherwise) and give it roles in one project.
+
+        `pem` is empty for somebody whom certificates name (`keyless`).
+        """
         if any(identity.name == name for identity in self.identities):
             raise malformed(f"the name {name!r} is taken")
-        identity = AuthorityIdentity(name, pem, valid_from or self.issued, valid_until, evidence or Demand())
+        identity = AuthorityIdentity(
+            name, pem, valid_from or self.issued, valid_until, evidence or Demand(), keyless
+        )
         grown = replace(self, identities=(*self.identities, identity))
         return grown.with_roles(name, roles, project=project)
 
@@ -233,6 +265,24 @@ class Authority:
     def with_log(self, origin: str, pem: str) -> Authority:
         """Take one more log's word."""
         return replace(self, version=self.version + 1, logs=(*self.logs, AuthorityLog(origin, pem)))
+
+    def with_log_ended(self, origin: str, at: datetime) -> Authority:
+        """Take a log's word no further than `at`: what it took in before still counts."""
+        if all(log.origin != origin for log in self.logs):
+            raise malformed(f"no log here has the origin {origin!r}")
+        logs = tuple(
+            replace(log, window=Window(log.window.start, at)) if log.origin == origin else log
+            for log in self.logs
+        )
+        return replace(self, version=self.version + 1, logs=logs)
+
+    def with_trusted(self, trusted: Roots) -> Authority:
+        """Take the word of these parties, and of no other beside the logs."""
+        return replace(self, version=self.version + 1, trusted=replace(trusted, logs=()))
+
+    def with_checkpoint_age(self, seconds: int | None) -> Authority:
+        """Ask for a checkpoint of the log that a witness saw no longer ago than this."""
+        return replace(self, version=self.version + 1, checkpoint_age=seconds)
 
     def with_required(
         self, origin: Origin, stages: Sequence[Stage], *, project: str = EVERY_PROJECT
@@ -286,13 +336,16 @@ def _check_head(authority: Authority) -> None:
     for log in authority.logs:
         if not is_origin(log.origin):
             raise malformed(f"{log.origin!r} is not a log origin")
+    if authority.trusted.logs:
+        raise malformed("logs stand in a member of their own")
+    check_services(authority.trusted)
     for identity in authority.identities:
         if not is_label(identity.name):
             raise malformed("an identity has no name that can be shown")
         if identity.valid_until is not None and identity.valid_until < identity.valid_from:
             raise malformed(f"{identity.name!r} ends before it begins")
-        if identity.evidence.timestamps < 0 or identity.evidence.witnesses < 0:
-            raise malformed(f"{identity.name!r} asks for less than no evidence")
+        if (identity.keyless is None) == (not identity.pem):
+            raise malformed(f"{identity.name!r} is either a key or somebody a certificate names")
 
 
 def _check_keys(authority: Authority) -> None:
@@ -300,30 +353,19 @@ def _check_keys(authority: Authority) -> None:
     held: dict[Digest, str] = {}
     uses = [(f"the root {number}", pem) for number, pem in enumerate(authority.roots, start=1)]
     uses += [(f"the log {log.origin!r}", log.pem) for log in authority.logs]
-    uses += [(f"the identity {identity.name!r}", identity.pem) for identity in authority.identities]
+    uses += key_uses(authority.trusted)
+    uses += [(f"the identity {one.name!r}", one.pem) for one in authority.identities if one.keyless is None]
     for use, pem in uses:
         key = key_id_of_pem(pem)
         if key in held:
             raise malformed(f"{held[key]} and {use} have the same key {key.short}")
         held[key] = use
+    expected = [one.key for one in authority.keyless]
+    if len(set(expected)) != len(expected):
+        raise malformed("two identities expect the same certificate")
     names = [identity.name for identity in authority.identities]
     if len(set(names)) != len(names):
         raise malformed("two identities have the same name")
     origins = [log.origin for log in authority.logs]
     if len(set(origins)) != len(origins):
         raise malformed("two logs have the same origin")
-
-
-def is_label(text: str) -> bool:
-    """Tell whether a name can be shown as it is: 1 to 128 printable characters, no space at an end."""
-    return 0 < len(text) <= 128 and text.isprintable() and text == text.strip()
-
-
-def malformed(cause: str) -> VerificationFailed:
-    """Make the error for a document that is not an authority."""
-    return VerificationFailed(
-        "this is not an authority we can read",
-        cause=cause,
-        remedy="correct the document and sign it again with a root key",
-        check="authority.form",
-    )

@@ -6,14 +6,9 @@ tolerantly, `valid_untill` would silently mean a key without an end.
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterable
-from datetime import datetime
-from enum import StrEnum
-from typing import Any, TypeVar
+from typing import Any
 
-from weighbridge.core.canonical import MAX_SAFE_INTEGER, parse
-from weighbridge.core.clock import parse_rfc3339, rfc3339
+from weighbridge.core.canonical import parse
 from weighbridge.core.errors import VerificationFailed
 from weighbridge.core.tier import Origin, Role, Stage
 from weighbridge.keys.public import algorithm_of_pem
@@ -22,18 +17,22 @@ from weighbridge.trust.authority import (
     Authority,
     AuthorityIdentity,
     AuthorityLog,
-    Demand,
     Project,
-    malformed,
 )
+from weighbridge.trust.authority_keyless import read_keyless
+from weighbridge.trust.authority_services import MEMBERS, WINDOW, read_services, read_window
+from weighbridge.trust.authority_words import malformed, members, moment, text, typed, whole, word
+from weighbridge.trust.demand import Demand
+from weighbridge.trust.roots import Window
 
 MAX_DOCUMENT = 4 * 1024 * 1024
 """Bytes: some thousand identities."""
 
 _HEAD = ("schema", "registry", "version", "issued", "expires", "roots", "identities", "logs", "projects")
-_IDENTITY = ("pem", "algorithm", "valid_from", "valid_until", "evidence")
-
-_E = TypeVar("_E", bound=StrEnum)
+_OPTIONAL = (*MEMBERS, "checkpoint_age")
+_DEMAND = ("logs", "timestamps", "scts", "times", "witnesses", "checkpoint_age")
+_FIRST_DEMAND = ("log", "timestamps", "witnesses")
+_IDENTITY = ("valid_from", "valid_until", "evidence")
 
 
 def read_authority(payload: bytes) -> Authority:
@@ -53,117 +52,81 @@ def read_authority(payload: bytes) -> Authority:
 def _document(value: Any) -> Authority:
     if isinstance(value, dict) and value.get("schema") != AUTHORITY_SCHEMA:
         raise malformed(f"its schema is {value.get('schema')!r}, and {AUTHORITY_SCHEMA!r} is read here")
-    _members(value, _HEAD, "the document")
-    identities = _typed(value["identities"], dict, "identities")
-    projects = _typed(value["projects"], dict, "projects")
+    members(value, _HEAD, "the document", optional=_OPTIONAL)
+    identities = typed(value["identities"], dict, "identities")
+    projects = typed(value["projects"], dict, "projects")
     return Authority(
-        registry=_typed(value["registry"], str, "registry"),
-        version=_whole(value["version"], "version"),
-        issued=_time(value["issued"], "issued"),
-        expires=_time(value["expires"], "expires"),
-        roots=tuple(_key(pem, "a root") for pem in _typed(value["roots"], list, "roots")),
+        registry=typed(value["registry"], str, "registry"),
+        version=whole(value["version"], "version"),
+        issued=moment(value["issued"], "issued"),
+        expires=moment(value["expires"], "expires"),
+        roots=tuple(_key(pem, "a root") for pem in typed(value["roots"], list, "roots")),
         identities=tuple(_identity(name, row) for name, row in identities.items()),
-        logs=tuple(_log(row) for row in _typed(value["logs"], list, "logs")),
+        logs=tuple(_log(row) for row in typed(value["logs"], list, "logs")),
         projects={name: _project(name, row) for name, row in projects.items()},
+        trusted=read_services(value),
+        checkpoint_age=whole(value["checkpoint_age"], "checkpoint_age")
+        if "checkpoint_age" in value
+        else None,
     )
 
 
 def _identity(name: str, row: Any) -> AuthorityIdentity:
     where = f"the identity {name!r}"
-    _members(row, _IDENTITY, where)
-    pem = _key(row["pem"], where)
-    if row["algorithm"] != algorithm_of_pem(pem):
+    keyless = isinstance(row, dict) and "keyless" in row
+    members(row, (*_IDENTITY, *(("keyless",) if keyless else ("pem", "algorithm"))), where)
+    pem = "" if keyless else _key(row["pem"], where)
+    if not keyless and row["algorithm"] != algorithm_of_pem(pem):
         raise malformed(f"{where} says {row['algorithm']!r} and has a key of {algorithm_of_pem(pem)!r}")
-    evidence = row["evidence"]
-    _members(evidence, ("log", "timestamps", "witnesses"), f"the evidence of {name!r}")
     return AuthorityIdentity(
         name=name,
         pem=pem,
-        valid_from=_time(row["valid_from"], f"valid_from of {name!r}"),
+        valid_from=moment(row["valid_from"], f"valid_from of {name!r}"),
         valid_until=None
         if row["valid_until"] is None
-        else _time(row["valid_until"], f"valid_until of {name!r}"),
-        evidence=Demand(
-            log=_typed(evidence["log"], bool, f"log of {name!r}"),
-            timestamps=_whole(evidence["timestamps"], f"timestamps of {name!r}"),
-            witnesses=_whole(evidence["witnesses"], f"witnesses of {name!r}"),
-        ),
+        else moment(row["valid_until"], f"valid_until of {name!r}"),
+        evidence=_demand(row["evidence"], name),
+        keyless=read_keyless(row["keyless"], where) if keyless else None,
     )
 
 
+def _demand(row: Any, name: str) -> Demand:
+    """Read how much proof a signer owes: every member, or the three of the document's first form."""
+    where = f"the evidence of {name!r}"
+    first = isinstance(row, dict) and "log" in row
+    members(row, _FIRST_DEMAND if first else _DEMAND, where)
+    try:
+        return Demand.from_json(row)
+    except ValueError as error:
+        raise malformed(f"{where}: {error}") from error
+
+
 def _log(row: Any) -> AuthorityLog:
-    _members(row, ("origin", "pem"), "a log")
-    return AuthorityLog(_typed(row["origin"], str, "origin"), _key(row["pem"], "a log"))
+    ends = isinstance(row, dict) and any(name in row for name in WINDOW)
+    members(row, ("origin", "pem", *(WINDOW if ends else ())), "a log")
+    window = read_window(row, "a log") if ends else Window()
+    return AuthorityLog(text(row["origin"], "origin"), _key(row["pem"], "a log"), window)
 
 
 def _project(name: str, row: Any) -> Project:
     where = f"the project {name!r}"
-    _members(row, ("roles", "require"), where)
+    members(row, ("roles", "require"), where)
     roles = {
-        _word(Role, role, f"role in {where}"): tuple(
-            _typed(holder, str, f"{role} in {where}")
-            for holder in _typed(holders, list, f"{role} in {where}")
+        word(Role, role, f"role in {where}"): tuple(
+            typed(holder, str, f"{role} in {where}") for holder in typed(holders, list, f"{role} in {where}")
         )
-        for role, holders in _typed(row["roles"], dict, f"roles of {where}").items()
+        for role, holders in typed(row["roles"], dict, f"roles of {where}").items()
     }
     require = {
-        _word(Origin, origin, f"origin in {where}"): tuple(
-            _word(Stage, stage, f"stage in {where}") for stage in _typed(stages, list, f"{origin} in {where}")
+        word(Origin, origin, f"origin in {where}"): tuple(
+            word(Stage, stage, f"stage in {where}") for stage in typed(stages, list, f"{origin} in {where}")
         )
-        for origin, stages in _typed(row["require"], dict, f"require of {where}").items()
+        for origin, stages in typed(row["require"], dict, f"require of {where}").items()
     }
     return Project(roles, require)
 
 
-def _members(value: Any, known: tuple[str, ...], where: str) -> None:
-    """Refuse anything but an object with exactly the members known."""
-    if not isinstance(value, dict):
-        raise malformed(f"{where} is not an object")
-    for name in value:
-        if name not in known:
-            raise malformed(f"{where} has an unknown member {name!r}{_meant(name, known)}")
-    for name in known:
-        if name not in value:
-            raise malformed(f"{where} lacks the member {name!r}")
-
-
-def _word(words: type[_E], text: str, what: str) -> _E:
-    try:
-        return words(text)
-    except ValueError:
-        raise malformed(f"unknown {what}: {text!r}{_meant(text, [word.value for word in words])}") from None
-
-
-def _meant(text: str, known: Iterable[str]) -> str:
-    near = difflib.get_close_matches(text, list(known), n=1)
-    return f"; did you mean {near[0]!r}?" if near else ""
-
-
-def _typed(value: Any, kind: type[Any], what: str) -> Any:
-    if type(value) is not kind:
-        raise malformed(f"{what} is not of type {kind.__name__}")
-    return value
-
-
-def _whole(value: Any, what: str) -> int:
-    number: int = _typed(value, int, what)
-    if not 0 <= number <= MAX_SAFE_INTEGER:
-        raise malformed(f"{what} is out of range")
-    return number
-
-
-def _time(value: Any, what: str) -> datetime:
-    text: str = _typed(value, str, what)
-    try:
-        moment = parse_rfc3339(text)
-    except (ValueError, OverflowError):
-        moment = None
-    if moment is None or rfc3339(moment) != text:  # one spelling, so that one document has one digest
-        raise malformed(f"{what}: {text!r} is not a time like 2026-11-22T20:10:00Z")
-    return moment
-
-
 def _key(value: Any, where: str) -> str:
-    pem: str = _typed(value, str, f"the key of {where}")
+    pem = text(value, f"the key of {where}")
     algorithm_of_pem(pem)
     return pem

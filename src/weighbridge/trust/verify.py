@@ -1,56 +1,50 @@
-"""From a stranger's bytes to belief: the numbered steps that a bundle must pass. No input, no output, no clock.
-
-What is established, and from where each step comes:
+"""From a stranger's bytes to belief: what a bundle proves, held against who may say such a thing. No input, no output, no clock.
 
 | step | check | by |
 |---|---|---|
-| 1 | `bundle.one-signature` | Sigstore bundle: an envelope in a bundle has exactly one signature |
-| 2 | `bundle.payload-type` | DSSE, "Verification": the type is compared before the payload is read |
-| 3 | `identity.known` | the authority: a key it does not name is a stranger's |
-| 4 | `bundle.signature` | DSSE, "Verification": over PAE(type, payload), under the authority's key |
-| 5 | `identity.role` | the authority: who may do this, in this project |
-| 6 | `evidence.timestamps`, `evidence.witnesses` | the authority: evidence we cannot verify yet is refused, not waived |
-| 7 | `log.entry` | the authority: a bundle cannot choose to stay out of the log |
-| 8 | `log.known` | the authority: which log's word is taken |
-| 9 | `log.body` | Rekor `dsse/0.0.1`: the entry is of this payload, this signature and this key |
-| 10 | `log.timestamp` | Rekor v1 signed entry timestamp: body, time, log and index under the log's key |
-| 11 | `log.checkpoint` | C2SP signed note: the tree's size and root under the log's name and key |
-| 12 | `log.inclusion` | RFC 9162 section 2.1.3.2: the entry is at that index of that tree |
-| 13 | `identity.time` | the authority: the time the log gave lies in the key's interval, and is not ahead of us |
-| 14 | `statement.form` | in-toto Statement v1 |
+| 1 | `identity.known` | the authority: a key it does not name, or a certificate nobody here expects, is a stranger's |
+| 2 | `identity.role` | the authority: who may do this, in this project |
+| 3 | the checks of `prove` | signature, certificate, logs, timestamps, witnesses, as much as the authority demands of this signer |
+| 4 | `identity.time` | the authority: every proven moment lies in the signer's interval; without one, now does |
+| 5 | `statement.form` | in-toto Statement v1, read only now that it is believed |
 
-Any step that does not hold raises VerificationFailed with its check; none is skipped, but that 8 to 12 need
-an entry. An entry that the authority did not ask for is verified like any other. Without an entry there is
-no proven time, and only a key in force now is believed.
+Any step that does not hold raises VerificationFailed with its check. The bundle's own words select a signer and
+nothing else: key, log, certificate authority and the amount of proof are the authority's. Who is expected by several
+entries of the authority at once owes what the strictest of them asks for.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from typing import Any
+from dataclasses import dataclass, replace
+from datetime import datetime
 
-from weighbridge.core.canonical import parse
 from weighbridge.core.clock import rfc3339
 from weighbridge.core.digest import Digest
-from weighbridge.core.errors import BadReference, VerificationFailed
+from weighbridge.core.errors import VerificationFailed
 from weighbridge.core.evidence import Proven
 from weighbridge.core.identity import Identity
 from weighbridge.core.statement import PAYLOAD_TYPE, Statement
-from weighbridge.core.tier import Assurance, Role
-from weighbridge.keys.public import key_id_of_pem, verify_signature
+from weighbridge.core.tier import Role
 from weighbridge.ledger.checkpoint import parse_checkpoint, verify_checkpoint
-from weighbridge.ledger.entry import promise_message
-from weighbridge.ledger.merkle import leaf_hash, verify_consistency, verify_inclusion
+from weighbridge.ledger.merkle import verify_consistency
 from weighbridge.trust.authority import Authority, AuthorityIdentity
-from weighbridge.trust.bundle import KIND, VERSION, Bundle, LogProof
-from weighbridge.trust.dsse import Envelope, decode64, describe, pae
+from weighbridge.trust.bundle import Bundle
+from weighbridge.trust.certificates import signer_of
+from weighbridge.trust.demand import Demand
+from weighbridge.trust.dsse import Envelope
+from weighbridge.trust.proof import Proof, Signer
+from weighbridge.trust.prove import SKEW, prove, verify_one_signature
 
-SKEW = timedelta(minutes=5)
-"""How far the log's clock may be ahead of the verifier's."""
-
-_AGAIN = "fetch the bundle again from the registry that logged it"
+__all__ = [
+    "SKEW",
+    "Verified",
+    "verify_bundle",
+    "verify_envelope",
+    "verify_log_extension",
+    "verify_signed",
+    "who_signed",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,93 +59,67 @@ class Verified:
 def verify_bundle(
     bundle: Bundle, *, authority: Authority, project: str, role: Role, now: datetime
 ) -> Verified:
-    """Return the statement in a bundle after all fourteen steps; raises VerificationFailed naming the step."""
+    """Return the statement in a bundle after all steps; raises VerificationFailed naming the step."""
     proven = verify_signed(
         bundle, authority=authority, project=project, role=role, now=now, payload_type=PAYLOAD_TYPE
     )
-    # 14. The payload is a claim about digests (in-toto Statement v1), read only now that it is believed.
+    # 5. The payload is a claim about digests (in-toto Statement v1), read only now that it is believed.
     statement = Statement.decode(bundle.envelope.payload)
-    said = Proven(
-        signer=proven.signer,
-        bundle=proven.bundle,
-        predicate_type=statement.predicate_type,
-        log_index=proven.log_index,
-        logged_at=proven.logged_at,
-        assurance=proven.assurance,
-    )
+    said = replace(proven, predicate_type=statement.predicate_type)
     return Verified(statement, said, bundle.envelope.payload)
 
 
 def verify_signed(
     bundle: Bundle, *, authority: Authority, project: str, role: Role, now: datetime, payload_type: str
 ) -> Proven:
-    """Run steps 1 to 13 for a payload of any type; raises VerificationFailed naming the step."""
-    # 1 to 4. One signature, over a payload of this type, by a key that the authority names.
-    identity = _signer(bundle, authority, payload_type)
-    # 5. The authority names this identity for this role in this project.
-    if not authority.may(identity.name, role, project):
+    """Run steps 1 to 4 for a payload of any type; raises VerificationFailed naming the step."""
+    # 1. Somebody the authority knows. Nothing is believed yet: this selects whom the rest is held against.
+    known = _named(bundle, authority)
+    if not known:
+        raise _stranger(bundle, authority)
+    # 2. The authority names one of them for this role in this project.
+    holders = [one for one in known if authority.may(one.name, role, project)]
+    if not holders:
+        name = known[0].name
         raise VerificationFailed(
-            f"{identity.name} may not sign as {role.value}",
+            f"{name} may not sign as {role.value}",
             cause=f"the authority gives this role in {project!r} to others",
-            remedy=f"let one of them sign, or give the role: weighbridge trust add {identity.name}",
+            remedy=f"let one of them sign, or give the role: weighbridge trust add {name}",
             check="identity.role",
         )
-    # 6, 7. The evidence that the authority demands of this identity is there and can be verified.
-    _check_evidence(bundle, identity)
-    # 8 to 12. The log has this envelope at this index since this time, and says so.
-    entry = bundle.entry
-    if entry is not None:
-        _check_log(entry, bundle.envelope, identity, authority)
-    logged_at = datetime.fromtimestamp(entry.integrated_time, UTC) if entry else None
-    # 13. The key was in force when the log took the envelope in.
-    _check_time(identity, logged_at, now)
-    return Proven(
-        signer=Identity(identity.key, identity.name),
-        bundle=bundle.digest,
-        predicate_type="",
-        log_index=entry.index if entry else None,
-        logged_at=logged_at,
-        assurance=Assurance.SINGLE_OPERATOR if entry else None,
+    # 3. That signer signed this, and brings as much proof as is demanded of it.
+    proof = prove(
+        bundle,
+        roots=authority.material,
+        demand=_strictest([one.evidence for one in known]),
+        now=now,
+        key_pem=known[0].pem or None,
+        payload_type=payload_type,
     )
+    identity = holders[0]
+    # 4. The signer was in force whenever this is known to have existed.
+    for moment in [time.moment for time in proof.times] or [now]:
+        _check_time(identity, moment)
+    return _proven(bundle, identity, proof)
 
 
 def who_signed(bundle: Bundle, authority: Authority) -> Identity:
     """Return the identity that a bundle *claims* signed it, for messages about a bundle that was refused.
 
-    Nothing is verified. The name is the authority's for that key, empty for a stranger.
+    Nothing is verified. The name is the authority's for that signer, empty for a stranger.
     """
-    key = _claimed_key(bundle)
-    identity = authority.identity_for(key)
-    return Identity(key, identity.name if identity else "")
+    known = _named(bundle, authority)
+    name = known[0].name if known else ""
+    if not bundle.certificates:
+        return Identity(_claimed_key(bundle), name)
+    said = _leaf(bundle)
+    key = known[0].key if known else _claimed_key(bundle)
+    return Identity(key, name, said.issuer, said.subject) if said else Identity(key, name)
 
 
 def verify_envelope(envelope: Envelope, public_pem: str, payload_type: str) -> bytes:
-    """Return the payload of an envelope with exactly one signature, which is by this key (steps 1, 2 and 4)."""
-    # 1. One signature. The bundle format allows no other number, and "any of them" would be a weaker rule.
-    if len(envelope.signatures) != 1:
-        raise VerificationFailed(
-            f"the envelope has {len(envelope.signatures)} signatures, exactly one is needed",
-            cause="a bundle says what one signer said",
-            remedy="make one bundle for each signer",
-            check="bundle.one-signature",
-        )
-    # 2. The type says how the payload is to be read; the signature covers it, so compare before reading.
-    if envelope.payload_type != payload_type:
-        raise VerificationFailed(
-            "the envelope holds something else",
-            cause=f"expected {payload_type!r}, found {envelope.payload_type!r}",
-            remedy="hand in the bundle of a claim",
-            check="bundle.payload-type",
-        )
-    # 4. The signature is over PAE(type, payload), so neither can be exchanged.
-    message = pae(envelope.payload_type, envelope.payload)
-    if not verify_signature(public_pem, message, envelope.signatures[0].sig):
-        raise VerificationFailed(
-            "the signature does not verify",
-            cause="payload, signature or key was changed",
-            remedy="fetch the bundle again, or have it signed again",
-            check="bundle.signature",
-        )
+    """Return the payload of an envelope with exactly one signature, which is by this key, over this type."""
+    verify_one_signature(envelope, public_pem, payload_type)
     return envelope.payload
 
 
@@ -175,19 +143,23 @@ def verify_log_extension(
         )
 
 
-def _signer(bundle: Bundle, authority: Authority, payload_type: str) -> AuthorityIdentity:
-    # 3. The bundle's hint only selects; the key that verifies is the authority's.
-    key = _claimed_key(bundle)
-    identity = authority.identity_for(key)
-    if identity is None:
-        raise VerificationFailed(
-            "signed by a stranger",
-            cause=f"the authority of {authority.registry!r} names no key {key}",
-            remedy="have it signed by a named key, or name this one: weighbridge trust add",
-            check="identity.known",
-        )
-    verify_envelope(bundle.envelope, identity.pem, payload_type)
-    return identity
+def _named(bundle: Bundle, authority: Authority) -> list[AuthorityIdentity]:
+    """Return whom the authority knows under the key, or the names in the certificate, that a bundle shows."""
+    if not bundle.certificates:
+        identity = authority.identity_for(_claimed_key(bundle))
+        return [identity] if identity else []
+    said = _leaf(bundle)
+    if said is None:
+        return []
+    return [one for one in authority.keyless if one.keyless is not None and one.keyless.refusal(said) is None]
+
+
+def _leaf(bundle: Bundle) -> Signer | None:
+    """Return whom the bundle's certificate names, unverified; None for one that names nobody."""
+    try:
+        return signer_of(bundle.certificates[0])
+    except VerificationFailed:
+        return None
 
 
 def _claimed_key(bundle: Bundle) -> Digest:
@@ -195,112 +167,56 @@ def _claimed_key(bundle: Bundle) -> Digest:
     return bundle.key or Digest.of(b"".join(bundle.certificates[:1]) or bundle.hint.encode())
 
 
-def _check_evidence(bundle: Bundle, identity: AuthorityIdentity) -> None:
-    # 6. Fail closed: a demand that this version cannot verify is never taken for met.
-    for kind, demanded in (
-        ("timestamps", identity.evidence.timestamps),
-        ("witnesses", identity.evidence.witnesses),
-    ):
-        if demanded > 0:
-            raise VerificationFailed(
-                f"the authority demands {kind} of {identity.name}, and this version cannot verify them",
-                remedy="use a version that can, or change the demand with the root key",
-                check=f"evidence.{kind}",
-            )
-    if len(bundle.entries) > 1:
-        raise VerificationFailed(
-            "the bundle has more than one log entry, and this version verifies one",
-            remedy="hand in the bundle with the entry of a log that the authority names",
-            check="log.entry",
+def _stranger(bundle: Bundle, authority: Authority) -> VerificationFailed:
+    cause = f"the authority of {authority.registry!r} names no key {_claimed_key(bundle)}"
+    if bundle.certificates:
+        signer_of(bundle.certificates[0])  # one that names nobody is refused for that, with its own check
+        said = who_signed(bundle, authority)
+        cause = (
+            f"the authority of {authority.registry!r} expects nobody like {said.subject!r} of {said.issuer!r}"
         )
-    # 7. Logged, when the authority says so.
-    if identity.evidence.log and bundle.entry is None:
-        raise VerificationFailed(
-            f"what {identity.name} signs must be in the log, and this bundle brings no entry",
-            remedy="hand it to the registry, which logs it: weighbridge attest",
-            check="log.entry",
-        )
+    return VerificationFailed(
+        "signed by a stranger",
+        cause=cause,
+        remedy="have it signed by somebody named, or name this signer: weighbridge trust add",
+        check="identity.known",
+    )
 
 
-def _check_log(
-    entry: LogProof, envelope: Envelope, identity: AuthorityIdentity, authority: Authority
-) -> None:
-    # 8. A log whose word the authority takes.
-    log = authority.log_for(entry.log_id)
-    if log is None:
-        raise VerificationFailed(
-            "the entry is in a log that the authority does not name",
-            cause=f"log id {entry.log_id}",
-            remedy="hand the envelope to this registry, which logs it in its own: weighbridge attest",
-            check="log.known",
-        )
-    # 9. The entry is about this envelope and no other.
-    _check_body(entry, envelope, identity)
-    # 10. The log signed body, time, log and index together; without this the time is anybody's.
-    message = promise_message(entry.body, entry.integrated_time, entry.log_id, entry.index)
-    if not verify_signature(log.pem, message, entry.promise):
-        raise VerificationFailed(
-            "the log did not sign this entry's time and position",
-            cause="entry, time, index or promise was changed",
-            remedy=_AGAIN,
-            check="log.timestamp",
-        )
-    # 11. The log signed this tree.
-    checkpoint = verify_checkpoint(entry.checkpoint, origin=log.origin, public_pem=log.pem)
-    # 12. The entry is in that tree; size and root are the checkpoint's, and the bundle may not say otherwise.
-    leaf = leaf_hash(entry.body)
-    if (entry.size, entry.root) != (checkpoint.size, checkpoint.root) or not verify_inclusion(
-        leaf, entry.position, checkpoint.size, entry.hashes, checkpoint.root
-    ):
-        raise VerificationFailed(
-            "the entry is not in the log's tree",
-            cause=f"the proof does not lead from entry {entry.position} to the root of {checkpoint.size} entries",
-            remedy=_AGAIN,
-            check="log.inclusion",
-        )
+def _strictest(demands: Sequence[Demand]) -> Demand:
+    """Return what meets every one of these demands; an entry in a log must have a proven time."""
+    ages = [row.checkpoint_age for row in demands if row.checkpoint_age is not None]
+    logs = max(row.logs for row in demands)
+    return Demand(
+        logs=logs,
+        timestamps=max(row.timestamps for row in demands),
+        scts=max(row.scts for row in demands),
+        times=max(*(row.times for row in demands), 1 if logs else 0),
+        witnesses=max(row.witnesses for row in demands),
+        checkpoint_age=min(ages, default=None),
+    )
 
 
-def _check_body(entry: LogProof, envelope: Envelope, identity: AuthorityIdentity) -> None:
-    """Compare a `dsse/0.0.1` body with the envelope; `envelopeHash` is passed over, as everywhere (see docs)."""
-    try:
-        value: Any = parse(entry.body)
-        spec = value["spec"]
-        (signature,) = spec["signatures"]
-        hashed = Digest(spec["payloadHash"]["algorithm"], spec["payloadHash"]["value"])
-        verifier = key_id_of_pem(decode64(signature["verifier"]).decode())
-        found = (value["kind"], value["apiVersion"], hashed, decode64(signature["signature"]), verifier)
-    except (ValueError, TypeError, KeyError, AttributeError, BadReference, VerificationFailed) as error:
-        raise VerificationFailed(
-            "the log entry is not one of a signed envelope",
-            cause=describe(error),
-            remedy=_AGAIN,
-            check="log.body",
-        ) from error
-    expected = (KIND, VERSION, Digest.of(envelope.payload), envelope.signatures[0].sig, identity.key)
-    if found != expected or (entry.kind, entry.version) != (KIND, VERSION):
-        raise VerificationFailed(
-            "the log entry is of another envelope",
-            cause="payload, signature or key in the entry differ from those in the bundle",
-            remedy=_AGAIN,
-            check="log.body",
-        )
-
-
-def _check_time(identity: AuthorityIdentity, logged_at: datetime | None, now: datetime) -> None:
-    moment = logged_at or now
-    if moment > now + SKEW:
-        raise VerificationFailed(
-            "the log's time lies in the future",
-            cause=f"logged at {rfc3339(moment)}, now is {rfc3339(now)}",
-            remedy="set this machine's clock, or ask whoever keeps the log to set theirs",
-            check="identity.time",
-        )
+def _check_time(identity: AuthorityIdentity, moment: datetime) -> None:
     ended = identity.valid_until is not None and moment > identity.valid_until
     if moment < identity.valid_from or ended:
         until = rfc3339(identity.valid_until) if identity.valid_until else "no end"
         raise VerificationFailed(
-            f"the key of {identity.name} was not in force",
+            f"{identity.name} was not in force",
             cause=f"signed at {rfc3339(moment)}; in force from {rfc3339(identity.valid_from)} to {until}",
-            remedy="have it signed by a key in force",
+            remedy="have it signed by somebody in force",
             check="identity.time",
         )
+
+
+def _proven(bundle: Bundle, identity: AuthorityIdentity, proof: Proof) -> Proven:
+    first = proof.logs[0] if proof.logs else None
+    moments = [time.moment for time in proof.times]
+    return Proven(
+        signer=Identity(identity.key, identity.name, proof.signer.issuer, proof.signer.subject),
+        bundle=bundle.digest,
+        predicate_type="",
+        log_index=first.index if first else None,
+        logged_at=min(moments, default=None) if first else None,
+        assurance=proof.assurance,
+    )
