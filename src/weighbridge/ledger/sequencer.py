@@ -21,43 +21,33 @@ A `Log` may be used by several threads; any number of processes may read while o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime
-from functools import partial
 from pathlib import Path
-from threading import Lock
-from typing import TypeVar
 
-from weighbridge.core.digest import Digest
-from weighbridge.core.errors import NotFound, Refused, UsageError, VerificationFailed
+from weighbridge.core.errors import Refused, UsageError
 from weighbridge.keys.ports import Signer
 from weighbridge.keys.public import key_id_of_pem
-from weighbridge.ledger import lookup, merkle
+from weighbridge.ledger import lookup
 from weighbridge.ledger.checkpoint import (
     Checkpoint,
     Form,
     form_of,
     is_origin,
-    log_id_of,
-    parse_checkpoint,
     sign_checkpoint,
     verify_checkpoint,
 )
 from weighbridge.ledger.commit import write_tiles
-from weighbridge.ledger.cosigned import KeptCosigned
-from weighbridge.ledger.entry import InclusionProof, LogEntry, signed_entry_timestamp
+from weighbridge.ledger.entry import LogEntry, signed_entry_timestamp
 from weighbridge.ledger.export import MIRROR, copy_log
-from weighbridge.ledger.fsck import check_all, check_promise
 from weighbridge.ledger.lock import Held, exclusive
-from weighbridge.ledger.merkle import HASH_SIZE, Frontier, leaf_hash
+from weighbridge.ledger.merkle import leaf_hash
+from weighbridge.ledger.reading import Reader, State
 from weighbridge.ledger.shards import Successor, frozen
 from weighbridge.ledger.tiles import (
     CHECKPOINT,
     MAX_ENTRY,
-    WIDTH,
-    Tiles,
     damaged,
     disk,
     drop_other_partials,
@@ -69,37 +59,12 @@ LOCK = "lock"
 MIN_GENESIS = 2
 """Proto3 JSON leaves out zeros and empty lists, and clients stumble over a first entry without them."""
 
-_T = TypeVar("_T")
-_READ_TRIES = 20
 _INDEXES = 4
 """Indexes that one append makes at most, about 0.1 s each: an old log gets its own little by little."""
 
 
-@dataclass(frozen=True, slots=True)
-class _State:
-    """What was last read or written, exchanged as a whole so that threads see one log, never halves of two."""
-
-    note: str
-    head: Checkpoint
-    frontier: Frontier
-
-
-class Log:
+class Log(Reader):
     """An append-only log in one folder; make it with `create` or `open`."""
-
-    def __init__(self, directory: Path, public_pem: str, origin: str) -> None:
-        self._directory = directory
-        self.public_pem = public_pem
-        self.origin = origin
-        """The log's name, as every checkpoint carries it."""
-        self.form: Form = form_of(origin)
-        """`v1` (Rekor v1: entries have a time under a signature) or `v2` (a plain C2SP log: no promises)."""
-        self.log_id: Digest = log_id_of(origin, public_pem)
-        """How entries name this log: `checkpoint.log_id_of`."""
-        self._state = _State("", Checkpoint(origin, 0, merkle.EMPTY_ROOT), Frontier())
-        self._mutex = Lock()
-        self._finder = lookup.Finder(directory)
-        self._cosigned = KeptCosigned(directory, origin, public_pem)
 
     @classmethod
     def create(
@@ -143,54 +108,6 @@ class Log:
             log._append(genesis, signer, now, held)
         return log
 
-    @classmethod
-    def open(cls, directory: Path, public_pem: str) -> Log:
-        """Open a log, or a copy of one, and hold its right edge against its signed checkpoint.
-
-        Raises NotFound when there is none, RegistryUnusable when checkpoint and tiles contradict each
-        other or the signature is not by this key. The whole log is read by `verify_all`, not here.
-        """
-        if not directory.is_dir():
-            raise NotFound(f"there is no log in {directory}", remedy="make a registry with: weighbridge init")
-        try:
-            origin = parse_checkpoint(_read_note(directory))[0].origin
-        except FileNotFoundError:
-            raise damaged(f"{CHECKPOINT} is missing") from None
-        except VerificationFailed as error:
-            raise damaged(f"{error.problem}: {error.cause}") from error
-        log = cls(directory, public_pem, origin)
-        log.refresh()
-        return log
-
-    @property
-    def size(self) -> int:
-        """How many entries the last checkpoint read or written has."""
-        return self._state.head.size
-
-    @property
-    def root(self) -> bytes:
-        """The root hash of that checkpoint."""
-        return self._state.head.root
-
-    @property
-    def head(self) -> Checkpoint:
-        """What that checkpoint says; `head.frozen` is not empty when it is the last one."""
-        return self._state.head
-
-    @property
-    def checkpoint_text(self) -> str:
-        """That checkpoint as a signed note, by the log alone (see `cosigned_text`)."""
-        return self._state.note
-
-    @property
-    def cosigned_text(self) -> str:
-        """The latest checkpoint kept with signatures of witnesses, or empty when there is none."""
-        return self._cosigned.read()[0]
-
-    def refresh(self) -> None:
-        """Take up what another process has appended; raises RegistryUnusable when the log went backwards."""
-        self._read(self._take_head)
-
     def append(self, entries: Sequence[bytes], *, signer: Signer, now: datetime) -> list[LogEntry]:
         """Append bodies in order, all or none, and return them as entries once they are on disk.
 
@@ -211,7 +128,7 @@ class Log:
         with self._writing(signer, last=True) as held:
             if not self.head.frozen:
                 head = frozen(self.head, now, successor)
-                self._conclude(_State(sign_checkpoint(head, signer), head, self._state.frontier), held)
+                self._conclude(State(sign_checkpoint(head, signer), head, self._state.frontier), held)
             return self.checkpoint_text
 
     def cosigned(self, note: str) -> None:
@@ -246,134 +163,6 @@ class Log:
         RegistryUnusable when this log is damaged, Locked, Unreadable.
         """
         return self._read(lambda: copy_log(self._directory, target, self._state.note, self.public_pem))
-
-    def entry(self, index: int) -> LogEntry:
-        """Return an entry, its body held against the tree; raises NotFound or RegistryUnusable."""
-        self._demand(index, self.size)
-        return self._read(lambda: self._bundle(index, index + 1)[0])
-
-    def prove(self, index: int, size: int | None = None) -> tuple[bytes, ...]:
-        """Return the inclusion proof of entry `index` in the tree of `size` (default: all of it).
-
-        Raises NotFound for positions the log does not have, RegistryUnusable when the tiles prove nothing.
-        """
-        tree = self.size if size is None else size  # now: a retry may take up a longer log
-        return self._read(lambda: self._prove([index], tree)[0])
-
-    def proof(self, index: int, *, witnessed: bool = False) -> InclusionProof:
-        """Return the inclusion proof of entry `index` together with the checkpoint it leads to; raises as `prove`.
-
-        A cosigned checkpoint of the log's present size is preferred to the log's own. With `witnessed` it may
-        be an older one, and must be there: NotFound tells that no kept one covers the entry yet.
-        """
-        return self.proofs([index], witnessed=witnessed)[0]
-
-    def proofs(self, indices: Sequence[int], *, witnessed: bool = False) -> list[InclusionProof]:
-        """Return what `proof` does for several entries, all in one tree; cheaper than one by one."""
-        state, (note, head) = self._state, self._cosigned.read()
-        if head.size != state.head.size or head.root != state.head.root:
-            note, head = (note, head) if witnessed else (state.note, state.head)
-        if witnessed and indices and max(indices) >= head.size:
-            raise NotFound(
-                f"no checkpoint with signatures of witnesses covers entry {max(indices)} yet",
-                cause=f"the latest one kept has {head.size} entries",
-                remedy="ask the witnesses for a newer one",
-            )
-        paths = self._read(lambda: self._prove(indices, head.size))
-        return [InclusionProof(head.size, head.root, path, note) for path in paths]
-
-    def consistency(self, old: int, new: int | None = None) -> tuple[bytes, ...]:
-        """Return the proof that the tree of `new` (default: all) extends the tree of `old`; raises as `prove`."""
-        tree = self.size if new is None else new
-        return self._read(lambda: self._consistency(old, tree))
-
-    def root_at(self, size: int) -> bytes:
-        """Return the root the log had at `size`; raises NotFound or RegistryUnusable."""
-        return self._read(lambda: self._root_at(size))
-
-    def find(self, body: bytes, since: int = 0) -> int | None:
-        """Return the first index at or after `since` that holds exactly this body, or None."""
-        leaf = leaf_hash(body)
-
-        def search() -> int | None:
-            size = self.size
-            return self._finder.find(Tiles(self._directory, size), size, leaf, since)
-
-        return self._read(search)
-
-    def resource(self, path: str) -> bytes:
-        """Return what a client of C2SP tlog-tiles gets at `checkpoint` or `tile/…`; raises NotFound."""
-        if path == CHECKPOINT:
-            note, head = self._cosigned.read()
-            return (note if head == self.head else self.checkpoint_text).encode()
-        return self._read(lambda: self._tiles().resource(path))
-
-    def entries(self, start: int = 0) -> Iterator[LogEntry]:
-        """Yield every entry from `start` on, as far as the log reached when the iteration began."""
-        size = self.size
-        while start < size:
-            bundle = self._read(partial(self._bundle, start, size))
-            yield from bundle
-            start += len(bundle)
-
-    def verify_all(self, *, promises: bool = True) -> int:
-        """Re-hash every entry, tile and index, and check every promise; return the size.
-
-        Raises RegistryUnusable at the first contradiction. Without `promises` the times of entries are not
-        checked, which is most of the work.
-        """
-
-        def check() -> int:
-            head = self.head
-            public_pem = self.public_pem if promises and self.form == "v1" else ""
-            tiles = Tiles(self._directory, head.size)
-            check_all(tiles, head, log_id=self.log_id, public_pem=public_pem)
-            lookup.check(self._directory, tiles, head.size)
-            self._cosigned.check(self._root_at)
-            return head.size
-
-        return self._read(check)
-
-    # What follows reads or writes files and expects `_read` or the lock around it.
-
-    def _tiles(self) -> Tiles:
-        return Tiles(self._directory, self.size)
-
-    def _read(self, operation: Callable[[], _T]) -> _T:
-        """Run a reading operation; when an appender swept a tile away underneath it, take up the head and retry."""
-        missing = ""
-        for _ in range(_READ_TRIES):
-            try:
-                return operation()
-            except FileNotFoundError as error:
-                missing = str(error.filename).removeprefix(f"{self._directory}/")
-            with suppress(FileNotFoundError):
-                self._take_head()
-        raise damaged(f"{missing} is missing")
-
-    def _take_head(self) -> None:
-        """Read the checkpoint, verify it, and hold the right edge and the head we knew against it."""
-        known = self._state
-        note = _read_note(self._directory)
-        if note and note == known.note:
-            return
-        try:
-            head = verify_checkpoint(note, origin=self.origin, public_pem=self.public_pem)
-        except VerificationFailed as error:
-            raise damaged(f"{error.problem}: {error.cause}") from error
-        tiles = Tiles(self._directory, head.size)
-        frontier = Frontier.read(head.size, tiles.node)
-        if frontier.root != head.root:
-            raise damaged("the tiles do not add up to the root in the signed checkpoint")
-        old = known.head
-        if head.size < old.size or (old.size and merkle.root(old.size, tiles.node) != old.root):
-            raise damaged("the log went backwards, or was rewritten, since it was last read")
-        if old.frozen and (head.size != old.size or not head.frozen):
-            raise damaged("the log was frozen when it was last read, and is not any more")
-        with self._mutex:  # another thread may have gone further meanwhile
-            now = self._state.head
-            if (head.size, bool(head.frozen)) >= (now.size, bool(now.frozen)):
-                self._state = _State(note, head, frontier)
 
     @contextmanager
     def _writing(self, signer: Signer, *, last: bool = False) -> Iterator[Held]:
@@ -429,12 +218,12 @@ class Log:
         promises = self.form == "v1"
         written = write_tiles(self._directory, self._tiles(), entries, leaves, promises=promises)
         head = Checkpoint(self.origin, frontier.size, frontier.root)
-        self._conclude(_State(sign_checkpoint(head, signer), head, frontier), held)
+        self._conclude(State(sign_checkpoint(head, signer), head, frontier), held)
         for tile in written:
             drop_other_partials(self._directory, *tile)
         lookup.build(self._directory, self._tiles(), self.size, most=_INDEXES)
 
-    def _conclude(self, state: _State, held: Held) -> None:
+    def _conclude(self, state: State, held: Held) -> None:
         """Put a new checkpoint in the place of the one that was built upon: the step that counts."""
         path, before = self._directory / CHECKPOINT, self._state.note
 
@@ -450,56 +239,6 @@ class Log:
             raise disk(error) from None
         self._state = state
 
-    def _bundle(self, start: int, end: int) -> list[LogEntry]:
-        """Return the entries from `start` to the end of its tile, or to `end`, each held against tree and promise."""
-        tiles = self._tiles()
-        number, first = divmod(start, WIDTH)
-        bodies, hashes = tiles.entries(number), tiles.hashes(0, number)
-        signed = self.form == "v1"
-        promises = tiles.promises(number) if signed else [(0, b"")] * len(bodies)
-        found = []
-        for at in range(first, min(len(bodies), end - number * WIDTH)):
-            index, body = number * WIDTH + at, bodies[at]
-            if hashes[at * HASH_SIZE : (at + 1) * HASH_SIZE] != leaf_hash(body):
-                raise damaged(f"entry {index} is not what the tree says it is")
-            if signed:
-                check_promise(body, promises[at], index, log_id=self.log_id, public_pem=self.public_pem)
-            found.append(LogEntry(index, promises[at][0], body, promises[at][1]))
-        return found
-
-    def _prove(self, indices: Sequence[int], size: int) -> list[tuple[bytes, ...]]:
-        node, paths, root = self._tiles().node, [], b""
-        for index in indices:
-            self._demand(index, size)
-            root = root or self._root_at(size)
-            proof = merkle.inclusion_proof(index, size, node)
-            if not merkle.verify_inclusion(node(0, index), index, size, proof, root):
-                raise damaged(f"the tiles do not prove entry {index}")
-            paths.append(proof)
-        return paths
-
-    def _consistency(self, old: int, new: int) -> tuple[bytes, ...]:
-        self._demand(old - 1, new)
-        proof = merkle.consistency_proof(old, new, self._tiles().node)
-        roots = {"old_root": self._root_at(old), "new_root": self._root_at(new)}
-        if not merkle.verify_consistency(old, new, proof, **roots):
-            raise damaged(f"the tiles do not prove that the log of {new} extends that of {old}")
-        return proof
-
-    def _root_at(self, size: int) -> bytes:
-        if size == self.size:
-            return self.root
-        self._demand(size - 1, self.size)
-        return merkle.root(size, self._tiles().node)
-
-    def _demand(self, index: int, size: int) -> None:
-        if not 0 <= index < size <= self.size:
-            raise NotFound(
-                f"the log has no entry {index} in its first {size}",
-                cause=f"it holds {self.size}",
-                remedy="look with: weighbridge log show",
-            )
-
 
 def check_bodies(bodies: Sequence[bytes]) -> None:
     """Refuse bodies that no log can hold; raises UsageError(log.entry-size)."""
@@ -509,15 +248,3 @@ def check_bodies(bodies: Sequence[bytes]) -> None:
             remedy="log the digest of what is larger",
             check="log.entry-size",
         )
-
-
-def _read_note(directory: Path) -> str:
-    """Return the checkpoint as text; raises FileNotFoundError, Unreadable, RegistryUnusable."""
-    try:
-        return (directory / CHECKPOINT).read_bytes().decode()
-    except FileNotFoundError:
-        raise
-    except OSError as error:
-        raise disk(error) from None
-    except UnicodeDecodeError:
-        raise damaged("the checkpoint is not text") from None
