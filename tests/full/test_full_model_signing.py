@@ -1,7 +1,9 @@
 """The library of OpenSSF Model Signing, unmodified: what it signs we verify, what we sign it verifies, and what it overlooks."""
 
 import json
+import sys
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 from cryptography import x509
@@ -9,8 +11,16 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "trust"))
+
+from trust_services import DEVELOPER, development, services
+
 from weighbridge.cli.main import run
+from weighbridge.gate.listing import list_model
 from weighbridge.keys.files import generate
+from weighbridge.trust.issuers import DEVELOPMENT_ISSUER
+from weighbridge.trust.keyless import sign_keyless
+from weighbridge.trust.signing_config import Endpoints, client_trust_config
 
 pytestmark = [
     pytest.mark.full,
@@ -384,3 +394,50 @@ def test_another_root_is_refused_by_both(bare, tmp_path, ours):
         "release@example.com",
     )
     assert (code, "certificate.chain" in said) == (1, True)
+
+
+# Without a key of one's own.
+
+
+@pytest.fixture
+def sigstore(tmp_path):
+    """Return a private Sigstore in this process and the file that tells clients of it."""
+    now = datetime.now(UTC).replace(microsecond=0)
+    made = services(tmp_path / "services", now)
+    config = tmp_path / "trust.json"
+    config.write_bytes(client_trust_config(made.roots(), Endpoints.at("http://127.0.0.1:8091", now)))
+    return made, config, now
+
+
+def theirs_believe(model, signature, config, identity=DEVELOPER):
+    from model_signing import verifying
+    from sigstore.errors import VerificationError
+
+    wanted = verifying.Config().use_sigstore_verifier(
+        identity=identity, oidc_issuer=DEVELOPMENT_ISSUER, trust_config=config
+    )
+    try:
+        wanted.verify(model, signature)
+    except (ValueError, VerificationError) as error:
+        return str(error)
+    return None
+
+
+def test_we_sign_with_a_token_and_they_verify(bare, sigstore, ours):
+    made, config, now = sigstore
+    signature = bare / "model.sig"
+    listed = list_model(bare, signature)
+    token = development().token(DEVELOPER, now)
+    signature.write_bytes(sign_keyless(listed.statement, token, made, now).to_json())
+    assert theirs_believe(bare, signature, config) is None
+    assert theirs_believe(bare, signature, config, "trainer@example.com") is not None
+    words = ("verify", bare, "--trusted-root", config, "--issuer", DEVELOPMENT_ISSUER)
+    code, said = ours(*words, "--signer", DEVELOPER)
+    assert code == 0, said
+    assert DEVELOPER in said
+    assert "weighbridge.test" in said
+    assert ours(*words, "--signer", "trainer@example.com")[0] == 1
+    (bare / "config.json").write_text("{ }")
+    assert "config.json" in theirs_believe(bare, signature, config)
+    code, said = ours(*words, "--signer", DEVELOPER)
+    assert (code, "config.json" in said) == (1, True)
