@@ -124,8 +124,12 @@ def _signed(shared: Shared, model: Path, bundle: Path | None, asked: Asked) -> t
     if not found:
         raise problems[0]
     with _progress(shared, model) as advance:
-        checked = check_signed(model, found, wanted, now=datetime.now(UTC), progress=advance)
+        checked = check_signed(model, found, wanted, now=_now(), progress=advance)
     return as_json(checked), as_text(checked)
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
 
 
 def _progress(shared: Shared, model: Path) -> Any:

@@ -165,8 +165,9 @@ def _package(present: Present, files: Sequence[TreeFile], statement: Statement) 
     manifest, table = packaged(statement)
     kept, left_out = _sorted_out(present, {file.path: file for file in files}, None)
     chunks = {row.path: row.chunks for row in table.files}
-    # A file of another length is another file: nothing of it needs to be read.
-    same = [file for name, file in kept.items() if _length(manifest, name) in (file.size, None)]
+    # A file of a length that nobody signed is another file: nothing of it needs to be read.
+    lengths = {entry.size for entry in manifest.files}
+    same = [file for file in kept.values() if file.size in lengths]
     if present.thorough:
         digests = hash_pieces(same, "sha256", progress=present.progress)
         found: dict[str, object] = {piece.path: digest.hex() for piece, digest in digests.items()}
@@ -180,11 +181,6 @@ def _package(present: Present, files: Sequence[TreeFile], statement: Statement) 
     theirs = {entry.path: (entry.size, signed[entry.path]) for entry in manifest.files}
     refuse_differences(differences(theirs, ours), "the model")
     return Covered(manifest.digest, "every file", compared, len(kept), manifest.size, left_out)
-
-
-def _length(manifest: Manifest, name: str) -> int | None:
-    entry = manifest.entry(name)
-    return entry.size if entry is not None else None
 
 
 def _identity(present: Present, files: Sequence[TreeFile], statement: Statement) -> Covered:
