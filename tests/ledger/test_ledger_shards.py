@@ -261,6 +261,14 @@ def test_only_the_logs_key_freezes_it(log):
     assert not log.head.frozen
 
 
+@pytest.mark.parametrize("origin", [V1, "", "a b", "x - 1\nLog frozen — never", "x\n"])
+def test_a_successor_has_an_origin_of_its_own(log, origin):
+    with pytest.raises(UsageError) as caught:
+        log.freeze(signer=KEY, now=NOW, successor=Successor(origin, KEY.key_id))
+    assert caught.value.check == "log.origin"
+    assert not log.head.frozen
+
+
 def test_the_frozen_checkpoint_can_be_cosigned_too_and_wins(log):
     open_note = log.checkpoint_text + line("w")
     log.cosigned(open_note)

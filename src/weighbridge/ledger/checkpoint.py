@@ -106,12 +106,19 @@ def log_id_of(origin: str, public_pem: str) -> Digest:
 
     Form v1, and ECDSA in any form: SHA-256 of the key's DER (the exception that C2SP signed-note leaves to
     old ECDSA keys, and Rekor v2 takes). Otherwise SHA-256 of name, line feed, type and key: type 0x01 for
-    Ed25519, 0xff and `PKIX-RSA-PKCS#1v1.5` for RSA.
+    Ed25519, 0xff and `PKIX-RSA-PKCS#1v1.5` for RSA. Raises VerificationFailed(log.key) for other keys.
     """
     algorithm = str(algorithm_of_pem(public_pem))
     if form_of(origin) == "v1" or algorithm.startswith("ecdsa"):
         return key_id_of_pem(public_pem)
     der = der_of_pem(public_pem)
+    if algorithm not in ("ed25519", "rsa"):
+        raise VerificationFailed(
+            "this key cannot be a log's",
+            cause=f"it is {algorithm}; logs sign with Ed25519, ECDSA or RSA",
+            remedy="take the log's key from the authority",
+            check="log.key",
+        )
     kind = b"\x01" + der[-32:] if algorithm == "ed25519" else b"\xffPKIX-RSA-PKCS#1v1.5" + der
     return Digest("sha256", hashlib.sha256(origin.encode() + b"\n" + kind).hexdigest())
 

@@ -155,7 +155,10 @@ class Reader:
 
     def find(self, body: bytes, since: int = 0) -> int | None:
         """Return the first index at or after `since` that holds exactly this body, or None."""
-        leaf = leaf_hash(body)
+        return self.find_leaf(leaf_hash(body), since)
+
+    def find_leaf(self, leaf: bytes, since: int = 0) -> int | None:
+        """Return the first index at or after `since` whose entry has this leaf hash (RFC 6962 section 2.1), or None."""
 
         def search() -> int | None:
             size = self.size
@@ -166,6 +169,7 @@ class Reader:
     def resource(self, path: str) -> bytes:
         """Return what a client of C2SP tlog-tiles gets at `checkpoint` or `tile/…`; raises NotFound."""
         if path == CHECKPOINT:
+            self.refresh()
             note, head = self._cosigned.read()
             return (note if head == self.head else self.checkpoint_text).encode()
         return self._read(lambda: self._tiles().resource(path))

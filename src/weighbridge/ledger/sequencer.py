@@ -229,7 +229,7 @@ class Log(Reader):
 
         def unchanged() -> None:
             held()
-            if (path.read_text(encoding="utf-8") if path.exists() else "") != before:
+            if (path.read_bytes() if path.exists() else b"") != before.encode():
                 raise damaged("the checkpoint was exchanged while the lock was held")
 
         try:

@@ -20,7 +20,14 @@ from typing import Any
 from weighbridge.core.canonical import canonical, parse
 from weighbridge.core.digest import Digest
 from weighbridge.core.errors import BadReference, UsageError
-from weighbridge.ledger.checkpoint import CONTINUES, FROZEN, Checkpoint, log_id_of, verify_checkpoint
+from weighbridge.ledger.checkpoint import (
+    CONTINUES,
+    FROZEN,
+    Checkpoint,
+    is_origin,
+    log_id_of,
+    verify_checkpoint,
+)
 from weighbridge.ledger.merkle import HASH_SIZE
 
 KIND = "weighbridge.log-follows/1"
@@ -48,7 +55,14 @@ class Predecessor:
 
 
 def frozen(head: Checkpoint, now: datetime, successor: Successor | None) -> Checkpoint:
-    """Return the last checkpoint of a log, which says that it is the last."""
+    """Return the last checkpoint of a log, which says that it is the last; raises UsageError(log.origin)."""
+    if successor is not None and (not is_origin(successor.origin) or successor.origin == head.origin):
+        raise UsageError(
+            f"{successor.origin!r} cannot follow {head.origin!r}",
+            cause="a successor has an origin of its own, of the form that logs have",
+            remedy="give it another tree id or another host name",
+            check="log.origin",
+        )
     at = now.astimezone(UTC)
     date = f"{_DAYS[at.weekday()]} {_MONTHS[at.month - 1]} {at.day:2d} {at:%H:%M:%S} UTC {at.year:04d}"  # never by locale
     lines = [f"{FROZEN}{date}"]
