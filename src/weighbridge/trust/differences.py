@@ -63,7 +63,7 @@ def differences(signed: Mapping[str, Hashable], found: Mapping[str, Hashable]) -
             renamed.append((name, same.pop()))
             added.discard(renamed[-1][1])
     gone = {name for name, _ in renamed}
-    held = _by_content(signed, changed)
+    held = _by_content(signed, [*changed, *(missing - gone)])
     swapped = [(name, held[found[name]][-1]) for name in sorted(changed) if found[name] in held]
     traded = {name for name, _ in swapped}
     return Differences(
