@@ -30,7 +30,17 @@ _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 class Door:
     """A way out to one address; see `letting_in` before asking for a large file."""
 
-    def __init__(self, endpoint: str, *, offline: bool, has_token: bool = False) -> None:
+    def __init__(
+        self,
+        endpoint: str,
+        *,
+        offline: bool,
+        has_token: bool = False,
+        most: int = MAX_DOCUMENT,
+        what: str = "the hub",
+        setting: str = "the --endpoint setting or HF_ENDPOINT",
+    ) -> None:
+        """Check an address; `most` bounds its documents in bytes, `what` and `setting` name it in messages."""
         if offline:
             raise Unreachable(
                 f"{endpoint} was not asked",
@@ -41,18 +51,18 @@ class Door:
         parts = urlsplit(endpoint)
         if parts.scheme not in ("http", "https") or not parts.hostname or parts.username or parts.password:
             raise BadSetting(
-                "the address of the hub cannot be used",
+                f"the address of {what} cannot be used",
                 cause="it must be https://host or http://host, without a user name or password in it",
-                remedy="check the --endpoint setting or HF_ENDPOINT",
+                remedy=f"check {setting}",
             )
         if has_token and parts.scheme == "http" and parts.hostname not in _LOOPBACK:
             raise BadSetting(
                 f"the token would go to {parts.hostname} in the clear",
-                cause="the hub's address begins with http:// and is not on this machine",
+                cause=f"the address of {what} begins with http:// and is not on this machine",
                 remedy="use https://, or do not give a token",
             )
         self.host = parts.hostname
-        self._max_body = MAX_DOCUMENT
+        self._most = self._max_body = most
         self._roots = httpx2.create_ssl_context()  # reading the certificates is dear: once a door
 
     def client(self) -> httpx2.Client:
@@ -71,11 +81,11 @@ class Door:
     @contextmanager
     def letting_in(self, size: int) -> Iterator[None]:
         """Let answers of up to `size` bytes in for the time of the block, documents as always."""
-        self._max_body = max(size, MAX_DOCUMENT)
+        self._max_body = max(size, self._most)
         try:
             yield
         finally:
-            self._max_body = MAX_DOCUMENT
+            self._max_body = self._most
 
     def _bound_body(self, response: httpx2.Response) -> None:
         assert isinstance(response.stream, httpx2.SyncByteStream)
@@ -95,7 +105,7 @@ def ask(
 ) -> Answer:
     """Ask once and follow no redirect, since what is sent may be a secret; raises Unreachable when nothing came.
 
-    The answer is bounded as every answer is: 64 MiB and the door's time-outs.
+    The answer is bounded as every answer is: by the door, in bytes (64 MiB unless it says less) and in time.
     """
     try:
         with door.client() as client:

@@ -7,22 +7,31 @@ SHA-256 of name, line feed, type and raw key.
 
 from __future__ import annotations
 
+import base64
+import binascii
 import hashlib
 import struct
 from collections.abc import Iterable
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Literal, Protocol
+from typing import Literal, Protocol, TypeAlias
 
-from weighbridge.core.errors import VerificationFailed
-from weighbridge.keys.public import pem_of_der, verify_signature
+from weighbridge.core.errors import UsageError, VerificationFailed
+from weighbridge.keys.ports import Signer
+from weighbridge.keys.public import der_of_pem, pem_of_der, verify_signature
 from weighbridge.ledger.checkpoint import Checkpoint, parse_checkpoint
 
 CHECK = "log.witness"
 MAX_TIME = 253_402_300_799
 """Seconds: the last of the year 9999."""
 
-_TYPES = {"ed25519": b"\x04", "ml-dsa-44": b"\x06"}
-_SPKI = {
+MAX_NAME = 255
+"""Bytes: the message of ML-DSA-44 writes a name's length as one byte."""
+
+CosignatureAlgorithm: TypeAlias = Literal["ed25519", "ml-dsa-44"]
+
+_TYPES: dict[CosignatureAlgorithm, bytes] = {"ed25519": b"\x04", "ml-dsa-44": b"\x06"}
+_SPKI: dict[CosignatureAlgorithm, bytes] = {
     "ed25519": bytes.fromhex("302a300506032b6570032100"),
     "ml-dsa-44": bytes.fromhex("30820532300b06096086480165030403110382052100"),
 }
@@ -43,19 +52,103 @@ class WitnessKey(Protocol):
         ...
 
     @property
-    def algorithm(self) -> Literal["ed25519", "ml-dsa-44"]:
+    def algorithm(self) -> CosignatureAlgorithm:
         """Which of the two signature types the witness uses."""
         ...
 
 
-def cosigner_id(name: str, key: bytes, algorithm: Literal["ed25519", "ml-dsa-44"]) -> bytes:
+@dataclass(frozen=True, slots=True)
+class Cosigner:
+    """A witness's name and the key it cosigns with (Ed25519 or ML-DSA-44). Building one checks both."""
+
+    name: str
+    signer: Signer
+
+    def __post_init__(self) -> None:
+        if not is_witness_name(self.name):
+            raise UsageError(
+                f"{self.name!r} is not the name of a witness",
+                cause=f"it has 1 to {MAX_NAME} bytes, all of them shown, no spaces and no plus signs",
+                remedy="name it like a host and a path: witness.example/w1",
+                check="log.witness-name",
+            )
+        if self.signer.algorithm not in _TYPES:
+            raise UsageError(
+                f"a witness does not sign with {self.signer.algorithm}",
+                cause="C2SP tlog-cosignature knows Ed25519 and ML-DSA-44",
+                remedy="make a key with: weighbridge key new KEY --algorithm ml-dsa-44",
+                check="log.witness-key",
+            )
+
+    @property
+    def algorithm(self) -> CosignatureAlgorithm:
+        """Which of the two signature types this is."""
+        return "ed25519" if self.signer.algorithm == "ed25519" else "ml-dsa-44"
+
+    @property
+    def key(self) -> bytes:
+        """Raw public key."""
+        return der_of_pem(self.signer.public_pem)[len(_SPKI[self.algorithm]) :]
+
+    @property
+    def verifier_key(self) -> str:
+        """The key as others are told of it (C2SP signed-note, "Verifier keys"): `<name>+<id>+<base64>`."""
+        value = base64.b64encode(_TYPES[self.algorithm] + self.key).decode("ascii")
+        return f"{self.name}+{cosigner_id(self.name, self.key, self.algorithm).hex()}+{value}"
+
+    def line(self, checkpoint: Checkpoint, time: int) -> str:
+        """Return the signature line, line feed included, that says: at `time` this was the largest tree seen."""
+        message = cosigned_message(self.name, self.algorithm, checkpoint, time)
+        value = cosigner_id(self.name, self.key, self.algorithm) + struct.pack("!Q", time)
+        return f"— {self.name} {base64.b64encode(value + self.signer.sign(message)).decode('ascii')}\n"
+
+
+@dataclass(frozen=True, slots=True)
+class KnownWitness:
+    """A witness as a verifier key tells of it."""
+
+    name: str
+    key: bytes
+    algorithm: CosignatureAlgorithm
+
+
+def is_witness_name(text: str) -> bool:
+    """Tell whether a signature line may carry this name (C2SP signed-note: no spaces, no plus signs)."""
+    return text.isprintable() and not set(text) & {" ", "+"} and 0 < len(text.encode()) <= MAX_NAME
+
+
+def read_witness_key(text: str) -> KnownWitness:
+    """Read a verifier key of a witness, `<name>+<id>+<base64>`; raises UsageError(log.witness-key)."""
+    name, _, rest = text.strip().partition("+")
+    said, _, value = rest.partition("+")
+    try:
+        data = base64.b64decode(value, validate=True)
+    except (binascii.Error, ValueError):
+        data = b""
+    for algorithm, kind in _TYPES.items():
+        key = data[1:]
+        if (
+            data[:1] == kind
+            and len(key) == (32 if algorithm == "ed25519" else 1312)
+            and is_witness_name(name)
+        ):
+            if cosigner_id(name, key, algorithm).hex() == said:
+                return KnownWitness(name, key, algorithm)
+            break
+    raise UsageError(
+        "this is not the verifier key of a witness",
+        cause="it is written NAME+ID+BASE64, the key's type in its first byte: 4 for Ed25519, 6 for ML-DSA-44",
+        remedy="copy the whole line that the witness's operator publishes",
+        check="log.witness-key",
+    )
+
+
+def cosigner_id(name: str, key: bytes, algorithm: CosignatureAlgorithm) -> bytes:
     """Return the four bytes by which signature lines name a witness's key."""
     return hashlib.sha256(name.encode() + b"\n" + _TYPES[algorithm] + key).digest()[:4]
 
 
-def cosigned_message(
-    name: str, algorithm: Literal["ed25519", "ml-dsa-44"], checkpoint: Checkpoint, time: int
-) -> bytes:
+def cosigned_message(name: str, algorithm: CosignatureAlgorithm, checkpoint: Checkpoint, time: int) -> bytes:
     """Return what a witness signs at `time` (seconds since 1970).
 
     Ed25519: a line with the format, one with the time, then the note's text. ML-DSA-44: the witness's name, the
