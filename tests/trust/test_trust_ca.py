@@ -11,10 +11,16 @@ from trust_services import ISSUER, NOW, authority_chain, bench, service_key, tok
 
 from weighbridge.core.errors import Refused, Unreadable, UsageError, VerificationFailed
 from weighbridge.keys.files import generate
-from weighbridge.trust import der
+from weighbridge.keys.public import der_of_pem
+from weighbridge.trust import der, minting
 from weighbridge.trust.ca import LEAF_LIFE, CertificateService
 from weighbridge.trust.fulcio import ARC, read_utf8, read_vouched
-from weighbridge.trust.minting import make_root
+from weighbridge.trust.minting import (
+    Extension,
+    make_root,
+    signature_algorithm,
+    to_be_signed,
+)
 
 EPHEMERAL = generate()
 
@@ -335,6 +341,39 @@ def test_serials_never_repeat(services):
     serials = {read(issue(services)).serial_number for _ in range(20)}
     assert len(serials) == 20
     assert all(126 < serial.bit_length() < 160 for serial in serials)
+
+
+OTHER_NAME = der.explicit(0, der.oid("1.3.6.1.4.1.311.20.2.3"), der.explicit(0, der.utf8("maria")))
+EMAIL = der.implicit(1, b"a@b.c")
+
+
+@pytest.mark.parametrize(
+    ("names", "vouched", "said"),
+    [
+        ((EMAIL, EMAIL), True, "more than one"),
+        ((EMAIL, OTHER_NAME), True, "more than one"),
+        ((OTHER_NAME,), True, "another kind"),
+        ((der.implicit(2, b"ci.example"),), True, "another kind"),
+        ((), True, "who signed"),
+        ((EMAIL,), False, "who vouched"),
+    ],
+)
+def test_certificates_that_name_nobody_we_could_name(names, vouched, said):
+    rows = [Extension("2.5.29.17", der.sequence(*names))] if names else []
+    rows += [Extension(f"{ARC}.8", der.utf8(ISSUER))] if vouched else []
+    key = service_key("ca")
+    tbs = to_be_signed(
+        serial=1,
+        issuer=der.sequence(),
+        subject=der.sequence(),
+        public_der=der_of_pem(key.public_pem),
+        begins=NOW,
+        ends=NOW,
+        extensions=rows,
+        algorithm=signature_algorithm(key),
+    )
+    with pytest.raises(ValueError, match=said):
+        read_vouched(x509.load_der_x509_certificate(minting.certificate(tbs, key)))
 
 
 @pytest.mark.parametrize("size", [0, 1, 24, 127, 128, 200, 255, 256, 1000])

@@ -16,7 +16,7 @@ from trust_services import NOW, Counting, service_key
 from weighbridge.core.errors import BadSetting, UsageError, VerificationFailed
 from weighbridge.trust.development import DevelopmentIssuer
 from weighbridge.trust.issuers import DEVELOPMENT_ISSUER, TrustedIssuer, pinned_key, pinned_keys
-from weighbridge.trust.oidc import TokenVerifier
+from weighbridge.trust.oidc import MAX_TOKEN, TokenVerifier
 from weighbridge.trust.roots import Window
 from weighbridge.trust.tokens import SKEW
 
@@ -181,6 +181,7 @@ def test_the_public_key_is_no_secret_to_sign_with():
         ({"typ": "at+jwt"}, "token.algorithm"),
         ({"typ": 7}, "token.algorithm"),
         ({"kid": 7}, "token.algorithm"),
+        ({"b64": False}, "token.algorithm"),
         ({"kid": "two"}, "token.key"),
         ({"kid": ""}, "token.key"),
     ],
@@ -278,6 +279,10 @@ def test_an_audience_may_stand_in_a_list():
         ({"exp": 1e300}, False),
         ({"iat": -1}, False),
         ({"nbf": "soon"}, False),
+        ({"nbf": True}, False),
+        ({"nbf": 0}, True),
+        ({"exp": 253_370_764_800}, True),
+        ({"exp": 253_370_764_801}, False),
     ],
 )
 def test_times(changes, good):
@@ -343,6 +348,7 @@ def test_the_key_of_another_issuer_does_not_count():
         ({"email_verified": 1}, "token.subject"),
         ({"email": ...}, "token.claims"),
         ({"email": 7}, "token.claims"),
+        ({"email": ""}, "token.claims"),
         ({"email": "trainer@example.org.evil.example"}, "token.subject"),
         ({"email": "trainer@evilexample.org"}, "token.subject"),
         ({"email": "trainer@sub.example.org"}, "token.subject"),
@@ -567,6 +573,69 @@ def test_gitlab_jobs_that_are_refused(changes, check):
     assert refused(signed(claims(**(GITLAB | changes))), trusted) == check
 
 
+def test_a_job_may_say_less_and_no_claim_is_empty():
+    trusted = issuer("github", ("https://github.com/acme",), url=ACTIONS)
+    said = GITHUB | {"environment": "", "sha": "", "workflow": "x" * 1024}
+    said.pop("repository_visibility")
+    found = verify(signed(claims(**said)), trusted).claims
+    assert {"3", "13", "22", "23"} & set(found) == set()
+    assert found["4"] == "x" * 1024
+    assert verify(signed(claims(**(said | {"environment": "live"}))), trusted).claims["23"] == "live"
+    assert "23" not in verify(signed(claims(**(said | {"environment": None}))), trusted).claims
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [(..., "'run_id' is missing"), (["1"], "'run_id' is not text"), (1.5, "'run_id' is not text")],
+)
+def test_what_is_wrong_with_a_claim_is_said(value, said):
+    trusted = issuer("github", ("https://github.com/acme",), url=ACTIONS)
+    with pytest.raises(VerificationFailed, match=said):
+        verify(signed(claims(**(GITHUB | {"run_id": value}))), trusted)
+
+
+def test_a_gitlab_of_our_own():
+    trusted = issuer(
+        "gitlab",
+        ("https://git.acme.example/acme",),
+        url="https://gitlab.com",
+        server="https://git.acme.example",
+    )
+    assert verify(signed(claims(**GITLAB)), trusted).claims["12"] == "https://git.acme.example/acme/speech"
+
+
+def test_any_trust_domain_must_be_written():
+    said = claims(sub="spiffe://elsewhere.example/ns")
+    assert verify(signed(said), issuer("spiffe", ("*",))).subject == said["sub"]
+
+
+@pytest.mark.parametrize("subject", ["", 7, None, ["x"]])
+def test_a_challenge_is_text(subject):
+    token = jwt.api_jws.encode(
+        json.dumps(claims(sub=subject)).encode(), P256, algorithm="ES256", headers={"kid": "one"}
+    )
+    assert verify(token).challenges == ("trainer@example.org",)
+
+
+def test_who_is_trusted_is_said():
+    for verifier, said in (
+        (TokenVerifier([]), "trusted are none"),
+        (TokenVerifier([issuer()]), f"trusted are {URL}"),
+    ):
+        with pytest.raises(VerificationFailed) as caught:
+            verifier.verify(signed(claims(iss="https://other.example")), NOW)
+        assert caught.value.cause == said
+
+
+def test_a_token_has_a_length():
+    fixed = len(signed(claims(pad="")))
+    pad = (MAX_TOKEN - fixed) * 3 // 4
+    lengths = {len(signed(claims(pad="x" * size))): size for size in range(pad - 8, pad + 9)}
+    assert verify(signed(claims(pad="x" * lengths[MAX_TOKEN])))
+    longer = min(length for length in lengths if length > MAX_TOKEN)
+    assert refused(signed(claims(pad="x" * lengths[longer]))) == "token.form"
+
+
 def test_an_own_host_is_named_by_its_url():
     trusted = issuer(
         "github", ("https://git.acme.example/acme",), url=ACTIONS, server="https://git.acme.example"
@@ -644,6 +713,8 @@ def test_one_entry_for_each_issuer():
         jwk(P256, kid=7),
         jwk(P256, x="AA"),
         jwk(P256, d="AA"),
+        jwt.algorithms.ECAlgorithm.to_jwk(P256, as_dict=True) | {"key_ops": ["verify"]},
+        jwk(RSA, crv="P-256"),
         jwk(rsa.generate_private_key(65537, 1024)),
     ],
 )
@@ -658,6 +729,19 @@ def test_keys_that_are_not_pinned(row):
 def test_what_is_no_set_of_keys(data):
     with pytest.raises(BadSetting):
         pinned_keys(data)
+
+
+def test_a_set_has_a_size():
+    rows = [jwk(P256, kid=str(number)) for number in range(33)]
+    assert len(pinned_keys(json.dumps({"keys": rows[:32]}).encode())) == 32
+    with pytest.raises(BadSetting):
+        pinned_keys(json.dumps({"keys": rows}).encode())
+
+
+def test_a_kind_of_key_that_is_not_used_is_named():
+    with pytest.raises(BadSetting) as caught:
+        pinned_keys(json.dumps({"keys": [{"kty": "OKP", "crv": "Ed448", "x": "AA"}]}).encode())
+    assert caught.value.cause == "a key of kind OKP Ed448 is not used"
 
 
 def test_a_set_of_keys_is_read_with_its_window():

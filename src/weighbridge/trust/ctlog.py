@@ -58,7 +58,7 @@ class CertificateEntry:
 
 
 class CertificateLog:
-    """The log together with its key. Like the `Log` below it, not shared between threads."""
+    """The log together with its key; like the `Log` below it, it may be used by several threads."""
 
     def __init__(self, log: Log, signer: Signer) -> None:
         if signer.algorithm != "ecdsa-p256":

@@ -17,13 +17,12 @@ from typing import Any, Literal, TypeAlias, get_args
 
 from weighbridge.core.canonical import parse
 from weighbridge.core.errors import BadSetting, VerificationFailed
+from weighbridge.core.identity import DEVELOPMENT_ISSUER
 from weighbridge.trust import fulcio
 from weighbridge.trust.dsse import describe
 from weighbridge.trust.proof import SubjectKind
 from weighbridge.trust.roots import Window
 
-DEVELOPMENT_ISSUER = "https://development.weighbridge.invalid"
-"""Reserved (RFC 6761: `.invalid` never resolves): tokens that this machine gives to itself."""
 AUDIENCE = "sigstore"
 EVERYBODY = "*"
 MAX_KEYS = 32
@@ -132,7 +131,7 @@ def pinned_keys(jwks: bytes, window: Window | None = None) -> tuple[PinnedKey, .
     try:
         document: Any = parse(jwks)
         rows = document["keys"]
-        if not isinstance(rows, list) or not 0 < len(rows) <= MAX_KEYS:
+        if not 0 < len(rows) <= MAX_KEYS:
             raise ValueError(f"it holds 1 to {MAX_KEYS} keys")
         return tuple(pinned_key(row, window) for row in rows)
     except (ValueError, TypeError, KeyError, AttributeError) as error:
@@ -146,7 +145,7 @@ def pinned_keys(jwks: bytes, window: Window | None = None) -> tuple[PinnedKey, .
 
 def pinned_key(jwk: Mapping[str, Any], window: Window | None = None) -> PinnedKey:
     """Read one JWK; raises ValueError, TypeError or KeyError when it is not a public signing key we know."""
-    kind = (jwk["kty"], "" if jwk["kty"] == "RSA" else jwk.get("crv", ""))
+    kind = (jwk["kty"], jwk.get("crv", ""))
     if kind not in ALGORITHMS:
         raise ValueError(f"a key of kind {' '.join(map(str, kind)).strip()} is not used")
     allowed = ALGORITHMS[kind]
