@@ -2,13 +2,14 @@
 
 import base64
 import hashlib
+import os
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
-from weighbridge.core.canonical import canonical
+from weighbridge.core.canonical import canonical, parse
 from weighbridge.core.digest import Digest
 from weighbridge.core.errors import (
     BadReference,
@@ -19,6 +20,7 @@ from weighbridge.core.errors import (
     VerificationFailed,
 )
 from weighbridge.keys.files import generate
+from weighbridge.keys.public import der_of_pem
 from weighbridge.ledger import merkle, shards
 from weighbridge.ledger.checkpoint import (
     Checkpoint,
@@ -106,6 +108,13 @@ def test_key_ids_are_those_of_the_specifications():
     assert log_id_of(V2, curve.public_pem) == log_id_of(V1, curve.public_pem) == curve.key_id
     name, hint, key = verifier_key(V2, KEY.public_pem).split("+", 2)
     assert (name, hint, base64.b64decode(key)) == (V2, c2sp[:8], b"\x01" + raw(KEY.public_pem))
+    rsa = generate("rsa")
+    name = V2.encode() + b"\n\xffPKIX-RSA-PKCS#1v1.5" + der_of_pem(rsa.public_pem)
+    assert log_id_of(V2, rsa.public_pem).hex == hashlib.sha256(name).hexdigest()
+    assert log_id_of(V1, rsa.public_pem) == rsa.key_id
+    with pytest.raises(VerificationFailed) as caught:
+        log_id_of(V2, generate("ml-dsa-44").public_pem)
+    assert caught.value.check == "log.key"
     with pytest.raises(ValueError, match="Ed25519"):
         verifier_key(V2, curve.public_pem)
 
@@ -175,6 +184,29 @@ def test_signatures_over_one_text_are_gathered_and_replaced_by_their_signers(log
     log.cosigned(own + line("w3", b"1234new") + line("w1", b"1234new"))
     assert log.cosigned_text == own + line("w1", b"1234new") + line("w2") + line("w3", b"1234new")
     verify_checkpoint(log.cosigned_text, origin=V1, public_pem=KEY.public_pem)
+    assert log.verify_all() == 2
+
+
+def test_more_signatures_than_a_note_may_hold_do_not_make_one_that_nobody_reads(log):
+    own = log.checkpoint_text
+    for at in range(30):
+        log.cosigned(own + line(f"w{at}", b"%04d" % at + bytes(2420)))
+    kept = log.cosigned_text
+    assert len(kept) <= 64 * 1024
+    assert "— w29 " in kept
+    assert log.proof(0).checkpoint == kept
+
+
+def test_a_kept_checkpoint_survives_a_power_cut(log, tmp_path, monkeypatch):
+    flushed, fsync = set(), os.fsync
+
+    def flush(descriptor):
+        fsync(descriptor)
+        flushed.add(os.fstat(descriptor).st_ino)
+
+    monkeypatch.setattr(os, "fsync", flush)
+    log.cosigned(log.checkpoint_text + line("w1"))
+    assert {(tmp_path / "log").stat().st_ino, (tmp_path / "log/cosigned").stat().st_ino} <= flushed
 
 
 def test_an_older_cosigned_checkpoint_does_not_replace_a_newer_one(log):
@@ -315,6 +347,8 @@ def test_other_entries_follow_nothing(log):
         body.replace(b'"root":"', b'"root":"A'),
         body.replace(log.log_id.hex.encode(), b"abc"),
         body.replace(b'"size":2', b'"size":2,"then":1'),
+        body.replace(b"log-follows/1", b"log-follows/2"),
+        canonical({**parse(body), "origin": 1}),
     ]:
         assert shards.read_follows(other) is None
     assert shards.successor_of(log.head) is None

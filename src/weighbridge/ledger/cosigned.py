@@ -41,7 +41,7 @@ class KeptCosigned:
         Of two texts of one size the one that is the log's `current` text stays: it may have been frozen since.
         """
         kept, before = self.read()
-        if before.size > head.size or (before.size == head.size and before.text == current != head.text):
+        if before.size > head.size or before.text == current != head.text:
             return
         if before.text == head.text:
             note = _merged(kept, note)
