@@ -47,7 +47,7 @@ def read_certificate(der: bytes) -> x509.Certificate:
         certificate = x509.load_der_x509_certificate(der)
         _ = certificate.extensions, certificate.subject, certificate.issuer  # read lazily otherwise
         _ = certificate.not_valid_before_utc, certificate.not_valid_after_utc
-    except (ValueError, TypeError, x509.DuplicateExtension, x509.UnsupportedGeneralNameType) as error:
+    except Exception as error:  # what the library raises for what it cannot read is no closed set
         raise _refused("form", "this is not a certificate we can read", str(error)) from error
     return certificate
 
@@ -86,34 +86,32 @@ def signer_of(der: bytes) -> Signer:
     )
 
 
-def issuer_at(
+def issuer_of(
     der: bytes,
     authorities: Sequence[CertificateAuthority],
-    moment: datetime,
+    moments: Sequence[datetime],
     *,
     brought: Sequence[bytes] = (),
     named: bool = True,
 ) -> bytes:
-    """Return the SubjectPublicKeyInfo (DER) of whoever issued a leaf, in a path valid at `moment`.
+    """Return the SubjectPublicKeyInfo (DER) of whoever issued a leaf, in a path valid at each of the moments.
 
     `brought` are intermediates out of the bundle, used under authorities that are a root alone. `named` False
     takes a leaf without subjectAltName. Raises VerificationFailed(certificate.time or certificate.chain).
     """
     certificate = read_certificate(der)
-    first, last = certificate.not_valid_before_utc, certificate.not_valid_after_utc
-    if not first <= moment <= last:
-        raise _refused(
-            "time",
-            "the certificate was not valid when this was signed",
-            f"signed at {rfc3339(moment)}; valid from {rfc3339(first)} to {rfc3339(last)}",
-        )
+    for moment in moments:
+        if not _valid(certificate, moment):
+            first, last = certificate.not_valid_before_utc, certificate.not_valid_after_utc
+            raise _refused(
+                "time",
+                "the certificate was not valid when this was signed",
+                f"signed at {rfc3339(moment)}; valid from {rfc3339(first)} to {rfc3339(last)}",
+            )
     causes = []
     for authority in authorities:
-        if not authority.window.holds(moment):
-            causes.append(f"{_name(authority)} is not trusted for {rfc3339(moment)}")
-            continue
         try:
-            return _issuer(certificate, authority, moment, brought, named=named)
+            return _issuer(certificate, authority, moments, brought, named=named)
         except ValueError as error:
             causes.append(f"{_name(authority)}: {error}")
     raise _refused(
@@ -121,6 +119,11 @@ def issuer_at(
         "no certificate authority that is trusted here vouches for the signer",
         "; ".join(causes) or "none is trusted here",
     )
+
+
+def issuer_at(der: bytes, authorities: Sequence[CertificateAuthority], moment: datetime) -> bytes:
+    """Return the key of whoever issued a leaf with a name, at one moment; raises as `issuer_of`."""
+    return issuer_of(der, authorities, (moment,))
 
 
 def spki_hash(spki: bytes) -> bytes:
@@ -131,15 +134,21 @@ def spki_hash(spki: bytes) -> bytes:
 def _issuer(
     certificate: x509.Certificate,
     authority: CertificateAuthority,
-    moment: datetime,
+    moments: Sequence[datetime],
     brought: Sequence[bytes],
     *,
     named: bool,
 ) -> bytes:
-    """Build the path under one authority and return the issuer's key; raises ValueError."""
+    """Build the path under one authority and return the issuer's key; raises ValueError.
+
+    Of all that makes a path (RFC 5280 section 6.1) only the intervals depend on the moment, so it is built once.
+    """
     from cryptography import x509
     from cryptography.x509.verification import PolicyBuilder, VerificationError
 
+    for moment in moments:
+        if not authority.window.holds(moment):
+            raise ValueError(f"it is not trusted for {rfc3339(moment)}")
     ca, named_leaf, bare_leaf = _policies()
     between = [read_certificate(der) for der in authority.chain[:-1]]
     if len(authority.chain) == 1:
@@ -147,7 +156,7 @@ def _issuer(
     verifier = (
         PolicyBuilder()
         .store(_store(authority.chain[-1]))
-        .time(moment)
+        .time(moments[0])
         .extension_policies(ca_policy=ca, ee_policy=named_leaf if named else bare_leaf)
         .build_client_verifier()
     )
@@ -155,7 +164,14 @@ def _issuer(
         path = verifier.verify(certificate, between).chain
     except (VerificationError, x509.UnsupportedGeneralNameType) as error:
         raise ValueError(str(error)) from error
+    for moment in moments:
+        if not all(_valid(one, moment) for one in path):
+            raise ValueError(f"its own certificates were not valid at {rfc3339(moment)}")
     return _spki(path[1])
+
+
+def _valid(certificate: x509.Certificate, moment: datetime) -> bool:
+    return certificate.not_valid_before_utc <= moment <= certificate.not_valid_after_utc
 
 
 @lru_cache(maxsize=64)
@@ -205,7 +221,7 @@ def _check_usage(certificate: x509.Certificate) -> None:
 
 
 def _subject(certificate: x509.Certificate) -> tuple[SubjectKind, str]:
-    """Return the one subjectAltName of a leaf; empty when it has none (which `issuer_at` mostly refuses)."""
+    """Return the one subjectAltName of a leaf; empty when it has none (which `issuer_of` mostly refuses)."""
     from cryptography import x509
 
     try:

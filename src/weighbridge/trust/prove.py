@@ -32,7 +32,7 @@ from weighbridge.core.tier import Assurance
 from weighbridge.keys.public import key_id_of_pem, verify_signature
 from weighbridge.trust.artifact import Artifact, missing, verify_file
 from weighbridge.trust.bundle import Bundle
-from weighbridge.trust.certificates import issuer_at, signer_of
+from weighbridge.trust.certificates import issuer_of, signer_of
 from weighbridge.trust.demand import Demand
 from weighbridge.trust.dsse import Envelope, pae
 from weighbridge.trust.entries import Signed
@@ -201,19 +201,15 @@ def _check_moments(moments: Sequence[datetime], included: Sequence[Included], no
 def _vouched(
     bundle: Bundle, signer: Signer, roots: Roots, demand: Demand, moments: Sequence[datetime]
 ) -> tuple[bytes, ...]:
-    """Verify the path at every moment and the SCTs under each issuer found; return the ids of their logs."""
-    issuers = [
-        issuer_at(
-            signer.certificate,
-            roots.authorities,
-            moment,
-            brought=bundle.certificates[1:] if demand.bare else (),
-            named=not demand.bare,
-        )
-        for moment in moments
-    ]
-    scts = [verify_scts(signer.certificate, issuer, roots.ctlogs) for issuer in dict.fromkeys(issuers)]
-    return scts[0]
+    """Verify the path at every moment, and the SCTs under the issuer found in it; return the ids of their logs."""
+    issuer = issuer_of(
+        signer.certificate,
+        roots.authorities,
+        moments,
+        brought=bundle.certificates[1:] if demand.bare else (),
+        named=not demand.bare,
+    )
+    return verify_scts(signer.certificate, issuer, roots.ctlogs)
 
 
 def _check_demand(
