@@ -1,0 +1,154 @@
+"""Which address does what: `make_app` puts the services of one instance behind the addresses that clients know.
+
+| address | who asks | answered by |
+|---|---|---|
+| `/api/v2/signingCert`, `/api/v2/trustBundle`, `/api/v1/rootCert` | Fulcio's clients | `fulcio` |
+| `/api/v1/log…`, `/api/v2/log/entries` | Rekor's clients, versions 1 and 2 | `rekor` |
+| `/checkpoint`, `/tile/…`, the same below `/api/v2/`; below `/ct/` for certificates | monitors, mirrors | `rekor` |
+| `/api/v1/timestamp`, `/api/v1/timestamp/certchain` | RFC 3161 clients | `stamps` |
+| `/tuf/…` | TUF clients | `repository` |
+| `/.well-known/…`, `/token` | demonstrations | `identities` |
+| `/healthz` | whoever restarts servers | here |
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.responses import Response
+from starlette.routing import Route
+
+from weighbridge.core.clock import Clock
+from weighbridge.core.errors import WeighbridgeError
+from weighbridge.ledger.batch import Committer
+from weighbridge.server.answers import answer
+from weighbridge.server.desk import Asked, Desk, Edge, Handler, on_error
+from weighbridge.server.fulcio import Certificates
+from weighbridge.server.identities import Identities
+from weighbridge.server.limits import Limits
+from weighbridge.server.rekor import TransparencyLog, tiles_of
+from weighbridge.server.repository import files_of
+from weighbridge.server.stamps import Timestamps
+from weighbridge.trust.development import DevelopmentIssuer
+from weighbridge.trust.keyless import Services
+
+
+@dataclass(frozen=True, slots=True)
+class Serving:
+    """What one server serves beside the services themselves."""
+
+    url: str
+    """The address clients use, without a slash at its end."""
+    hosts: frozenset[str]
+    """Names under which it answers (Host header, without port); empty for any."""
+    repository: Path | None = None
+    """The folder of the TUF repository."""
+    development: DevelopmentIssuer | None = None
+    """Given only in demonstrations: it lets anybody be anybody."""
+    any_key: bool = False
+    """Log also what keys and certificates signed that this instance did not issue."""
+
+
+def make_app(
+    services: Services, serving: Serving, *, clock: Clock, limits: Limits | None = None
+) -> Starlette:
+    """Return the application (ASGI); its life opens threads and the log's committer, and closes them."""
+    limits = limits or Limits()
+    desk = Desk(limits)
+    seconds = max(1.0, limits.work_seconds - 5)  # the log gives up before the desk does, and says why
+    log = TransparencyLog(services, clock, any_key=serving.any_key, seconds=seconds)
+
+    @asynccontextmanager
+    async def life(_: Starlette) -> AsyncIterator[None]:
+        desk.open()
+        committer = Committer(services.log, services.log_signer, clock, waiting=limits.waiting)
+        log.committer = committer
+        try:
+            yield
+        finally:
+            desk.close()  # whoever waits for the log gets an answer first
+            committer.close()
+
+    routes = [
+        *_fulcio(desk, Certificates(services, clock)),
+        *_rekor(desk, log, limits),
+        *_tiles(desk, services),
+        *_stamps(desk, Timestamps(services, clock)),
+        _get(desk, "/healthz", partial(_health, services)),
+    ]
+    if serving.repository is not None:
+        routes.append(_get(desk, "/tuf/{path:path}", files_of(serving.repository)))
+    if serving.development is not None:
+        routes += _identities(desk, Identities(serving.development, clock, serving.url))
+    return Starlette(
+        routes=routes,
+        lifespan=life,
+        middleware=[Middleware(Edge, limits=limits, hosts=serving.hosts)],
+        exception_handlers={WeighbridgeError: on_error, HTTPException: on_error},
+    )
+
+
+def _fulcio(desk: Desk, certificates: Certificates) -> list[Route]:
+    return [
+        _post(desk, "/api/v2/signingCert", certificates.signing_certificate),
+        _get(desk, "/api/v2/trustBundle", certificates.trust_bundle),
+        _get(desk, "/api/v1/rootCert", certificates.root_certificate),
+    ]
+
+
+def _rekor(desk: Desk, log: TransparencyLog, limits: Limits) -> list[Route]:
+    return [
+        _post(desk, "/api/v1/log/entries", log.add_v1, limits.entry),
+        _get(desk, "/api/v1/log/entries", log.by_index),
+        _get(desk, "/api/v1/log/entries/{uuid}", log.by_uuid),
+        _get(desk, "/api/v1/log", log.about),
+        _get(desk, "/api/v1/log/publicKey", log.public_key),
+        _get(desk, "/api/v1/log/proof", log.growth),
+        _post(desk, "/api/v2/log/entries", log.add_v2, limits.entry),
+    ]
+
+
+def _tiles(desk: Desk, services: Services) -> list[Route]:
+    logs = {"": lambda: services.log, "/api/v2": lambda: services.log, "/ct": lambda: services.ct.log}
+    return [
+        _get(desk, f"{prefix}{path}", tiles_of(log))
+        for prefix, log in logs.items()
+        for path in ("/checkpoint", "/tile/{path:path}")
+    ]
+
+
+def _stamps(desk: Desk, stamps: Timestamps) -> list[Route]:
+    return [
+        _post(desk, "/api/v1/timestamp", stamps.stamp),
+        _get(desk, "/api/v1/timestamp/certchain", stamps.chain),
+    ]
+
+
+def _identities(desk: Desk, identities: Identities) -> list[Route]:
+    return [
+        _get(desk, "/.well-known/openid-configuration", identities.configuration),
+        _get(desk, "/.well-known/jwks.json", identities.keys),
+        _get(desk, "/authorize", identities.authorize),
+        _post(desk, "/token", identities.token),
+    ]
+
+
+def _health(services: Services, _: Asked) -> Response:
+    """Tell that the log can be read and grows under its key; raises what reading it raises."""
+    services.log.refresh()
+    return answer({"status": "ok", "size": services.log.size})
+
+
+def _get(desk: Desk, path: str, handler: Handler) -> Route:
+    return Route(path, desk.endpoint(handler, limit=0), methods=["GET"])
+
+
+def _post(desk: Desk, path: str, handler: Handler, limit: int | None = None) -> Route:
+    return Route(path, desk.endpoint(handler, limit=limit), methods=["POST"])

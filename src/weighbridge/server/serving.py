@@ -1,0 +1,178 @@
+"""Binding a socket and running the application until somebody says stop; what is under way is finished first.
+
+It speaks plain HTTP. Tokens travel in requests, so anything but this machine's own addresses needs a proxy
+that ends TLS in front, and whoever binds another address has to say that they know (`exposed`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import signal
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import h11
+import uvicorn
+from starlette.types import ASGIApp
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from weighbridge.core.errors import Unreachable, UsageError
+from weighbridge.server.limits import Limits
+
+MAX_HEAD = 32 * 1024
+"""Bytes of a request's head: a token of 16 KiB fits."""
+BACKLOG = 128
+
+
+def listen(host: str, port: int, *, exposed: bool = False) -> socket.socket:
+    """Return a socket that listens at a numeric address; port 0 takes a free one.
+
+    Raises UsageError(server.exposed) for an address that others can reach unless `exposed`, Unreachable when
+    the address is taken or not ours.
+    """
+    address = _address(host)
+    if not address.is_loopback and not exposed:
+        raise UsageError(
+            f"{host} can be reached from other machines, and what is sent there can be read on the way",
+            cause="the server speaks plain HTTP; a token that is read gives its reader certificates in another's name",
+            remedy="serve 127.0.0.1 behind a proxy that ends TLS, or say --plain-http-beyond-this-machine",
+            check="server.exposed",
+        )
+    family = socket.AF_INET6 if address.version == 6 else socket.AF_INET
+    made = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        made.bind((str(address), port))
+        made.listen(BACKLOG)
+    except OSError as error:
+        made.close()
+        raise Unreachable(
+            f"{host} port {port} cannot be listened at",
+            cause=str(error.strerror),
+            remedy="choose another port, or stop what uses it",
+            check="server.address",
+        ) from None
+    return made
+
+
+def url_of(listening: socket.socket) -> str:
+    """Return the address of a listening socket as clients write it."""
+    host, port = listening.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def run(app: ASGIApp, listening: socket.socket, limits: Limits, *, ready: Callable[[], None]) -> None:
+    """Serve until SIGINT or SIGTERM; `ready` is called when the first request can come."""
+    Server(app, listening, limits, ready=ready).run(sockets=[listening])
+
+
+class Server(uvicorn.Server):
+    """The HTTP server of one application; `stop` may be called from any thread."""
+
+    def __init__(
+        self, app: ASGIApp, listening: socket.socket, limits: Limits, *, ready: Callable[[], None]
+    ) -> None:
+        head_seconds = limits.head_seconds
+
+        class Bounded(_Bounded):
+            seconds = head_seconds
+
+        super().__init__(
+            uvicorn.Config(
+                app,
+                http=Bounded,
+                ws="none",
+                loop="asyncio",
+                lifespan="on",
+                log_config=None,
+                log_level="critical",  # requests are written down by `desk`, with what may be written down
+                access_log=False,
+                proxy_headers=False,
+                server_header=False,
+                backlog=BACKLOG,
+                limit_concurrency=limits.connections,
+                timeout_keep_alive=limits.idle_seconds,
+                timeout_graceful_shutdown=limits.stop_seconds,
+                h11_max_incomplete_event_size=MAX_HEAD,
+            )
+        )
+        self.listening = listening
+        self._ready = ready
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Open the application and begin to accept."""
+        await super().startup(sockets)
+        if self.started:
+            self._ready()
+
+    def stop(self) -> None:
+        """Stop accepting, finish what is under way, close."""
+        self.should_exit = True
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Stop at the first signal and drop what is under way at the second; put the old handlers back afterwards.
+
+        Unlike the library's own this does not raise the signal again: a server that was told to stop has not failed.
+        """
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before = {one: signal.signal(one, self.handle_exit) for one in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for one, handler in before.items():
+                signal.signal(one, handler)
+
+
+class _Bounded(H11Protocol):
+    """HTTP/1.1, with an end to how long a request's head may take to come."""
+
+    seconds: float
+    _deadline: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Begin to wait for the first head."""
+        super().connection_made(transport)
+        self._watch()
+
+    def data_received(self, data: bytes) -> None:
+        """Take what came; while a head is incomplete its time runs."""
+        super().data_received(data)
+        self._watch()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forget the connection."""
+        self._unwatch()
+        super().connection_lost(exc)
+
+    def _watch(self) -> None:
+        if self.conn.their_state is not h11.IDLE:
+            self._unwatch()
+        elif self._deadline is None:
+            self._deadline = self.loop.call_later(self.seconds, self._late)
+
+    def _unwatch(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+
+    def _late(self) -> None:
+        self._deadline = None
+        if self.conn.their_state is h11.IDLE and not self.transport.is_closing():
+            self.transport.abort()
+
+
+def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
+    try:
+        return ipaddress.ip_address("127.0.0.1" if host == "localhost" else host)
+    except ValueError:
+        raise UsageError(
+            f"{host!r} is not an address to listen at",
+            remedy="give a number such as 127.0.0.1 or ::1",
+            check="server.address",
+        ) from None
