@@ -1,7 +1,9 @@
 """The document of issuers: written and read back, and refused where it is not wholly understood."""
 
 import json
+import re
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -9,7 +11,7 @@ from test_trust_oidc import P256, RSA, SECOND, claims, issuer, jwk, signed, veri
 from trust_services import NOW
 
 from weighbridge.core.errors import BadSetting, VerificationFailed
-from weighbridge.trust.issuers import AUDIENCE, pinned_key
+from weighbridge.trust.issuers import AUDIENCE, MAPPINGS, pinned_key
 from weighbridge.trust.issuers_form import SCHEMA, read_issuers, repinned, write_issuers
 from weighbridge.trust.roots import Window
 
@@ -130,3 +132,11 @@ def test_a_rotation_to_nothing_is_refused():
     for data in (jwks(), b"{}", jwks({"kty": "oct", "k": "AA"})):
         with pytest.raises(BadSetting):
             repinned(issuer(), data, NOW)
+
+
+def test_the_page_names_each_mapping():
+    page = (Path(__file__).resolve().parents[2] / "docs" / "reference" / "services.md").read_text(
+        encoding="utf-8"
+    )
+    table = page.split("| mapping |")[1].split("\n\n")[0]
+    assert tuple(re.findall(r"^\| `([a-z]+)` \|", table, re.MULTILINE)) == MAPPINGS
