@@ -31,6 +31,7 @@ from weighbridge.core.errors import (
     WeighbridgeError,
 )
 from weighbridge.ledger.checkpoint import Checkpoint, verify_checkpoint
+from weighbridge.ledger.cosignature import CHECK as COSIGNATURE
 from weighbridge.ledger.cosignature import WitnessKey, cosigner_id, verify_cosignatures
 from weighbridge.ledger.sequencer import Log
 from weighbridge.ledger.witness import Request
@@ -219,7 +220,8 @@ class _Inquiry:
             try:
                 times = verify_cosignatures(f"{text}{line}\n", [key])
             except VerificationFailed as error:
-                found = replace(nothing, problem=error.problem)
+                if error.check == COSIGNATURE:  # else it is no signature line at all
+                    found = replace(nothing, problem=error.problem)
                 continue
             for _, moment in times:
                 if abs(moment - now) > SKEW:

@@ -31,13 +31,14 @@ from weighbridge.core.statement import PAYLOAD_TYPE
 from weighbridge.core.tier import Assurance
 from weighbridge.keys.public import key_id_of_pem, verify_signature
 from weighbridge.trust.artifact import Artifact, missing, verify_file
+from weighbridge.trust.assurance import is_public
 from weighbridge.trust.bundle import Bundle
 from weighbridge.trust.certificates import issuer_of, signer_of
 from weighbridge.trust.demand import Demand
 from weighbridge.trust.dsse import Envelope, pae
 from weighbridge.trust.entries import Signed
 from weighbridge.trust.inclusion import Included, prove_entry
-from weighbridge.trust.proof import LoggedAt, Proof, Signer
+from weighbridge.trust.proof import Proof, Signer
 from weighbridge.trust.roots import Roots
 from weighbridge.trust.sct import verify_scts
 from weighbridge.trust.timestamp import Stamped, verify_timestamp
@@ -87,7 +88,7 @@ def prove(
         logs=tuple(row.logged for row in included),
         times=tuple(times),
         scts=scts,
-        assurance=_assurance([row.logged for row in included]),
+        assurance=_assurance(included),
         payload_type=signed.envelope.payload_type if signed.envelope else "",
         payload=signed.envelope.payload if signed.envelope else b"",
         digest=signed.artifact.digest if signed.artifact else None,
@@ -245,11 +246,14 @@ def _check_freshness(demand: Demand, included: Sequence[Included], now: datetime
         raise _lacks("checkpoint-age", "the log's checkpoint is too old", f"older than {rfc3339(oldest)}")
 
 
-def _assurance(logs: Sequence[LoggedAt]) -> Assurance | None:
+def _assurance(included: Sequence[Included]) -> Assurance | None:
     """Return the weakest sentence that is true of all logs counted."""
-    if not logs:
+    if not included:
         return None
-    return Assurance.WITNESSED if all(log.witnesses for log in logs) else Assurance.SINGLE_OPERATOR
+    if all(is_public(row.log) for row in included):
+        return Assurance.PUBLIC
+    seen = all(row.logged.witnesses or is_public(row.log) for row in included)
+    return Assurance.WITNESSED if seen else Assurance.SINGLE_OPERATOR
 
 
 def _unsigned() -> VerificationFailed:
