@@ -13,7 +13,9 @@ pinned, unexpired, and not older than the caller has seen.
 | module | is for |
 |---|---|
 | `dsse` | the signed envelope |
-| `bundle` | an envelope with its key and its log proof; `log_body` is what the log keeps of it |
+| `bundle` | what was signed and the proofs that came with it; `bundle_form` reads it, `log_body` is what our log keeps |
+| `prove` | what a bundle proves, given `roots` and a `demand`; the modules it imports are its steps |
+| `expect` | who is expected to have signed |
 | `seal` | making bundles: sign, log, prove |
 | `authority` | who may do what; `authority_form` reads the document, `authority_file` signs and believes it |
 | `verify` | the numbered steps from bytes to belief; start reading here |
