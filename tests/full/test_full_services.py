@@ -77,7 +77,7 @@ def folder(tmp_path):
 
 
 @pytest.mark.skipif(OPENSSL is None, reason="there is no openssl here")
-@pytest.mark.parametrize("algorithm", ["ecdsa-p256", "ecdsa-p384", "rsa"])
+@pytest.mark.parametrize("algorithm", ["ecdsa-p256", "ecdsa-p384", "ecdsa-p521", "rsa"])
 @pytest.mark.parametrize("digest", ["sha256", "sha384", "sha512"])
 @pytest.mark.parametrize("with_chain", [True, False])
 def test_openssl_asks_and_verifies(algorithm, digest, with_chain, folder):

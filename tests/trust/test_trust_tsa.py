@@ -76,7 +76,7 @@ def verified(response, chain, data=DATA, **known):
     return builder.build().verify_message(answer, data)
 
 
-@pytest.mark.parametrize("algorithm", ["ecdsa-p256", "ecdsa-p384", "rsa"])
+@pytest.mark.parametrize("algorithm", ["ecdsa-p256", "ecdsa-p384", "ecdsa-p521", "rsa"])
 @pytest.mark.parametrize("digest", sorted(HASHES))
 @pytest.mark.parametrize("certificates", [True, False])
 def test_another_client_verifies_what_we_grant(algorithm, digest, certificates):
@@ -238,6 +238,11 @@ def test_a_key_that_cannot_be_used_is_a_rejection_too():
     kind, bits, text = status(asked.respond(query(), NOW))
     assert (kind, bits) == ("rejection", {"system_failure"})
     assert "secret" not in text
+
+
+def test_a_kind_of_key_that_openssl_does_not_verify_is_not_used():
+    with pytest.raises(UsageError):
+        service("ed25519")
 
 
 def test_other_digests_are_a_mistake_of_the_caller():

@@ -38,7 +38,8 @@ HASHES: Mapping[str, str] = MappingProxyType(
 )
 _SIZES = {name: hashlib.new(name).digest_size for name in HASHES}
 _OIDS = {number: name for name, number in HASHES.items()}
-_SIGNED_OVER = {"ecdsa-p384": "sha384", "ecdsa-p521": "sha512", "ed25519": "sha512"}
+_SIGNED_OVER = {"ecdsa-p256": "sha256", "ecdsa-p384": "sha384", "ecdsa-p521": "sha512", "rsa": "sha256"}
+"""The digest that a key of each kind signs over; `openssl ts` verifies no other kind, so no other is used."""
 
 TST_INFO, SIGNED_DATA = "1.2.840.113549.1.9.16.1.4", "1.2.840.113549.1.7.2"
 CONTENT_TYPE, MESSAGE_DIGEST = "1.2.840.113549.1.9.3", "1.2.840.113549.1.9.4"
@@ -69,11 +70,17 @@ class Rejected(Exception):
 
 
 class TimestampService:
-    """A timestamp key with its chain (own certificate first, root last); raises Refused(tsa.chain)."""
+    """A timestamp key with its chain (own certificate first, root last); raises Refused(tsa.chain), UsageError."""
 
     def __init__(
         self, signer: Signer, chain: Sequence[bytes], *, entropy: Entropy, policy: str = POLICY
     ) -> None:
+        if signer.algorithm not in _SIGNED_OVER:
+            raise UsageError(
+                f"a key of kind {signer.algorithm} makes no timestamps",
+                cause="openssl and others could not verify them",
+                remedy=f"use one of: {', '.join(_SIGNED_OVER)}",
+            )
         self.chain = tuple(chain)
         self._signer = signer
         self._entropy = entropy
@@ -125,7 +132,7 @@ class TimestampService:
     def _token(self, query: Query, now: datetime) -> bytes:
         """Return the `TimeStampToken`: `ContentInfo` of `SignedData` (RFC 3161 section 2.4.2)."""
         info = self._info(query, now)
-        digest = _algorithm(_SIGNED_OVER.get(self._signer.algorithm, "sha256"))
+        digest = _algorithm(_SIGNED_OVER[self._signer.algorithm])
         attributes = self._attributes(info, now)
         signer_info = der.sequence(
             der.integer(1),
@@ -156,7 +163,7 @@ class TimestampService:
 
     def _attributes(self, info: bytes, now: datetime) -> list[bytes]:
         """Return the signed attributes in DER order (RFC 5652 section 5.3, RFC 5816 section 2.2.1)."""
-        hashed = hashlib.new(_SIGNED_OVER.get(self._signer.algorithm, "sha256"), info).digest()
+        hashed = hashlib.new(_SIGNED_OVER[self._signer.algorithm], info).digest()
         names = der.sequence(der.explicit(4, self._own.issuer.public_bytes()))
         certificate_id = der.sequence(  # SHA-256 is the default and is left out
             der.octets(hashlib.sha256(self.chain[0]).digest()),
