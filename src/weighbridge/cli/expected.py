@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING
 from weighbridge.core.errors import NotFound, Unreadable, UsageError, VerificationFailed
 
 if TYPE_CHECKING:
+    from weighbridge.cli.options import Shared
     from weighbridge.gate.signatures import SignatureFile
-    from weighbridge.gate.signed import Expectation
+    from weighbridge.gate.signed import ByName, Expectation
+    from weighbridge.trust.authority import Authority, AuthorityIdentity
     from weighbridge.trust.demand import Demand
     from weighbridge.trust.expect import Expected, Words
     from weighbridge.trust.proof import Signer
@@ -52,13 +54,22 @@ class Asked:
     thorough: bool = False
 
     @property
+    def is_name(self) -> bool:
+        """Tell whether the signer is called by a name that only an authority could know."""
+        elsewhere = self.trusted_root or self.certificate_chain or self.issuer or self.issuer_pattern
+        return bool(self.identity) and not elsewhere and "@" not in self.identity and ":" not in self.identity
+
+    @property
     def nobody(self) -> bool:
         """Tell whether no signer was named."""
         return not (self.signer or self.identity or self.identity_pattern or self.key)
 
 
-def expectations(asked: Asked) -> list[Expectation]:
-    """Return what must hold, once for each set of roots; raises UsageError for options that contradict each other."""
+def expectations(shared: Shared, asked: Asked) -> list[Expectation]:
+    """Return what must hold, once for each set of roots; raises UsageError for options that contradict each other.
+
+    Where no roots are named and the configured registry is there, its authority says whose word is taken.
+    """
     from weighbridge.gate.coverage import Allowed
     from weighbridge.gate.signed import Expectation
     from weighbridge.trust.expect import ExpectedKey
@@ -66,14 +77,21 @@ def expectations(asked: Asked) -> list[Expectation]:
     asked = _sorted_out(asked)
     allowed = Allowed(asked.allow_ignored, tuple(path.strip("/") for path in asked.allow_unsigned))
     types = tuple(TYPES.get(name, name) for name in asked.types)
+    by_name: ByName | None = None
+    pem: str | None = None
     if asked.key is not None:
         pem = _public_key(asked.key)
         from weighbridge.keys.public import key_id_of_pem
 
         signer: Expected = ExpectedKey(key_id_of_pem(pem))
         sources: Sequence[Roots | None] = _roots(asked) or [None]
+    elif asked.is_name:
+        by_name, identity = _by_name(shared, asked.identity)
+        pem = identity.pem or None
+        signer = identity.keyless or ExpectedKey(identity.key)
+        sources = [by_name.authority.material]
     else:
-        pem, signer, sources = None, _identity(asked), _roots(asked)
+        signer, sources = _identity(asked), _roots(asked) or _registry_roots(shared)
         if not sources:
             raise UsageError(
                 "nothing says whose certificates to believe",
@@ -86,13 +104,43 @@ def expectations(asked: Asked) -> list[Expectation]:
             signer=signer,
             key_pem=pem,
             roots=roots,
-            demand=_demand(asked, roots),
+            demand=_demand(asked, roots, identity.evidence if by_name is not None else None),
             types=types,
             allowed=allowed,
             thorough=asked.thorough,
+            by_name=by_name,
         )
         for roots in sources
     ]
+
+
+def _by_name(shared: Shared, name: str) -> tuple[ByName, AuthorityIdentity]:
+    """Find whom the authority of the configured registry calls so."""
+    from weighbridge.gate.signed import ByName
+
+    authority = _authority(shared)
+    identity = next((row for row in authority.identities if row.name == name), None)
+    if identity is None:
+        raise NotFound(
+            f"the authority of {authority.registry!r} names no {name!r}",
+            cause=f"it names {', '.join(row.name for row in authority.identities) or 'nobody'}",
+            remedy="give the signer's address or URI with --issuer, or a key with --key",
+            check="expect.signer",
+        )
+    return ByName(authority, str(shared.config["project"]), name), identity
+
+
+def _registry_roots(shared: Shared) -> list[Roots]:
+    if not (Path(str(shared.config["registry"])).expanduser() / "registry.json").is_file():
+        return []
+    return [_authority(shared).material]
+
+
+def _authority(shared: Shared) -> Authority:
+    from weighbridge.cli.options import opened
+
+    with opened(shared) as registry:
+        return registry.authority
 
 
 def likely_command(model: Path, signatures: Sequence[SignatureFile]) -> UsageError:
@@ -249,10 +297,15 @@ def _authorities(paths: Sequence[Path]) -> tuple[CertificateAuthority, ...]:
     return alone + tuple(CertificateAuthority((*between, root)) for root in roots if between)
 
 
-def _demand(asked: Asked, roots: Roots | None) -> Demand:
-    """Demand what the roots have services for, unless told otherwise: a bundle cannot leave them out."""
+def _demand(asked: Asked, roots: Roots | None, asked_of: Demand | None) -> Demand:
+    """Demand what the roots have services for, unless told otherwise: a bundle cannot leave them out.
+
+    Of somebody whom an authority names it is that authority which says what they owe.
+    """
     from weighbridge.trust.demand import Demand
 
+    if asked_of is not None:
+        return asked_of
     counts = {"logs": 0, "timestamps": 0, "scts": 0, "times": 0}
     if roots is not None:
         counts["logs"] = int(bool(roots.logs))

@@ -26,7 +26,7 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
     "--signer",
     default="",
     metavar="WHO",
-    help="Who must have signed: the name in a certificate (an address, a URI), or a public key file.",
+    help="Who must have signed: an address or URI in a certificate, a public key file, or a name in the registry's authority.",
 )
 @click.option(
     "--issuer", "--certificate-oidc-issuer", default="", metavar="URL", help="Who vouched for that name."
@@ -119,7 +119,7 @@ def _signed(shared: Shared, model: Path, bundle: Path | None, asked: Asked) -> t
     from weighbridge.gate.signatures import signatures_of
     from weighbridge.gate.signed import check_signed
 
-    wanted = expectations(asked)
+    wanted = expectations(shared, asked)
     found, problems = signatures_of(model, bundle)
     if not found:
         raise problems[0]

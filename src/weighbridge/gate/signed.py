@@ -16,12 +16,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from weighbridge.claims.predicates import stage_of
+from weighbridge.claims.predicates import role_of, stage_of
+from weighbridge.core.clock import rfc3339
 from weighbridge.core.digest import Digest
 from weighbridge.core.errors import OutOfBudget, VerificationFailed, WeighbridgeError
 from weighbridge.core.statement import PAYLOAD_TYPE, Statement
-from weighbridge.core.tier import Stage
+from weighbridge.core.tier import Role, Stage
 from weighbridge.gate.coverage import MODEL_SIGNING, Allowed, Covered, Present, compare
 from weighbridge.gate.signatures import SignatureFile
 from weighbridge.source.hashing import Progress, hash_pieces
@@ -33,9 +35,21 @@ from weighbridge.trust.proof import Proof
 from weighbridge.trust.prove import Artifact, prove
 from weighbridge.trust.roots import Roots
 
+if TYPE_CHECKING:
+    from weighbridge.trust.authority import Authority
+
 MAX_IN_MEMORY = 1 << 30
 """Bytes of a file whose signature is over its bytes and not over a digest (Ed25519)."""
 ORDER = ("signature", "identity", "claim", "bytes")
+
+
+@dataclass(frozen=True, slots=True)
+class ByName:
+    """A signer under the name that an authority gives it, with what the authority asks of such a signer."""
+
+    authority: Authority
+    project: str
+    name: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +66,8 @@ class Expectation:
     """Stages or predicate types that are wanted; empty for statements that list the files of a model."""
     allowed: Allowed = field(default_factory=Allowed)
     thorough: bool = False
+    by_name: ByName | None = None
+    """Where the signer was named as an authority names it: its role and its interval count too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +147,7 @@ def _four(
         steps.append(ORDER[1])
         if artifact is not None:
             _check_wanted(None, expected)
+            _check_role(bundle, None, expected, now)
             file = tree.files()[0]
             covered = Covered(artifact.digest, "one file", "sha256 of the file", 1, file.size)
             tree.settle()
@@ -138,6 +155,7 @@ def _four(
         # Claim.
         statement = Statement.decode(proof.payload)
         _check_wanted(statement, expected)
+        _check_role(bundle, statement, expected, now)
         steps.append(ORDER[2])
         # Bytes.
         present = Present(tree, single, signature.inside, expected.allowed, progress, expected.thorough)
@@ -170,6 +188,44 @@ def _check_wanted(statement: Statement | None, expected: Expectation) -> None:
                 remedy="do not use this model",
                 check="claim.result",
             )
+
+
+def _check_role(bundle: Bundle, statement: Statement | None, expected: Expectation, now: datetime) -> None:
+    """Ask the authority whether this signer may make this claim, in this project, at this time."""
+    named = expected.by_name
+    if named is None:
+        return
+    from weighbridge.trust.verify import verify_signed
+
+    if now > named.authority.expires:
+        raise VerificationFailed(
+            "the authority that names the signer has expired",
+            cause=f"it ended {rfc3339(named.authority.expires)}",
+            remedy="sign its next version with the root key: weighbridge trust renew",
+            check="authority.expired",
+        )
+    listed = statement is not None and statement.predicate_type.startswith(MODEL_SIGNING)
+    role = Role.PACKAGE if listed else role_of(statement) if statement is not None else None
+    if role is None:
+        raise VerificationFailed(
+            "the authority has no role for a claim like this",
+            remedy="name the signer's key instead (--key), if that is whom you expect",
+            check="identity.role",
+        )
+    proven = verify_signed(
+        bundle,
+        authority=named.authority,
+        project=named.project,
+        role=role,
+        now=now,
+        payload_type=PAYLOAD_TYPE,
+    )
+    if proven.signer.name != named.name:
+        raise VerificationFailed(
+            f"this was not signed by {named.name}",
+            cause=f"the authority calls its signer {proven.signer.name!r}",
+            check="identity.expected",
+        )
 
 
 def _artifact(tree: LocalTree, bundle: Bundle, expected: Expectation, progress: Progress | None) -> Artifact:
