@@ -24,6 +24,7 @@ from weighbridge.core.tier import Assurance
 from weighbridge.trust.bundle import Bundle
 from weighbridge.trust.demand import Demand
 from weighbridge.trust.dsse import encode64
+from weighbridge.trust.prove import SKEW
 from weighbridge.trust.roots import Window
 from weighbridge.trust.trusted_root import read_trusted_root, write_trusted_root
 
@@ -350,6 +351,13 @@ def test_a_witness_counts_while_its_key_is_in_force():
         (Window(BEGIN, NOW - timedelta(seconds=1)), 0),
     ]:
         assert len(proof(bundle, roots=watched(*TWO, window=window)).logs[0].witnesses) == count
+
+
+@pytest.mark.parametrize("cosigner", TWO)
+def test_a_witness_of_the_future_is_refused(cosigner):
+    ahead = replace(cosigner, when=NOW + SKEW + timedelta(seconds=1))
+    refused(Forged(cosigners=(ahead,)).build(), "time.future", roots=watched(cosigner))
+    assert proof(Forged(cosigners=(replace(cosigner, when=NOW + SKEW),)).build(), roots=watched(cosigner))
 
 
 def test_each_log_counted_needs_its_own_witnesses():

@@ -1,5 +1,6 @@
 """What a bundle proves: every kind in order is believed, and less proof than is demanded is refused by its name."""
 
+import base64
 import hashlib
 import json
 from dataclasses import replace
@@ -113,6 +114,16 @@ def test_a_hint_only_selects(hint):
     bundle = replace(Forged(with_key=managed()).build(), key=None, hint=hint)
     assert proof(Bundle.from_json(bundle.to_json()), key_pem=managed().public_pem)
     refused(bundle, "bundle.signature", key_pem=key("other").public_pem)
+
+
+def test_a_hint_names_the_key_in_cosigns_spelling_too():
+    value = json.loads(Forged(with_key=managed()).build().to_json())
+    raw = bytes.fromhex(managed().key_id.hex)
+    value["verificationMaterial"]["publicKey"]["hint"] = base64.b64encode(raw).decode()
+    bundle = Bundle.from_json(json.dumps(value).encode())
+    assert bundle.key == managed().key_id
+    assert json.loads(bundle.to_json()) == value
+    assert Bundle.from_json(bundle.to_json()) == bundle
 
 
 # 3 and 4. The content and its signature

@@ -178,8 +178,9 @@ def _check_duplicates(bundle: Bundle) -> None:
 
 
 def _check_moments(moments: Sequence[datetime], included: Sequence[Included], now: datetime) -> None:
-    # 8. Nothing was signed in the future.
-    for moment in moments:
+    # 8. Nothing was signed in the future, nor cosigned: a checkpoint would be fresh for ever.
+    cosigned = [moment for row in included for _, moment in row.logged.witnesses]
+    for moment in [*moments, *cosigned]:
         if moment > now + SKEW:
             raise VerificationFailed(
                 "the signature is said to be made in the future",
