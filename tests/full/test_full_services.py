@@ -18,6 +18,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "trust"))
 
 from trust_services import (
     DEVELOPER,
+    NAME,
     NOW,
     Counting,
     authority_chain,
@@ -34,6 +35,7 @@ from weighbridge.trust.artifact import Artifact
 from weighbridge.trust.ca import CertificateService
 from weighbridge.trust.issuers import DEVELOPMENT_ISSUER
 from weighbridge.trust.keyless import retire, sign_keyless
+from weighbridge.trust.minting import make_intermediate, make_root
 from weighbridge.trust.signing_config import Endpoints, client_trust_config, write_signing_config
 from weighbridge.trust.trusted_root import write_trusted_root
 from weighbridge.trust.tsa import TimestampService
@@ -233,6 +235,18 @@ def test_sigstore_reads_the_claims_of_a_build(tmp_path):
     for rule in (policy.OIDCBuildTrigger("release"), policy.GitHubWorkflowName("Other")):
         with pytest.raises(Exception, match=r"(?i)expected|failed"):
             verifier.verify_dsse(parsed, rule)
+
+
+@pytest.mark.parametrize("algorithm", ["ecdsa-p384", "ecdsa-p521", "rsa"])
+def test_sigstore_believes_authorities_with_other_keys(algorithm, tmp_path):
+    made = services(tmp_path)
+    root_key, key = service_key("ca-root", "ecdsa-p384"), service_key(f"ca {algorithm}", algorithm)
+    known = {"name": NAME, "now": NOW, "entropy": Counting(50)}
+    root = make_root(root_key, **known)
+    chain = (make_intermediate(root_key, root, key.public_pem, **known), root)
+    made = replace(made, ca=CertificateService(key, chain, ct=made.ct, entropy=Counting(51)))
+    bundle = sign_keyless(STATEMENT, development().token(DEVELOPER, NOW), made, NOW)
+    assert theirs(bundle, made.roots(), tmp_path) == STATEMENT.encode()
 
 
 def test_sigstore_believes_old_and_new_after_an_exchange(tmp_path):

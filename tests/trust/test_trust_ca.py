@@ -337,6 +337,14 @@ def test_names_of_authorities_have_a_length(services):
         make_root(service_key("ca"), name="x" * 60, now=NOW, entropy=services.entropy)
 
 
+def test_a_kind_of_key_that_verifiers_do_not_take_issues_nothing(services):
+    key = service_key("ca ed", "ed25519")
+    with pytest.raises(UsageError):
+        make_root(key, name="weighbridge.test", now=NOW, entropy=services.entropy)
+    with pytest.raises(UsageError):
+        CertificateService(key, services.ca.chain, ct=services.ct, entropy=services.entropy)
+
+
 def test_serials_never_repeat(services):
     serials = {read(issue(services)).serial_number for _ in range(20)}
     assert len(serials) == 20

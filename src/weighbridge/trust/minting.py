@@ -36,11 +36,13 @@ SIGNATURES: Mapping[str, bytes] = MappingProxyType(
         "ecdsa-p256": der.sequence(der.oid("1.2.840.10045.4.3.2")),
         "ecdsa-p384": der.sequence(der.oid("1.2.840.10045.4.3.3")),
         "ecdsa-p521": der.sequence(der.oid("1.2.840.10045.4.3.4")),
-        "ed25519": der.sequence(der.oid("1.3.101.112")),
         "rsa": der.sequence(der.oid("1.2.840.113549.1.1.11"), der.NULL),
     }
 )
-"""AlgorithmIdentifier of what a signer of each algorithm makes (RFC 5758, RFC 8410, RFC 4055)."""
+"""AlgorithmIdentifier of what a signer of each algorithm makes (RFC 5758, RFC 4055).
+
+Ed25519 is not among them: neither `openssl ts` nor the path validation that Sigstore clients use takes it.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,10 +166,11 @@ def make_timestamper(
 def check_chain(chain: Sequence[bytes], signer: Signer, *, what: str) -> tuple[x509.Certificate, ...]:
     """Read a chain, own certificate first and root last, and hold it together: key, issuers, signatures.
 
-    Raises Refused with check `<what>.chain`.
+    Raises Refused with check `<what>.chain`, and UsageError for a kind of key that issues nothing.
     """
     from cryptography import x509
 
+    signature_algorithm(signer)
     try:
         certificates = tuple(x509.load_der_x509_certificate(row) for row in chain)
         if len(certificates) < 2:

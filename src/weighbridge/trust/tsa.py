@@ -39,7 +39,6 @@ HASHES: Mapping[str, str] = MappingProxyType(
 _SIZES = {name: hashlib.new(name).digest_size for name in HASHES}
 _OIDS = {number: name for name, number in HASHES.items()}
 _SIGNED_OVER = {"ecdsa-p256": "sha256", "ecdsa-p384": "sha384", "ecdsa-p521": "sha512", "rsa": "sha256"}
-"""The digest that a key of each kind signs over; `openssl ts` verifies no other kind, so no other is used."""
 
 TST_INFO, SIGNED_DATA = "1.2.840.113549.1.9.16.1.4", "1.2.840.113549.1.7.2"
 CONTENT_TYPE, MESSAGE_DIGEST = "1.2.840.113549.1.9.3", "1.2.840.113549.1.9.4"
@@ -75,12 +74,6 @@ class TimestampService:
     def __init__(
         self, signer: Signer, chain: Sequence[bytes], *, entropy: Entropy, policy: str = POLICY
     ) -> None:
-        if signer.algorithm not in _SIGNED_OVER:
-            raise UsageError(
-                f"a key of kind {signer.algorithm} makes no timestamps",
-                cause="openssl and others could not verify them",
-                remedy=f"use one of: {', '.join(_SIGNED_OVER)}",
-            )
         self.chain = tuple(chain)
         self._signer = signer
         self._entropy = entropy
