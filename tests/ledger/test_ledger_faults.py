@@ -232,3 +232,14 @@ def test_a_reader_without_the_right_to_write_reads_everything(log, tmp_path):
     finally:
         for path in names:
             path.chmod(0o755)
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="asks the kernel what is open")
+def test_waiting_in_vain_leaves_nothing_open(tmp_path, monkeypatch):
+    monkeypatch.setattr(lock_module, "TRIES", 20)
+    monkeypatch.setattr(lock_module, "PAUSE", 0)
+    with exclusive(tmp_path / "lock"):
+        before = len(list(Path("/proc/self/fd").iterdir()))
+        with pytest.raises(Locked), exclusive(tmp_path / "lock"):
+            pass
+        assert len(list(Path("/proc/self/fd").iterdir())) == before
