@@ -62,7 +62,8 @@ RUN = click.option("--run", default="by-hand", help="Id of the run (a job number
 def attest(shared: Shared, model: str, **options: Any) -> int:
     """Add a signed claim: where data comes from, what a model was trained from, how it did, who packed it."""
     how, bundle = chosen(options), options.pop("bundle")
-    with opened(shared) if bundle is None else nullcontext() as registry:
+    local = bundle is not None and (not how.keyless or how.elsewhere)
+    with nullcontext() if local else opened(shared) as registry:
         statement = _MAKERS[options["stage"]](registry, model, options)
         return hand_in(shared, registry, statement, how, bundle)
 

@@ -67,7 +67,7 @@ def sign(shared: Shared, model: str, *, bundle: Path | None, **options: Any) -> 
 
         manifest, chunks = describe_model(path, bundle)
         statement = package(manifest, chunks, builder=options["builder"], invocation=options["run"])
-        if bundle is not None:
+        if bundle is not None and (not how.keyless or how.elsewhere):
             return hand_in(shared, None, statement, how, bundle)
     elif bundle is not None:
         raise UsageError(f"{model!r} does not exist", remedy="without a registry, give a path")
@@ -79,7 +79,7 @@ def sign(shared: Shared, model: str, *, bundle: Path | None, **options: Any) -> 
             statement = package(
                 kept.manifest, kept.chunks, builder=options["builder"], invocation=options["run"]
             )
-        return hand_in(shared, registry, statement, how, None)
+        return hand_in(shared, registry, statement, how, bundle)
 
 
 def _model_signature(
@@ -104,7 +104,7 @@ def _model_signature(
         ignore=options["ignore"],
         git=options["git"],
     )
-    local = not how.keyless or how.instance is not None or how.public
+    local = not how.keyless or how.elsewhere
     with nullcontext() if local else opened(shared) as registry:
         made = sign_with(shared, registry, listed.statement, how)
     signed = made.bundle

@@ -45,6 +45,13 @@ _OPTIONS = (
         help="With --keyless: the token, or @FILE; else that of the job that runs this.",
     ),
     click.option(
+        "--as",
+        "subject",
+        default="",
+        metavar="WHO",
+        help="With --keyless, in a demonstration: the address that the registry's own issuer vouches for.",
+    ),
+    click.option(
         "--instance",
         type=_FILE,
         help="With --keyless: another Sigstore's trust configuration, instead of this registry's services.",
@@ -64,8 +71,14 @@ class How:
     certificate: Path | None = None
     keyless: bool = False
     identity_token: str = ""
+    subject: str = ""
     instance: Path | None = None
     public: bool = False
+
+    @property
+    def elsewhere(self) -> bool:
+        """Tell whether another Sigstore signs, so that no registry is needed."""
+        return bool(self.instance) or self.public
 
 
 def how_to_sign(function: F) -> F:
@@ -86,10 +99,12 @@ def chosen(options: dict[str, Any]) -> How:
         )
     if how.keyless and how.certificate:
         raise UsageError("--certificate belongs to --key", remedy="leave one of the two out")
-    if not how.keyless and (how.identity_token or how.instance or how.public):
+    if not how.keyless and (how.identity_token or how.subject or how.instance or how.public):
         raise UsageError(
-            "--identity-token, --instance and --public belong to --keyless", remedy="add --keyless"
+            "--identity-token, --as, --instance and --public belong to --keyless", remedy="add --keyless"
         )
+    if how.subject and (how.identity_token or how.elsewhere):
+        raise UsageError("--as is a token of the registry's own issuer", remedy="leave the other options out")
     return how
 
 
@@ -185,19 +200,26 @@ def hand_in(
 def _keyless(shared: Shared, registry: Registry | None, statement: Statement, how: How) -> Signed:
     from weighbridge.trust.bundle import Bundle
 
-    now, offline = datetime.now(UTC), bool(shared.config["offline"])
-    token = _token(how, now, offline=offline)
-    if how.instance is not None or how.public:
+    if how.elsewhere:
         from weighbridge.trust.public import sign_statement
 
+        now, offline = datetime.now(UTC), bool(shared.config["offline"])
+        token = _token(how, now, offline=offline)
         instance = _content(how.instance) if how.instance is not None else None
         data = sign_statement(
             statement.encode(), token, instance=instance, public=how.public, offline=offline
         )
         made = Bundle.from_json(data)
         return Signed(made, _name(made.certificates[0]))
-    del registry
-    raise UsageError("nobody here can vouch for a token", remedy="give --instance FILE, or --public")
+    from weighbridge.registry.services import development_token, sign_here
+
+    assert registry is not None
+    if how.subject:
+        token = development_token(registry, how.subject)
+    else:
+        token = _token(how, registry.clock.now(), offline=bool(shared.config["offline"]))
+    made = sign_here(registry, statement, token)
+    return Signed(made, _name(made.certificates[0]))
 
 
 def _token(how: How, now: datetime, *, offline: bool) -> str:

@@ -40,7 +40,6 @@ if TYPE_CHECKING:
 
 MAX_IN_MEMORY = 1 << 30
 """Bytes of a file whose signature is over its bytes and not over a digest (Ed25519)."""
-ORDER = ("signature", "identity", "claim", "bytes")
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,12 +98,12 @@ def check_signed(
     """
     furthest: tuple[int, WeighbridgeError] | None = None
     for signature, expected in ((one, other) for one in signatures for other in expectations):
-        steps: list[str] = []
+        attempt = _Attempt(model, signature, expected, now, progress)
         try:
-            return _four(model, signature, expected, now, progress, steps)
+            return attempt.run()
         except WeighbridgeError as error:
-            if furthest is None or len(steps) > furthest[0]:
-                furthest = len(steps), error
+            if furthest is None or attempt.passed > furthest[0]:
+                furthest = attempt.passed, error
     if furthest is None:
         raise VerificationFailed(
             f"no signature for {model} could be read",
@@ -116,50 +115,63 @@ def check_signed(
     raise furthest[1]
 
 
-def _four(
-    model: Path,
-    signature: SignatureFile,
-    expected: Expectation,
-    now: datetime,
-    progress: Progress | None,
-    steps: list[str],
-) -> Checked:
-    bundle = signature.bundle
-    unseen = len(bundle.entries) + len(bundle.timestamps) if expected.roots is None else 0
-    if expected.roots is None:
-        bundle = replace(bundle, entries=(), timestamps=())
-    with open_folder(model, everything=True) as tree:
-        single = not model.is_dir()
-        artifact = _artifact(tree, bundle, expected, progress) if bundle.message is not None else None
-        # Signature.
+@dataclass
+class _Attempt:
+    """One signature held against one expectation; `passed` counts the checks that held so far."""
+
+    model: Path
+    signature: SignatureFile
+    expected: Expectation
+    now: datetime
+    progress: Progress | None
+    passed: int = 0
+
+    def run(self) -> Checked:
+        bundle, expected, unseen = self.signature.bundle, self.expected, 0
+        if expected.roots is None:
+            unseen = len(bundle.entries) + len(bundle.timestamps)
+            bundle = replace(bundle, entries=(), timestamps=())
+        with open_folder(self.model, everything=True) as tree:
+            if bundle.message is not None:
+                proof, covered = self._file(bundle, tree)
+                return Checked(self.signature, proof, None, covered, unseen)
+            # Signature and identity.
+            proof = self._proof(bundle, None)
+            # Claim.
+            statement = Statement.decode(proof.payload)
+            _check_wanted(statement, expected)
+            _check_role(bundle, statement, expected, self.now)
+            self.passed += 1
+            # Bytes.
+            single = not self.model.is_dir()
+            present = Present(
+                tree, single, self.signature.inside, expected.allowed, self.progress, expected.thorough
+            )
+            return Checked(self.signature, proof, statement, compare(present, statement), unseen)
+
+    def _proof(self, bundle: Bundle, artifact: Artifact | None) -> Proof:
         proof = prove(
             bundle,
-            roots=expected.roots or Roots(),
-            demand=expected.demand,
-            now=now,
-            key_pem=expected.key_pem,
+            roots=self.expected.roots or Roots(),
+            demand=self.expected.demand,
+            now=self.now,
+            key_pem=self.expected.key_pem,
             payload_type=PAYLOAD_TYPE,
             artifact=artifact,
         )
-        steps.append(ORDER[0])
-        # Identity.
-        check_expected(expected.signer, proof.signer)
-        steps.append(ORDER[1])
-        if artifact is not None:
-            _check_wanted(None, expected)
-            _check_role(bundle, None, expected, now)
-            file = tree.files()[0]
-            covered = Covered(artifact.digest, "one file", "sha256 of the file", 1, file.size)
-            tree.settle()
-            return Checked(signature, proof, None, covered, unseen)
-        # Claim.
-        statement = Statement.decode(proof.payload)
-        _check_wanted(statement, expected)
-        _check_role(bundle, statement, expected, now)
-        steps.append(ORDER[2])
-        # Bytes.
-        present = Present(tree, single, signature.inside, expected.allowed, progress, expected.thorough)
-        return Checked(signature, proof, statement, compare(present, statement), unseen)
+        self.passed += 1
+        check_expected(self.expected.signer, proof.signer)
+        self.passed += 1
+        return proof
+
+    def _file(self, bundle: Bundle, tree: LocalTree) -> tuple[Proof, Covered]:
+        """Check a bare signature over a file: its bytes are read first, as the signature is over these."""
+        artifact = _artifact(tree, bundle, self.expected, self.progress)
+        proof = self._proof(bundle, artifact)
+        _check_wanted(None, self.expected)
+        _check_role(bundle, None, self.expected, self.now)
+        tree.settle()
+        return proof, Covered(artifact.digest, "one file", "sha256 of the file", 1, tree.files()[0].size)
 
 
 def _check_wanted(statement: Statement | None, expected: Expectation) -> None:
