@@ -137,3 +137,50 @@ def test_the_log_is_named_like_a_rekor_v1_log():
     for registry, tree in [("", -1), ("a b", 1), ("a\nb", 1), ("a", -1), ("a" * 200, 1), ("é", 1)]:
         with pytest.raises(ValueError, match="not an origin"):
             origin_of(registry, tree)
+
+
+# Reading alone, without a signature that would fail anyway
+
+
+def why(note):
+    with pytest.raises(VerificationFailed) as caught:
+        parse_checkpoint(note)
+    return caught.value.cause
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "cause"),
+    [
+        ("\n7\n", "\n07\n", "size"),
+        ("\n7\n", "\n-7\n", "size"),
+        ("\n7\n", "\n99999999999999999999\n", "size"),
+        ("\n7\n", "\n\u0667\n", "size"),
+        (base64.b64encode(bytes(range(32))).decode(), base64.b64encode(bytes(31)).decode(), "32 bytes"),
+        (base64.b64encode(bytes(range(32))).decode(), base64.b64encode(bytes(33)).decode(), "32 bytes"),
+        ("h8=", "h9=", "canonical"),
+        ("\n\n", "\n", "blank line"),
+    ],
+)
+def test_reading_says_what_is_wrong(old, new, cause):
+    note = sign_checkpoint(HEAD, KEYS[0])
+    assert old in note
+    assert cause in why(note.replace(old, new, 1))
+
+
+def test_the_bounds_of_a_note():
+    note = sign_checkpoint(HEAD, KEYS[0])
+    rest = 64 * 1024 - len(note)
+    lines = "— w AAAA\n" * (rest // 9 - 4)
+    full = note + lines + "— " + "w" * (rest - len(lines) - 8) + " AAAA\n"
+    assert len(full) == 64 * 1024
+    assert parse_checkpoint(full)[0] == HEAD
+    assert "signatures" in why(full.replace("— w ", "— ww ", 1))
+    assert parse_checkpoint(note.replace(ORIGIN, "o" * 255))[0].origin == "o" * 255
+    assert "origin" in why(note.replace(ORIGIN, "o" * 256))
+    assert "origin" in why(note.replace(ORIGIN, "é" * 128))
+
+
+def test_a_signature_under_another_hint_is_another_keys():
+    text, _ = sign_checkpoint(HEAD, KEYS[0]).split("\n\n")
+    value = base64.b64encode(b"else" + KEYS[0].sign(f"{text}\n".encode())).decode()
+    refused(f"{text}\n\n— weighbridge.acme {value}\n")
