@@ -317,6 +317,20 @@ def test_witnesses_are_counted_on_the_checkpoint_that_was_proven():
     refused(bundle, "evidence.witnesses", roots=watched(TWO[0]), demand=Demand(witnesses=2))
 
 
+def test_public_is_said_only_where_it_is_true_of_all_logs():
+    known = roots()
+    public = replace(known.logs[0], origin="rekor.sigstore.dev - 7", base_url="https://rekor.sigstore.dev")
+    world = {"roots": replace(known, logs=(public, known.logs[1]))}
+    changes = {"origin": public.origin, "log_id": public.log_id}
+    assert proof(Forged(**changes).build(), **world).assurance is Assurance.PUBLIC
+    assert proof(two_logs(**changes), **world).assurance is Assurance.SINGLE_OPERATOR
+    both = two_logs(**changes)
+    seen = Forged("dsse2", signature=both.envelope.signatures[0].sig, cosigners=TWO[:1], tsas=()).build()
+    mixed = replace(both, entries=(both.entries[0], seen.entry))
+    watching = {"roots": replace(world["roots"], witnesses=(TWO[0].known,))}
+    assert proof(mixed, **watching).assurance is Assurance.WITNESSED
+
+
 def test_one_witness_under_two_names_or_twice_is_one():
     twin = replace(TWO[0].known, name="twin.test")
     known = replace(roots(), witnesses=(TWO[0].known, twin))

@@ -122,7 +122,7 @@ def _log(row: Any) -> LogKey | None:
     if found is None:
         return None
     log_id, pem, window = found
-    url = _optional(row, "baseUrl")
+    url = _url(row)
     host = origin_host(url)
     # An id made of name and key tells that the log signs under that name, alone (C2SP signed-note, Rekor v2).
     named = host and log_id != _plain(pem) and log_id == bytes.fromhex(log_id_of(host, pem).hex)
@@ -135,7 +135,7 @@ def _ctlog(row: Any) -> CtLog | None:
         return None
     if found[0] != _plain(found[1]):
         raise ValueError("the id of a certificate log is not the SHA-256 of its key")  # RFC 6962 section 3.2
-    return CtLog(*found, _optional(row, "baseUrl"), _optional(row, "operator"))
+    return CtLog(*found, _url(row), _optional(row, "operator"))
 
 
 def _key(row: Any) -> tuple[bytes, str, Window] | None:
@@ -183,6 +183,12 @@ def _window(value: Any) -> Window:
 def _optional(row: Any, name: str) -> str:
     found = row.get(name)
     return "" if found is None else text(found)
+
+
+def _url(row: Any) -> str:
+    url = _optional(row, "baseUrl")
+    urlsplit(url)  # raises ValueError for what no address is
+    return url
 
 
 def _plain(pem: str) -> bytes:
