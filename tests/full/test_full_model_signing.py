@@ -11,8 +11,9 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "trust"))
+sys.path[:0] = [str(Path(__file__).resolve().parents[1] / folder) for folder in ("trust", "server")]
 
+from server_bench import V1, V2, running
 from trust_services import DEVELOPER, development, services
 
 from weighbridge.cli.main import run
@@ -441,3 +442,43 @@ def test_we_sign_with_a_token_and_they_verify(bare, sigstore, ours):
     assert "config.json" in theirs_believe(bare, signature, config)
     code, said = ours(*words, "--signer", DEVELOPER)
     assert (code, "config.json" in said) == (1, True)
+
+
+@pytest.fixture(params=[(V1, "ecdsa-p256"), (V2, "ed25519")], ids=["rekor 1", "rekor 2"])
+def instance(request, tmp_path):
+    """Return a private Sigstore on a loopback port, with a log of either form."""
+    origin, algorithm = request.param
+    with running(tmp_path / "instance", origin=origin, algorithm=algorithm) as made:
+        yield made
+
+
+def test_they_sign_with_a_token_and_we_verify(bare, instance, ours):
+    from model_signing import signing
+
+    config = instance.trust_config()
+    theirs = signing.Config().set_hashing_config(hashing("files", "sha256"))
+    theirs.use_sigstore_signer(identity_token=instance.token(), trust_config=config)
+    theirs.sign(bare, bare.parent / "theirs.sig")
+    words = ("verify", bare, "--bundle", "theirs.sig", "--trusted-root", config)
+    code, said = ours(*words, "--signer", DEVELOPER, "--issuer", DEVELOPMENT_ISSUER)
+    assert code == 0, said
+    assert "4 files" in said
+    assert "one operator's log" in said
+    assert ours(*words, "--signer", DEVELOPER, "--issuer", "https://accounts.example")[0] == 1
+    assert theirs_believe(bare, bare.parent / "theirs.sig", config) is None
+
+
+def test_we_sign_with_a_token_over_the_network_and_they_verify(bare, instance, ours):
+    config = instance.trust_config()
+    (bare.parent / "token").write_text(instance.token())
+    code, said = ours("sign", bare, "--oms", "--keyless", "--identity-token", "@token", "--instance", config)
+    assert code == 0, said
+    assert DEVELOPER in said
+    assert theirs_believe(bare, bare / "model.sig", config) is None
+    words = ("verify", bare, "--trusted-root", config, "--signer", DEVELOPER, "--issuer", DEVELOPMENT_ISSUER)
+    code, said = ours(*words)
+    assert code == 0, said
+    (bare / "sub-b").unlink()
+    assert "sub-b" in theirs_believe(bare, bare / "model.sig", config)
+    code, said = ours(*words)
+    assert (code, "missing: 'sub-b'" in said) == (1, True)
