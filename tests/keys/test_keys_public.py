@@ -9,7 +9,7 @@ import textwrap
 import pytest
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519, mldsa, padding, rsa, utils
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, mldsa, padding, rsa, utils, x25519
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -352,3 +352,13 @@ def accepts(key, signature, data):
 def test_no_second_spelling_of_an_edwards_point(more):
     raw = (2**255 - 19 + more).to_bytes(32, "little")
     refused(pem_of_der(bytes.fromhex("302a300506032b6570032100") + raw))
+
+
+def test_a_key_of_another_kind_and_the_same_length_is_refused():
+    """X25519 is written in as many bytes as Ed25519, brainpoolP256r1 in almost as many as P-256."""
+    private = x25519.X25519PrivateKey.from_private_bytes(bytes(range(32)))
+    refused(spki(private.public_key()).decode())
+    for key in KEYS:
+        der = bytearray(der_of_pem(key.public_pem))
+        der[9] ^= 1
+        refused(pem_of_der(bytes(der)))

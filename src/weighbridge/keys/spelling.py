@@ -85,17 +85,17 @@ def _check_edwards(raw: bytes) -> None:
 def _rsa(der: bytes) -> Spelled:
     """Read an RSA key by writing what was read once more: any other spelling differs somewhere (RFC 8017 A.1.1)."""
     try:
-        outer, rest = _element(der, 0x30)
-        bits, end = _element(outer.removeprefix(_RSA), 0x03)
-        pair, none = _element(bits.removeprefix(b"\0"), 0x30)
+        outer, _ = _element(der, 0x30)
+        bits, _ = _element(outer.removeprefix(_RSA), 0x03)
+        pair, _ = _element(bits.removeprefix(b"\0"), 0x30)
         modulus, tail = _element(pair, 0x02)
-        exponent, last = _element(tail, 0x02)
+        exponent, _ = _element(tail, 0x02)
     except IndexError:
         raise unusable("it is cut short") from None
     n, e = int.from_bytes(modulus, "big"), int.from_bytes(exponent, "big")
     key = wrapped(0x30, integer(n) + integer(e))
     again = wrapped(0x30, _RSA + wrapped(0x03, b"\0" + key))
-    if rest or end or none or last or again != der:
+    if again != der:  # what followed any of the parts is missing in it as well
         raise unusable("an RSA key that is not written in DER as RFC 8017 and RFC 3279 want it")
     if n.bit_length() not in RSA_BITS or not n % 2:
         raise unusable(f"RSA keys have {RSA_BITS.start} to {RSA_BITS.stop - 1} bits")
