@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa
+from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, padding, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID
 from trust_services import ISSUER, NOW, authority_chain, bench, service_key, token
 
@@ -13,7 +13,7 @@ from weighbridge.core.errors import Refused, Unreadable, UsageError, Verificatio
 from weighbridge.keys.files import generate
 from weighbridge.keys.public import der_of_pem
 from weighbridge.trust import der, minting
-from weighbridge.trust.ca import LEAF_LIFE, CertificateService
+from weighbridge.trust.ca import LEAF_LIFE, MAX_REQUEST, CertificateService, read_key, read_request
 from weighbridge.trust.fulcio import ARC, read_utf8, read_vouched
 from weighbridge.trust.minting import (
     Extension,
@@ -174,6 +174,58 @@ def test_a_proof_by_a_larger_curve(digest, services):
     assert read(services.ca.issue(token(), pem(key), proof, NOW)).public_key() == key.public_key()
 
 
+@pytest.mark.parametrize(
+    ("make", "sign"),
+    [
+        (
+            lambda: ec.generate_private_key(ec.SECP521R1()),
+            lambda key, data: key.sign(data, ec.ECDSA(hashes.SHA512())),
+        ),
+        (ed25519.Ed25519PrivateKey.generate, lambda key, data: key.sign(data)),
+        (
+            lambda: rsa.generate_private_key(65537, 2048),
+            lambda key, data: key.sign(data, padding.PKCS1v15(), hashes.SHA256()),
+        ),
+    ],
+    ids=["p521", "ed25519", "rsa"],
+)
+def test_each_kind_of_key_is_proven_by_a_signature(make, sign, services):
+    key, size = make(), services.ct.log.size
+    found = read(services.ca.issue(token(), pem(key), sign(key, b"trainer@example.org"), NOW))
+    assert found.public_key() == key.public_key()
+    assert extension(found, "2.5.29.14").value == x509.SubjectKeyIdentifier.from_public_key(key.public_key())
+    for proof in (sign(key, b"other@example.org"), sign(make(), b"trainer@example.org"), b""):
+        with pytest.raises(VerificationFailed) as caught:
+            services.ca.issue(token(), pem(key), proof, NOW)
+        assert caught.value.check == "ca.possession"
+    assert services.ct.log.size == size + 1
+
+
+@pytest.mark.parametrize(("bits", "good"), [(2047, False), (2048, True), (8192, True), (8193, False)])
+def test_rsa_keys_have_a_size(bits, good):
+    key = rsa.RSAPublicNumbers(65537, (1 << bits) - 1).public_key()
+    data = key.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
+    if good:
+        assert read_key(data) == key
+    else:
+        with pytest.raises(VerificationFailed) as caught:
+            read_key(data)
+        assert caught.value.check == "ca.key"
+
+
+def test_keys_and_requests_have_a_length():
+    key = ec.generate_private_key(ec.SECP256R1())
+    for reader, data in ((read_key, pem(key)), (read_request, request(key, hashes.SHA256()))):
+        assert reader(b"\n" * (MAX_REQUEST - len(data)) + data) == key.public_key()
+        with pytest.raises(VerificationFailed):
+            reader(b"\n" * (MAX_REQUEST - len(data) + 1) + data)
+
+
+def test_the_authority_issues_from_its_first_second_on(services):
+    now = NOW - timedelta(minutes=5)
+    assert read(issue(services, now=now)).not_valid_before_utc == now
+
+
 def test_a_request_names_nobody(services):
     wanted = [
         x509.NameAttribute(x509.NameOID.EMAIL_ADDRESS, "ceo@example.org"),
@@ -258,6 +310,7 @@ def request_of_version_two():
         ),
         (lambda: b"0" * 100_000, "ca.request"),
         (broken_request, "ca.possession"),
+        (lambda: request(ec.generate_private_key(ec.SECP256R1()), hashes.SHA224()), "ca.possession"),
         (lambda: request(rsa.generate_private_key(65537, 1024), hashes.SHA256()), "ca.key"),
         (lambda: request(ed448.Ed448PrivateKey.generate()), "ca.key"),
     ],

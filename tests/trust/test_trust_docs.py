@@ -182,6 +182,7 @@ def test_the_page_lists_every_role_origin_and_check():
     for word in [*Role, *Origin]:
         assert f"`{word.value}`" in page
     bundle_page = (REFERENCE / "bundle.md").read_text(encoding="utf-8")
+    bundle_page += (REFERENCE / "services.md").read_text(encoding="utf-8")
     source = Path(__file__).resolve().parents[2] / "src/weighbridge/trust"
     checks = set()
     for path in sorted(source.glob("*.py")):

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 from weighbridge.core.canonical import JSON, canonical
 from weighbridge.core.clock import rfc3339
@@ -19,12 +20,16 @@ from weighbridge.core.tier import Origin, Role, Stage
 from weighbridge.keys.ports import Algorithm
 from weighbridge.keys.public import algorithm_of_pem, key_id_of_pem
 from weighbridge.ledger.checkpoint import is_origin, log_id_of
+from weighbridge.trust.authority_issuers import issuer_json
 from weighbridge.trust.authority_keyless import keyless_json
 from weighbridge.trust.authority_services import check_services, key_uses, services_json, window_json
 from weighbridge.trust.authority_words import is_label, malformed
 from weighbridge.trust.demand import Demand
 from weighbridge.trust.expect import ExpectedIdentity
 from weighbridge.trust.roots import LogKey, Roots, Window
+
+if TYPE_CHECKING:
+    from weighbridge.trust.issuers import TrustedIssuer
 
 AUTHORITY_SCHEMA = "weighbridge.authority/1"
 EVERY_PROJECT = "*"
@@ -139,6 +144,10 @@ class Authority:
     """Certificate authorities, certificate logs, timestamp authorities and witnesses; logs are `logs`."""
     checkpoint_age: int | None = None
     """Seconds: how old the newest cosigned checkpoint of the log may be when the gate decides; None for any age."""
+    issuers: tuple[TrustedIssuer, ...] = ()
+    """Whose tokens the registry's own certificate authority turns into certificates."""
+    demonstration: bool = False
+    """Made to try things out: the development issuer counts here. No later version can change this."""
 
     def __post_init__(self) -> None:
         ordered = tuple(sorted(self.identities, key=lambda identity: identity.name))
@@ -205,6 +214,8 @@ class Authority:
             "logs": [log.to_json() for log in self.logs],
             **services_json(self.trusted),
             **({} if self.checkpoint_age is None else {"checkpoint_age": self.checkpoint_age}),
+            **({"demonstration": True} if self.demonstration else {}),
+            **({"issuers": [issuer_json(issuer) for issuer in self.issuers]} if self.issuers else {}),
             "projects": {name: rules.to_json() for name, rules in self.projects.items()},
         }
 
@@ -279,6 +290,16 @@ class Authority:
     def with_trusted(self, trusted: Roots) -> Authority:
         """Take the word of these parties, and of no other beside the logs."""
         return replace(self, version=self.version + 1, trusted=replace(trusted, logs=()))
+
+    def with_issuer(self, issuer: TrustedIssuer) -> Authority:
+        """Believe an issuer about who somebody is; it takes the place of one with the same URL."""
+        others = tuple(known for known in self.issuers if known.url != issuer.url)
+        return replace(self, version=self.version + 1, issuers=(*others, issuer))
+
+    def without_issuer(self, url: str) -> Authority:
+        """Believe an issuer no longer; certificates it led to keep what they prove."""
+        others = tuple(known for known in self.issuers if known.url != url)
+        return replace(self, version=self.version + 1, issuers=others)
 
     def with_checkpoint_age(self, seconds: int | None) -> Authority:
         """Ask for a checkpoint of the log that a witness saw no longer ago than this."""

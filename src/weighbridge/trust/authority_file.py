@@ -84,13 +84,22 @@ def verify_next(data: bytes, *, current: Authority, now: datetime | None) -> Aut
 
     Raises as `verify_authority` does.
     """
-    return verify_authority(
+    found = verify_authority(
         data,
         root_keys=current.roots,
         now=now,
         minimum_version=current.version + 1,
         registry=current.registry,
     )
+    # 6. What was made to try things out stays that, and nothing else becomes it.
+    if found.demonstration != current.demonstration:
+        raise VerificationFailed(
+            "a registry is a demonstration from its first version on, or never",
+            cause="the next version says otherwise",
+            remedy="make another registry: weighbridge init",
+            check="authority.demonstration",
+        )
+    return found
 
 
 def _check_signature(envelope: Envelope, root_keys: Sequence[str]) -> None:

@@ -19,6 +19,7 @@ from weighbridge.trust.authority import (
     AuthorityLog,
     Project,
 )
+from weighbridge.trust.authority_issuers import read_issuers
 from weighbridge.trust.authority_keyless import read_keyless
 from weighbridge.trust.authority_services import MEMBERS, WINDOW, read_services, read_window
 from weighbridge.trust.authority_words import malformed, members, moment, text, typed, whole, word
@@ -29,7 +30,7 @@ MAX_DOCUMENT = 4 * 1024 * 1024
 """Bytes: some thousand identities."""
 
 _HEAD = ("schema", "registry", "version", "issued", "expires", "roots", "identities", "logs", "projects")
-_OPTIONAL = (*MEMBERS, "checkpoint_age")
+_OPTIONAL = (*MEMBERS, "checkpoint_age", "issuers", "demonstration")
 _DEMAND = ("logs", "timestamps", "scts", "times", "witnesses", "checkpoint_age")
 _FIRST_DEMAND = ("log", "timestamps", "witnesses")
 _IDENTITY = ("valid_from", "valid_until", "evidence")
@@ -65,6 +66,8 @@ def _document(value: Any) -> Authority:
         logs=tuple(_log(row) for row in typed(value["logs"], list, "logs")),
         projects={name: _project(name, row) for name, row in projects.items()},
         trusted=read_services(value),
+        demonstration=typed(value.get("demonstration", False), bool, "demonstration"),
+        issuers=read_issuers(value["issuers"]) if "issuers" in value else (),
         checkpoint_age=whole(value["checkpoint_age"], "checkpoint_age")
         if "checkpoint_age" in value
         else None,

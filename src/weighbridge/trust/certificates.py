@@ -167,7 +167,24 @@ def _issuer(
     for moment in moments:
         if not all(_valid(one, moment) for one in path):
             raise ValueError(f"its own certificates were not valid at {rfc3339(moment)}")
+    if not all(_may_issue(one) for one in path[1:]):
+        raise ValueError("it issues certificates for other purposes than signing")
     return _spki(path[1])
+
+
+def _may_issue(certificate: x509.Certificate) -> bool:
+    """Tell whether an authority's extended key usage, where it has one, lets it issue what signs."""
+    from cryptography import x509
+    from cryptography.x509.oid import ExtendedKeyUsageOID
+
+    try:
+        purposes = certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
+    except x509.ExtensionNotFound:
+        return True
+    return any(
+        one in purposes
+        for one in (ExtendedKeyUsageOID.CODE_SIGNING, ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE)
+    )
 
 
 def _valid(certificate: x509.Certificate, moment: datetime) -> bool:

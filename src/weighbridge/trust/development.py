@@ -12,11 +12,11 @@ from datetime import datetime, timedelta
 from weighbridge.core.canonical import JSON, canonical
 from weighbridge.core.clock import Entropy
 from weighbridge.core.errors import UsageError
+from weighbridge.core.identity import DEVELOPMENT_ISSUER
 from weighbridge.keys.ports import Signer
 from weighbridge.keys.public import der_of_pem
 from weighbridge.trust.issuers import (
     AUDIENCE,
-    DEVELOPMENT_ISSUER,
     EVERYBODY,
     TrustedIssuer,
     pinned_key,
