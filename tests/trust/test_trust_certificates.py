@@ -241,6 +241,20 @@ def test_a_path_no_longer_than_its_root_allows():
     refused(Forged().build(), "certificate.chain", roots=under((between, root)))
 
 
+def test_an_authority_for_other_purposes_vouches_for_no_signer():
+    def limited(purpose, which):
+        root = ("root", ("root", "ecdsa-p384"))
+        own = purpose if which == "root" else None
+        first = authority("intermediate", INTERMEDIATE, root, path=0, extended=None if own else purpose)
+        return under((first, authority(extended=own)))
+
+    for which in ("intermediate", "root"):
+        for purpose in (ExtendedKeyUsageOID.CODE_SIGNING, ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE):
+            assert proof(Forged().build(), roots=limited(purpose, which))
+        for purpose in (ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.TIME_STAMPING):
+            refused(Forged().build(), "certificate.chain", roots=limited(purpose, which))
+
+
 def test_the_authoritys_interval_is_closed():
     for window in (Window(NOW, NOW), Window(None, None), Window(None, NOW), Window(NOW, None)):
         assert proof(Forged().build(), roots=under(chain(), window=window))
