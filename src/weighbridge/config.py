@@ -32,6 +32,7 @@ SETTINGS: Mapping[str, tuple[type, str, Any]] = {
     "hub_endpoint": (str, "HF_ENDPOINT", ""),
     "lock_seconds": (int, "WEIGHBRIDGE_LOCK_SECONDS", 30),
     "admission_hours": (int, "WEIGHBRIDGE_ADMISSION_HOURS", 24),
+    "witnesses": (str, "WEIGHBRIDGE_WITNESSES", ""),
 }
 
 

@@ -171,18 +171,14 @@ def hand_in(
         item: JSON = {"bundle": str(bundle), "signer": made.who}
         emit(shared, "claim", [item], f"signed by {made.who}: {bundle}")
         return 0
-    from weighbridge.registry.bundles import take
+    from weighbridge.registry.bundles import take, take_proven
     from weighbridge.registry.edges import stage_name
     from weighbridge.registry.outbox import submit
 
     assert registry is not None
-    if not made.pem:
-        raise UsageError(
-            "a claim signed with a certificate is not handed in yet",
-            remedy="write it to a file: --bundle FILE",
-        )
     with registry.writing():
-        kept = submit(registry, take(made.bundle.envelope, made.pem))[-1]
+        draft = take(made.bundle.envelope, made.pem) if made.pem else take_proven(made.bundle)
+        kept = submit(registry, draft)[-1]
     assert kept.entry is not None
     stage = stage_name(statement)
     about = ", ".join(d.short for d in statement.identities)

@@ -8,6 +8,10 @@ from weighbridge.core.canonical import JSON
 from weighbridge.core.digest import Digest
 
 
+DEVELOPMENT_ISSUER = "https://development.weighbridge.invalid"
+"""Reserved (RFC 6761: `.invalid` never resolves): who vouches for whoever sits at a machine, in demonstrations."""
+
+
 @dataclass(frozen=True, slots=True, order=True)
 class Identity:
     """A signer. `key` is the SHA-256 of the public key's SubjectPublicKeyInfo (DER).

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import sqlalchemy as sa
 
@@ -14,7 +15,9 @@ from weighbridge.registry.outbox import Draft
 from weighbridge.registry.wiring import Registry
 from weighbridge.store import schema
 from weighbridge.trust import dsse
+from weighbridge.trust.authority_services import pem_of_certificate
 from weighbridge.trust.bundle import Bundle
+from weighbridge.trust.certificates import signer_of
 
 
 def take(envelope: dsse.Envelope, public_pem: str) -> Draft:
@@ -43,6 +46,22 @@ def take(envelope: dsse.Envelope, public_pem: str) -> Draft:
             check="statement.subject",
         )
     return Draft(envelope, public_pem)
+
+
+def take_proven(bundle: Bundle) -> Draft:
+    """Make a draft of a claim that its signer had proven elsewhere: certificate, log entries and timestamps stay.
+
+    As with `take`, whether the signer may say such a thing, and whether the proof is enough, is for the gate.
+    """
+    if not bundle.certificates:
+        raise VerificationFailed(
+            "a claim without a certificate is handed in with the key that signed it",
+            remedy="give the key with --key",
+            check="bundle.material",
+        )
+    signer = signer_of(bundle.certificates[0])
+    draft = take(bundle.envelope, signer.pem)
+    return replace(draft, public_pem=pem_of_certificate(signer.certificate), proven=bundle)
 
 
 def about(registry: Registry, identities: Sequence[Digest]) -> list[Bundle]:

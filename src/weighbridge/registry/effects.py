@@ -9,8 +9,8 @@ nothing. All of it runs inside the transaction that marks the outbox row done.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
@@ -28,6 +28,7 @@ from weighbridge.core.statement import PAYLOAD_TYPE, Statement
 from weighbridge.core.tier import Assurance, Role, Status, Tier
 from weighbridge.registry import descent, edges
 from weighbridge.registry.wiring import Registry, read_authority
+from weighbridge.registry.witnesses import assurance
 from weighbridge.store import schema
 from weighbridge.trust.authority import EVERY_PROJECT
 from weighbridge.trust.authority_file import PAYLOAD_TYPE as AUTHORITY_TYPE
@@ -38,11 +39,14 @@ from weighbridge.trust.verify import verify_bundle
 
 @dataclass(frozen=True, slots=True)
 class Cause:
-    """What brought an effect about: the outbox row (project, actor, time), the bundle, its log index."""
+    """What brought an effect about: the outbox row (project, actor, time), the bundle, and its place in our log."""
 
     row: Mapping[Any, Any]
     bundle: Bundle
     log_index: int
+    logged_at: datetime
+    assurance: Assurance = Assurance.SINGLE_OPERATOR
+    """What the checkpoint in the bundle is worth; `apply` finds it out."""
 
     @property
     def record(self) -> dict[str, Any]:
@@ -63,9 +67,10 @@ def apply(registry: Registry, connection: sa.Connection, cause: Cause) -> None:
         return  # the log holds it, and that is all that can be said of it
     if not _keep(registry, connection, statement, cause):
         return
-    record = _verified(registry, statement, cause.bundle)
+    record = _verified(registry, statement, cause)
     if record is not None:
-        EFFECTS[record.kind][1](connection, record, cause)
+        worth = assurance(registry.log, registry.authority, cause.bundle.entry)
+        EFFECTS[record.kind][1](connection, record, replace(cause, assurance=worth))
 
 
 def _keep(registry: Registry, connection: sa.Connection, statement: Statement, cause: Cause) -> bool:
@@ -87,19 +92,18 @@ def _keep(registry: Registry, connection: sa.Connection, statement: Statement, c
     return True
 
 
-def _verified(registry: Registry, statement: Statement, bundle: Bundle) -> Record | None:
+def _verified(registry: Registry, statement: Statement, cause: Cause) -> Record | None:
     """Return what a statement says if it may take effect; None for claims, and for what is not believed.
 
     Its signer must have been in force when the log took it in, whatever this machine's clock says now.
     """
-    assert bundle.entry is not None  # it comes from the log
-    logged_at = datetime.fromtimestamp(bundle.entry.integrated_time, UTC)
+    bundle, now = cause.bundle, cause.logged_at
     try:
         record = _read(registry, statement)
         if record is None or record.kind not in EFFECTS:
             return None
         role = EFFECTS[record.kind][0]
-        verify_bundle(bundle, authority=registry.authority, project=record.project, role=role, now=logged_at)
+        verify_bundle(bundle, authority=registry.authority, project=record.project, role=role, now=now)
     except VerificationFailed:
         return None
     return record
@@ -142,7 +146,7 @@ def _row(record: Record) -> dict[str, Any]:
 def _decision(connection: sa.Connection, record: Record, cause: Cause) -> None:
     """Put the log's answer beside the decision."""
     entry = cause.bundle.entry
-    receipt = Receipt(cause.log_index, entry.to_json() if entry else {}, Assurance.SINGLE_OPERATOR)
+    receipt = Receipt(cause.log_index, entry.to_json() if entry else {}, cause.assurance)
     identity = str(Digest.of(canonical(dict(record.body))))
     change = sa.update(schema.decision).where(schema.decision.c.id == identity)
     connection.execute(change.values(receipt=canonical(receipt.to_json()).decode()))

@@ -35,6 +35,11 @@ class Layout:
         return self.root / "log"
 
     @property
+    def services(self) -> Path:
+        """Return the folder of the logs that the registry's services write: certificates, and foreign signatures."""
+        return self.root / "services"
+
+    @property
     def keys(self) -> Path:
         """Return the folder of the service keys (intake, gate, log), readable by the owner only."""
         return self.root / "keys"

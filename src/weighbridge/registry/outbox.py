@@ -17,21 +17,25 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 import sqlalchemy as sa
 
-from weighbridge.core.canonical import canonical
+from weighbridge.core.canonical import canonical, parse
 from weighbridge.core.clock import rfc3339
 from weighbridge.core.errors import VerificationFailed
 from weighbridge.core.statement import Statement
 from weighbridge.keys.ports import Signer
-from weighbridge.registry import effects, tally
+from weighbridge.registry import effects, tally, witnesses
 from weighbridge.registry.wiring import Registry, read_authority
 from weighbridge.store import schema
 from weighbridge.trust import dsse
 from weighbridge.trust.bundle import Bundle, log_body
 from weighbridge.trust.seal import seal, sign_statement
+
+WITNESS_SECONDS = 10.0
+"""How long witnesses have while others wait to write."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +44,14 @@ class Draft:
 
     envelope: dsse.Envelope
     public_pem: str
+    """Whose it is, as the log keeps it: a public key, or the certificate of a key that lived for one signature."""
+    proven: Bundle | None = None
+    """The bundle as its signer had it proven elsewhere; kept as it is. Our log then holds the envelope as well."""
+
+    @property
+    def content(self) -> str:
+        """The text that waits in the outbox: the bundle when there is one, else the envelope."""
+        return (self.proven.to_json() if self.proven else canonical(self.envelope.to_json())).decode()
 
 
 def sign(statement: Statement, signer: Signer) -> Draft:
@@ -53,7 +65,7 @@ def enqueue(registry: Registry, connection: sa.Connection, drafts: Sequence[Draf
         connection.execute(
             sa.insert(schema.outbox).values(
                 **registry.record(),
-                envelope=canonical(draft.envelope.to_json()).decode(),
+                envelope=draft.content,
                 public_pem=draft.public_pem,
                 log_size=registry.log.size,
             )
@@ -71,7 +83,8 @@ def drain(registry: Registry, drafts: Sequence[Draft] = ()) -> list[Bundle]:
     """Log and apply everything that waits; returns the bundles in order. Must be called while writing.
 
     Raises VerificationFailed(records.tally) when the records were changed behind our back, or when one of
-    `drafts`, which the caller just put there, was no longer in the outbox.
+    `drafts`, which the caller just put there, was no longer in the outbox; and with log.witness-alarm, after all
+    is done, when a witness contradicts the log. Witnesses that do not answer hold up nothing: receipts say so.
     """
     with registry.records.read() as connection:
         query = sa.select(schema.outbox).where(schema.outbox.c.done_at.is_(None)).order_by(schema.outbox.c.id)
@@ -80,8 +93,12 @@ def drain(registry: Registry, drafts: Sequence[Draft] = ()) -> list[Bundle]:
         tally.check(registry)
         bundles = []
     else:
-        bundles = _finish(registry, rows, _log(registry, rows))
+        indices = _log(registry, rows)
+        asked = witnesses.cosign(registry, seconds=WITNESS_SECONDS)  # so that receipts carry what they say
+        bundles = _finish(registry, rows, indices)
         registry.remember()
+        if asked is not None:
+            asked.check_alarms()
     logged = {bundle.digest for bundle in bundles}
     if any(draft.envelope.digest not in logged for draft in drafts):
         raise VerificationFailed(
@@ -95,7 +112,7 @@ def drain(registry: Registry, drafts: Sequence[Draft] = ()) -> list[Bundle]:
 
 def _log(registry: Registry, rows: Sequence[Mapping[Any, Any]]) -> list[int]:
     """Append the bodies that are not in the log yet, in one group, and return every row's index."""
-    bodies = [log_body(_envelope(row), row["public_pem"]) for row in rows]
+    bodies = [log_body(waiting(row).envelope, row["public_pem"]) for row in rows]
     indices = [registry.log.find(body, since=row["log_size"]) for body, row in zip(bodies, rows, strict=True)]
     missing = [position for position, index in enumerate(indices) if index is None]
     if missing:
@@ -111,8 +128,10 @@ def _finish(registry: Registry, rows: Sequence[Mapping[Any, Any]], indices: Sequ
     bundles = []
     with tally.keeping(registry) as connection:
         for row, index in zip(rows, indices, strict=True):
-            bundles.append(seal(_envelope(row), row["public_pem"], registry.log, index))
-            effects.apply(registry, connection, effects.Cause(row, bundles[-1], index))
+            draft = waiting(row)
+            bundles.append(draft.proven or seal(draft.envelope, draft.public_pem, registry.log, index))
+            logged_at = datetime.fromtimestamp(registry.log.entry(index).integrated_time, UTC)
+            effects.apply(registry, connection, effects.Cause(row, bundles[-1], index, logged_at))
             done = sa.update(schema.outbox).where(schema.outbox.c.id == row["id"])
             connection.execute(done.values(done_at=rfc3339(registry.clock.now())))
         authority = read_authority(connection, registry.pin)
@@ -120,5 +139,11 @@ def _finish(registry: Registry, rows: Sequence[Mapping[Any, Any]], indices: Sequ
     return bundles
 
 
-def _envelope(row: Mapping[Any, Any]) -> dsse.Envelope:
-    return dsse.Envelope.decode(row["envelope"].encode())
+def waiting(row: Mapping[Any, Any]) -> Draft:
+    """Read a row of the outbox again."""
+    data, pem = row["envelope"].encode(), row["public_pem"]
+    value: Any = parse(data)
+    if "mediaType" in value:
+        bundle = Bundle.from_json(data)
+        return Draft(bundle.envelope, pem, bundle)
+    return Draft(dsse.Envelope.decode(data), pem)

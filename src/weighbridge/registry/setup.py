@@ -6,6 +6,7 @@ import os
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
@@ -16,12 +17,11 @@ from weighbridge.core.canonical import canonical
 from weighbridge.core.clock import Clock, Entropy, rfc3339
 from weighbridge.core.errors import UsageError
 from weighbridge.core.tier import Role
-from weighbridge.keys.files import generate
-from weighbridge.keys.ports import Signer
+from weighbridge.keys.files import FileKey, generate
 from weighbridge.ledger.checkpoint import origin_of
 from weighbridge.ledger.sequencer import Log
 from weighbridge.policy.settings import load_bundle, starter
-from weighbridge.registry import tally
+from weighbridge.registry import services, tally
 from weighbridge.registry.layout import FORMAT, Layout
 from weighbridge.registry.pins import Pin, write_pin
 from weighbridge.registry.service_keys import OFFLINE, make_passphrase, root_folder
@@ -31,7 +31,10 @@ from weighbridge.store.sql import Records
 from weighbridge.trust.authority import EVERY_PROJECT, Authority, AuthorityIdentity, AuthorityLog, Project
 from weighbridge.trust.authority_file import sign_authority
 from weighbridge.trust.bundle import log_body
+from weighbridge.trust.development import DevelopmentIssuer
 from weighbridge.trust.dsse import Envelope
+from weighbridge.trust.issuers import TrustedIssuer
+from weighbridge.trust.roots import Roots
 
 AUTHORITY_DAYS = 365
 FIRST_ROLES = {
@@ -42,8 +45,10 @@ FIRST_ROLES = {
 """The identities a new registry starts with; the owner's key lies with the root key, outside the registry."""
 
 
-def init_registry(config: Config, *, clock: Clock, entropy: Entropy, root: Path | None = None) -> Registry:
-    """Make a registry and open it.
+def init_registry(
+    config: Config, *, clock: Clock, entropy: Entropy, root: Path | None = None, demonstration: bool = False
+) -> Registry:
+    """Make a registry and open it; in a demonstration its development issuer vouches for anybody at this machine.
 
     Everything is made in a folder beside the target and moved there at the end, so that a killed init
     leaves no half registry. Raises UsageError when something is already there.
@@ -58,7 +63,8 @@ def init_registry(config: Config, *, clock: Clock, entropy: Entropy, root: Path 
     layout.root.parent.mkdir(parents=True, exist_ok=True)
     making = Layout(layout.root.with_name(f"{layout.root.name}.{registry_id}.making"))
     try:
-        pin = _make(making, config, registry_id, clock, entropy)
+        make = _Making(making, config, registry_id, clock, entropy, demonstration)
+        pin = make.run()
         if layout.root.exists():
             layout.root.rmdir()
         making.root.rename(layout.root)
@@ -69,73 +75,102 @@ def init_registry(config: Config, *, clock: Clock, entropy: Entropy, root: Path 
     return open_registry(config, clock=clock, entropy=entropy, root=layout.root)
 
 
-def _make(layout: Layout, config: Config, registry_id: str, clock: Clock, entropy: Entropy) -> Pin:
-    for folder in (layout.root, layout.blobs, layout.keys, layout.policy, layout.models, layout.scratch):
-        folder.mkdir(mode=0o700)
-    (layout.root / ".gitignore").write_text("*\n", encoding="utf-8")
-    secrets = root_folder(config.home, registry_id)
-    secrets.mkdir(parents=True, mode=0o700)
-    keys = {name: generate() for name in ("intake", "gate", "log", "root", "owner")}
-    passphrase = make_passphrase(config, registry_id, entropy)
-    for name, key in keys.items():
-        if name in OFFLINE:
-            key.save(secrets / f"{name}.pem")
-        else:
-            key.save(layout.keys / f"{name}.pem", passphrase)
-    root_key, log_key = keys["root"], keys["log"]
-    (secrets / "root.pub.pem").write_text(root_key.public_pem, encoding="ascii")
+@dataclass(frozen=True)
+class _Making:
+    """What it takes to make a registry, in a folder that is not yet where it will be."""
 
-    origin = origin_of(registry_id, int(registry_id[:12], 16))
-    identities = {name: keys[name] for name in FIRST_ROLES}
-    authority = _first_authority(
-        registry_id, AuthorityLog(origin, log_key.public_pem), clock, identities, root_key.public_pem
-    )
-    signed = sign_authority(authority, root_key)
-    envelope = Envelope.decode(signed)
-    policy = load_bundle(starter()).digest
-    first = {
-        "kind": "weighbridge.genesis/1",
-        "registry": registry_id,
-        "time": rfc3339(clock.now()),
-        "policy": str(policy),
-    }
-    genesis = [canonical(first), log_body(envelope, root_key.public_pem)]
-    log = Log.create(layout.log, origin, log_key, now=clock.now(), genesis=genesis)
-    for name, data in starter().items():
-        (layout.policy / name).write_bytes(data)
-    record = {
-        "schema_version": schema.SCHEMA_VERSION,
-        "project": EVERY_PROJECT,
-        "actor": str(config["actor"]) or os.environ.get("USER", "init"),
-        "created_at": rfc3339(clock.now()),
-    }
-    row = {"version": authority.version, "digest": str(authority.digest), "content": signed.decode()}
-    with _first_records(layout) as connection:
-        connection.execute(sa.insert(schema.authority).values(**record, **row))
-        connection.execute(sa.insert(schema.setting).values(**record, key="policy", value=str(policy)))
-        tally.close(connection, registry_id, log, log_key, record)
-    layout.card.write_bytes(canonical({"format": FORMAT, "id": registry_id}) + b"\n")
-    return Pin(registry_id, (root_key.public_pem,), authority.version, log.checkpoint_text)
+    layout: Layout
+    config: Config
+    registry: str
+    clock: Clock
+    entropy: Entropy
+    demonstration: bool
 
+    def run(self) -> Pin:
+        """Make keys, services, log, authority, policy and records; return what the user remembers of them."""
+        layout, now = self.layout, self.clock.now()
+        for folder in (layout.root, layout.blobs, layout.keys, layout.policy, layout.models, layout.scratch):
+            folder.mkdir(mode=0o700)
+        (layout.root / ".gitignore").write_text("*\n", encoding="utf-8")
+        keys = {name: generate() for name in ("intake", "gate", "log", "root", "owner")}
+        keys |= services.make_keys(demonstration=self.demonstration)
+        self._keep(keys)
+        origin = origin_of(self.registry, int(self.registry[:12], 16))
+        trusted, signing_log = services.make_services(
+            layout, self.registry, keys, now=now, entropy=self.entropy
+        )
+        logs = (AuthorityLog(origin, keys["log"].public_pem), signing_log)
+        authority = self._authority(keys, logs, trusted)
+        signed = sign_authority(authority, keys["root"])
+        log = Log.create(
+            layout.log, origin, keys["log"], now=now, genesis=self._genesis(signed, keys["root"])
+        )
+        for name, data in starter().items():
+            (layout.policy / name).write_bytes(data)
+        self._record(authority, signed, log, keys["log"])
+        layout.card.write_bytes(canonical({"format": FORMAT, "id": self.registry}) + b"\n")
+        return Pin(self.registry, authority.roots, authority.version, log.checkpoint_text)
 
-def _first_authority(
-    registry_id: str, log: AuthorityLog, clock: Clock, identities: Mapping[str, Signer], root_pem: str
-) -> Authority:
-    now = clock.now()
-    roles: dict[Role, tuple[str, ...]] = {}
-    for name, granted in FIRST_ROLES.items():
-        for role in granted:
-            roles[role] = (name,)
-    return Authority(
-        registry=registry_id,
-        version=1,
-        issued=now,
-        expires=now + timedelta(days=AUTHORITY_DAYS),
-        roots=(root_pem,),
-        identities=tuple(AuthorityIdentity(name, key.public_pem, now) for name, key in identities.items()),
-        logs=(log,),
-        projects={EVERY_PROJECT: Project(roles=roles)},
-    )
+    def _keep(self, keys: Mapping[str, FileKey]) -> None:
+        """Write the keys: what decides who may sign beside the user's settings, the rest encrypted in the registry."""
+        secrets = root_folder(self.config.home, self.registry)
+        secrets.mkdir(parents=True, mode=0o700)
+        passphrase = make_passphrase(self.config, self.registry, self.entropy)
+        for name, key in keys.items():
+            if name in OFFLINE:
+                key.save(secrets / f"{name}.pem")
+            else:
+                key.save(self.layout.keys / f"{name}.pem", passphrase)
+        (secrets / "root.pub.pem").write_text(keys["root"].public_pem, encoding="ascii")
+
+    def _authority(
+        self, keys: Mapping[str, FileKey], logs: tuple[AuthorityLog, ...], trusted: Roots
+    ) -> Authority:
+        now = self.clock.now()
+        roles: dict[Role, tuple[str, ...]] = {}
+        for name, granted in FIRST_ROLES.items():
+            for role in granted:
+                roles[role] = (name,)
+        issuers: list[TrustedIssuer] = []
+        if self.demonstration:
+            development = DevelopmentIssuer(keys[services.DEVELOPMENT_KEY], entropy=self.entropy)
+            issuers.append(development.trusted())
+        return Authority(
+            registry=self.registry,
+            version=1,
+            issued=now,
+            expires=now + timedelta(days=AUTHORITY_DAYS),
+            roots=(keys["root"].public_pem,),
+            identities=tuple(AuthorityIdentity(name, keys[name].public_pem, now) for name in FIRST_ROLES),
+            logs=logs,
+            projects={EVERY_PROJECT: Project(roles=roles)},
+            trusted=trusted,
+            issuers=tuple(issuers),
+            demonstration=self.demonstration,
+        )
+
+    def _genesis(self, signed: bytes, root: FileKey) -> list[bytes]:
+        first = {
+            "kind": "weighbridge.genesis/1",
+            "registry": self.registry,
+            "time": rfc3339(self.clock.now()),
+            "policy": str(load_bundle(starter()).digest),
+        }
+        return [canonical(first), log_body(Envelope.decode(signed), root.public_pem)]
+
+    def _record(self, authority: Authority, signed: bytes, log: Log, log_key: FileKey) -> None:
+        record = {
+            "schema_version": schema.SCHEMA_VERSION,
+            "project": EVERY_PROJECT,
+            "actor": str(self.config["actor"]) or os.environ.get("USER", "init"),
+            "created_at": rfc3339(self.clock.now()),
+        }
+        row = {"version": authority.version, "digest": str(authority.digest), "content": signed.decode()}
+        policy = str(load_bundle(starter()).digest)
+        with _first_records(self.layout) as connection:
+            connection.execute(sa.insert(schema.authority).values(**record, **row))
+            connection.execute(sa.insert(schema.setting).values(**record, key="policy", value=policy))
+            tally.close(connection, self.registry, log, log_key, record)
 
 
 @contextmanager

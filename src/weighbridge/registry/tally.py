@@ -176,9 +176,12 @@ def _signed(registry: Registry, connection: sa.Connection) -> Mapping[str, Any]:
 
 def _waiting(connection: sa.Connection) -> set[bytes]:
     """Return the log bodies of what is still in the outbox."""
+    from weighbridge.registry.outbox import waiting  # the outbox needs the tally
+
     table = schema.outbox
     query = sa.select(table.c.envelope, table.c.public_pem).where(table.c.done_at.is_(None))
-    return {log_body(Envelope.from_json(parse(row[0].encode())), row[1]) for row in connection.execute(query)}
+    drafts = (waiting(row) for row in connection.execute(query).mappings())
+    return {log_body(draft.envelope, draft.public_pem) for draft in drafts}
 
 
 def _refuse(cause: str) -> VerificationFailed:

@@ -29,7 +29,7 @@ from weighbridge.store import schema
 from weighbridge.store.files import FileBlobs
 from weighbridge.store.sql import Records
 from weighbridge.trust.authority import Authority
-from weighbridge.trust.authority_file import verify_authority
+from weighbridge.trust.authority_file import verify_authority, verify_next
 from weighbridge.trust.verify import verify_log_extension
 
 
@@ -212,9 +212,12 @@ def read_authority(connection: sa.Connection, pin: Pin) -> Authority:
     versions = connection.execute(query).scalars().all()
     authority: Authority | None = None
     for content in versions:
-        roots = authority.roots if authority else pin.roots
-        minimum = authority.version + 1 if authority else 1
-        authority = verify_authority(content.encode(), root_keys=roots, now=None, minimum_version=minimum)
+        data = content.encode()
+        authority = (
+            verify_next(data, current=authority, now=None)
+            if authority
+            else verify_authority(data, root_keys=pin.roots, now=None, minimum_version=1)
+        )
     if authority is None:
         raise RegistryUnusable("this registry has no authority", remedy="restore it from a backup")
     if authority.registry != pin.registry:
