@@ -195,6 +195,20 @@ def test_the_file_is_needed_and_no_other_will_do(kind):
     refused(lying, "bundle.artifact")
 
 
+def test_a_file_without_any_digest_is_no_file():
+    bundle = Forged("hashedrekord", leaf=Leaf("ed25519")).build()
+    refused(bundle, "bundle.artifact", artifact=Artifact((), ARTIFACT))
+
+
+def test_a_digest_that_the_file_was_not_hashed_with_says_nothing():
+    bundle = Forged("hashedrekord").build()
+    long = Digest("sha512", hashlib.sha512(ARTIFACT).hexdigest())
+    for said in (long, Digest("sha512", "00" * 64)):
+        other = replace(bundle, content=replace(bundle.message, digest=said))
+        assert proof(other, artifact=Artifact((Digest.of(ARTIFACT),)))
+    refused(other, "bundle.artifact")
+
+
 def test_a_digest_is_enough_where_the_key_signs_digests():
     by_digest = Artifact((Digest.of(ARTIFACT),))
     assert proof(Forged("hashedrekord").build(), artifact=by_digest).digest == Digest.of(ARTIFACT)
