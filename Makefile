@@ -52,7 +52,7 @@ clean: ## remove what make made here
 	$(LOCKED) -r requirements/check.txt && touch $@
 .venv/.machine: .venv/.check setup.py $(wildcard src/weighbridge/formats/pickle_*.py)
 	$(BIN)/python setup.py --quiet build_ext --inplace && touch $@
-.venv/.full: .venv/.check requirements/full.txt tools/fit_torch.py tests/full/published.json
-	$(BIN)/python tools/fit_torch.py && $(LOCKED) -r requirements/full.txt && $(BIN)/python tools/fetch_published.py && touch $@
+.venv/.full: .venv/.check requirements/full.txt tools/fit_torch.py tests/full/published.json tests/full/js/package-lock.json
+	$(BIN)/python tools/fit_torch.py && $(LOCKED) -r requirements/full.txt && $(BIN)/python tools/fetch_published.py && $(BIN)/python tools/fetch_clients.py && touch $@
 .venv/.lock: .venv/.check requirements/lock.txt
 	$(LOCKED) -r requirements/lock.txt && touch $@

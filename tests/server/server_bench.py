@@ -126,7 +126,8 @@ def running(folder, *, origin=V1, algorithm="ecdsa-p256", limits=None, demo=True
         TRUSTED_ROOT: write_trusted_root(made.roots()),
         SIGNING_CONFIG: write_signing_config(Endpoints.at(url, now, log_version=version)),
     }
-    TufRepository.create(folder / "tuf", service_key("tuf root", "ecdsa-p384"), online, files, now=now)
+    # The root's key is P-256: npm's older TUF client takes no SHA-384.
+    TufRepository.create(folder / "tuf", service_key("tuf root"), online, files, now=now)
     told = {
         "url": url,
         "hosts": frozenset(("127.0.0.1", "localhost")),
