@@ -546,3 +546,65 @@ assert "weighbridge.core.finding" not in sys.modules
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+# What moves while we look, and what a hub's cache looks like.
+
+
+def test_another_file_under_the_signatures_name_is_content(model, here):
+    from weighbridge.core.errors import VerificationFailed
+    from weighbridge.gate.signatures import signatures_of
+    from weighbridge.gate.signed import Expectation, check_signed
+    from weighbridge.trust.demand import Demand
+    from weighbridge.trust.expect import ExpectedKey
+
+    sig = model / "model.sig"
+    sig.write_bytes(by_key(list_model(model, sig).statement))
+    found, _ = signatures_of(model)
+    wanted = Expectation(ExpectedKey(KEY.key_id), key_pem=KEY.public_pem, demand=Demand(logs=0))
+    assert check_signed(model, found, [wanted], now=NOW).covered.files == 3
+    sig.write_bytes(b"weights in disguise")  # between reading the signature and reading the model
+    with pytest.raises(VerificationFailed) as caught:
+        check_signed(model, found, [wanted], now=NOW)
+    assert "not signed: 'model.sig'" in caught.value.cause
+
+
+def test_a_snapshot_in_a_hubs_cache(model, call, here):
+    from weighbridge.core.digest import Digest
+
+    sig = model / "model.sig"
+    sig.write_bytes(by_key(list_model(model, sig).statement))
+    top = here / "hub" / "models--org--bert"
+    snapshot = top / "snapshots" / ("ab" * 20)
+    (top / "blobs").mkdir(parents=True)
+    (top / "refs").mkdir()
+    (top / "refs" / "main").write_text("ab" * 20)
+    for path in model.rglob("*"):
+        if path.is_file():
+            name = path.relative_to(model)
+            blob = top / "blobs" / Digest.of(path.read_bytes()).hex
+            blob.write_bytes(path.read_bytes())
+            link = snapshot / name
+            link.parent.mkdir(parents=True, exist_ok=True)
+            link.symlink_to(Path(*[".."] * (len(name.parts) + 1)) / "blobs" / blob.name)
+    for where in (snapshot, top):
+        code, out, error = call("verify", where, *MINE)
+        assert code == 0, error
+        assert "3 files" in out
+        assert "model.sig (1 file; the signature that is used)" in out
+
+
+def test_proof_demanded_of_nobody(model, call):
+    Path("bert.sigstore.json").write_bytes(by_key(claim(model)))
+    code, _, error = call("verify", model, *MINE, "--demand", "logs=1")
+    assert (code, "expect.roots" in error) == (2, True)
+
+
+def test_a_summary_that_did_not_pass(model, call):
+    manifest, _ = describe_model(model, None)
+    kind = "https://slsa.dev/verification_summary/v1"
+    for result, expected in (("PASSED", 0), ("FAILED", 1), ("passed", 1), (None, 1)):
+        made = Statement((subject_of(manifest.digest),), kind, {"verificationResult": result})
+        Path("bert.sigstore.json").write_bytes(by_key(made))
+        code, _, error = call("verify", model, *MINE, "--type", kind)
+        assert code == expected, error

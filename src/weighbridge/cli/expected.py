@@ -321,6 +321,12 @@ def _demand(asked: Asked, roots: Roots | None, asked_of: Demand | None) -> Deman
                 f"--demand {word!r} is not NAME=NUMBER", remedy=f"names are {', '.join(Demand.__slots__)}"
             )
         counts[name] = int(number)
+    if roots is None and any(counts.values()):
+        raise UsageError(
+            "proof is demanded, and nothing says whose word to take for it",
+            remedy="give --trusted-root FILE",
+            check="expect.roots",
+        )
     try:
         return Demand(**counts)
     except ValueError as error:

@@ -90,8 +90,10 @@ def verify(shared: Shared, *, model: Path, bundle: Path | None, **options: Any) 
     database and no network are used. Every file is read and hashed.
     """  # fmt: skip
     from weighbridge.cli.expected import Asked, likely_command
+    from weighbridge.source.cache import chosen_snapshot
 
     asked = Asked(**options)
+    model = chosen_snapshot(model.resolve()) or model  # a hub's cache folder stands for its main revision
     if not asked.nobody:
         item, text = _signed(shared, model, bundle, asked)
     elif bundle is None and _is_admitted(model):

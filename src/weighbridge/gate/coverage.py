@@ -82,8 +82,8 @@ class Present:
 
     tree: Tree
     single: bool
-    signature: str = ""
-    """Path of the signature file inside the model; empty where it lies elsewhere."""
+    signature: tuple[str, Digest] | None = None
+    """Path and SHA-256 of the signature file that is used, where it lies in the model."""
     allowed: Allowed = field(default_factory=Allowed)
     progress: Progress | None = None
     thorough: bool = False
@@ -220,7 +220,7 @@ def _sorted_out(
     kept: dict[str, TreeFile] = {}
     left_out: dict[tuple[str, str], int] = {}
     for name, file in files.items():
-        place = None if signed is not None and name in signed.files else _excuse(present, name, signed)
+        place = None if signed is not None and name in signed.files else _excuse(present, name, file, signed)
         if place is None:
             kept[name] = file
         else:
@@ -228,8 +228,10 @@ def _sorted_out(
     return kept, tuple(LeftOut(path, count, why) for (path, why), count in sorted(left_out.items()))
 
 
-def _excuse(present: Present, name: str, signed: SignedModel | None) -> tuple[str, str] | None:
-    if name == present.signature:
+def _excuse(
+    present: Present, name: str, file: TreeFile, signed: SignedModel | None
+) -> tuple[str, str] | None:
+    if present.signature is not None and name == present.signature[0] and _same(file, present.signature[1]):
         return name, SIGNATURE
     if (rule := _under(name, present.allowed.unsigned)) is not None:
         return rule, ALLOWED
@@ -239,6 +241,11 @@ def _excuse(present: Present, name: str, signed: SignedModel | None) -> tuple[st
     if signed is not None and present.allowed.ignored and signed.ignores(name):
         return _under(name, signed.ignored) or name, IGNORED
     return None
+
+
+def _same(file: TreeFile, digest: Digest) -> bool:
+    """Tell whether a file is still the one that was read as the signature; another under its name is content."""
+    return {found.hex() for found in hash_pieces([file], "sha256").values()} == {digest.hex}
 
 
 def _under(name: str, rules: Iterable[str]) -> str | None:

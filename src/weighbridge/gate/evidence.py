@@ -280,4 +280,5 @@ def _authority(registry: Registry, origin: Origin) -> AuthorityFact:
         outcome=Outcome.PASS if current else Outcome.FAIL,
         found=f"version {authority.version}, {'current' if current else 'expired or not yet valid'}",
         required=authority.required(registry.project, origin),
+        demonstration=authority.demonstration,
     )

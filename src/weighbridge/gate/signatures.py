@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from weighbridge.core.digest import Digest
 from weighbridge.core.errors import NotFound, OutOfBudget, Unreadable, VerificationFailed, WeighbridgeError
 from weighbridge.trust.bundle import MAX_BUNDLE, Bundle
 
@@ -33,6 +34,8 @@ class SignatureFile:
     """From 1 on in a file of one bundle a line; 0 where the file is one bundle."""
     inside: str = ""
     """Path in the model, with '/'; empty where the file lies outside of it."""
+    file: Digest | None = None
+    """SHA-256 of the whole file as it was read: only that file is the one whose signature is used."""
 
     def __str__(self) -> str:
         return f"{self.path}:{self.line}" if self.line else str(self.path)
@@ -57,10 +60,10 @@ def signatures_of(
     found: list[SignatureFile] = []
     problems: list[WeighbridgeError] = []
     for path in paths:
-        place = inside(model, path)
-        for line, data in _parts(path):
+        place, data = inside(model, path), _bytes(path)
+        for line, part in _parts(path, data):
             try:
-                found.append(SignatureFile(path, Bundle.from_json(data), line, place))
+                found.append(SignatureFile(path, Bundle.from_json(part), line, place, Digest.of(data)))
             except (VerificationFailed, OutOfBudget) as error:
                 problems.append(error)
     return found, problems
@@ -76,9 +79,8 @@ def _beside(model: Path) -> Iterator[Path]:
     yield from (path for suffix in SUFFIXES if (path := model.with_name(model.name + suffix)).is_file())
 
 
-def _parts(path: Path) -> list[tuple[int, bytes]]:
+def _parts(path: Path, data: bytes) -> list[tuple[int, bytes]]:
     """Return the bundles of a file as bytes: the whole of it, or its lines (from 1 on) where each is an object."""
-    data = _bytes(path)
     lines = [(number, line.strip()) for number, line in enumerate(data.split(b"\n"), 1) if line.strip()]
     if len(lines) < 2 or not all(line.startswith(b"{") and line.endswith(b"}") for _, line in lines):
         return [(0, data)]

@@ -143,9 +143,14 @@ class _Attempt:
             _check_role(bundle, statement, expected, self.now)
             self.passed += 1
             # Bytes.
-            single = not self.model.is_dir()
+            used = self.signature
             present = Present(
-                tree, single, self.signature.inside, expected.allowed, self.progress, expected.thorough
+                tree,
+                single=not self.model.is_dir(),
+                signature=(used.inside, used.file) if used.inside and used.file is not None else None,
+                allowed=expected.allowed,
+                progress=self.progress,
+                thorough=expected.thorough,
             )
             return Checked(self.signature, proof, statement, compare(present, statement), unseen)
 
@@ -191,15 +196,14 @@ def _check_wanted(statement: Statement | None, expected: Expectation) -> None:
             remedy="say which claim is wanted: --type, with a stage (package, train, …) or a predicate type",
             check="claim.type",
         )
-    for member in ("verificationResult", "result"):
-        said = statement.predicate.get(member) if statement is not None else None
-        if said == "FAILED":
-            raise VerificationFailed(
-                "the signer says no: the claim's own result is FAILED",
-                cause=f"{member} of {found}",
-                remedy="do not use this model",
-                check="claim.result",
-            )
+    said = statement.predicate if statement is not None else {}
+    if said.get("result") == "FAILED" or said.get("verificationResult", "PASSED") != "PASSED":
+        raise VerificationFailed(
+            "the signer says no: the claim's own result is not that it passed",
+            cause=found,
+            remedy="do not use this model",
+            check="claim.result",
+        )
 
 
 def _check_role(bundle: Bundle, statement: Statement | None, expected: Expectation, now: datetime) -> None:
