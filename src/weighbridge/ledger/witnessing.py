@@ -88,23 +88,30 @@ class Round:
         return sum(row.cosigned is not None for row in self.answers)
 
     def check(self) -> None:
-        """Raise VerificationFailed(log.witness-alarm) on an alarm, Unreachable(log.quorum) when too few cosigned."""
-        alarms = [row for row in self.answers if row.alarm]
-        causes = "; ".join(f"{row.name}: {row.problem}" for row in alarms or self.answers if row.problem)
-        if alarms:
-            raise VerificationFailed(
-                "a witness contradicts the log",
-                cause=causes,
-                remedy="keep the log's folder as it is and find out which of the two forgot, or who uses the log's key",
-                check="log.witness-alarm",
-            )
+        """Raise as `check_alarms`, and Unreachable(log.quorum) when fewer than the quorum cosigned."""
+        self.check_alarms()
         if self.cosigned < self.quorum:
             raise Unreachable(
                 f"{self.cosigned} of {self.quorum} witnesses cosigned",
-                cause=causes or "no others are known",
+                cause=_causes(self.answers) or "no others are known",
                 remedy="ask again later; what was logged stays logged, and is not witnessed yet",
                 check="log.quorum",
             )
+
+    def check_alarms(self) -> None:
+        """Raise VerificationFailed(log.witness-alarm) when a witness contradicts the log, or itself."""
+        alarms = [row for row in self.answers if row.alarm]
+        if alarms:
+            raise VerificationFailed(
+                "a witness contradicts the log",
+                cause=_causes(alarms),
+                remedy="keep the log's folder as it is and find out which of the two forgot, or who uses the log's key",
+                check="log.witness-alarm",
+            )
+
+
+def _causes(answers: Sequence[Asked]) -> str:
+    return "; ".join(f"{row.name}: {row.problem}" for row in answers if row.problem)
 
 
 def ask_witnesses(
