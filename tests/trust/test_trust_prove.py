@@ -103,8 +103,12 @@ def test_the_older_media_types_are_read():
 
 
 def test_a_bundle_cannot_choose_how_its_signer_is_known():
-    refused(Forged().build(), "bundle.material", key_pem=key("leaf").public_pem)
-    refused(Forged(with_key=managed()).build(), "bundle.material")
+    error = refused(Forged().build(), "bundle.material", key_pem=key("leaf").public_pem)
+    assert "with a certificate" in error.problem
+    assert "identity" in error.remedy
+    error = refused(Forged(with_key=managed()).build(), "bundle.material")
+    assert "with a key" in error.problem
+    assert "name the key" in error.remedy
     hidden = replace(Forged().build(), key=key("leaf").key_id)
     refused(hidden, "bundle.material", key_pem=key("leaf").public_pem)
 
@@ -293,6 +297,15 @@ def test_a_logs_interval_is_closed(kind):
         refused(bundle, "log.window", roots=within(start, end))
 
 
+def test_a_logs_own_time_is_what_its_interval_is_held_against():
+    """A timestamp a minute later says nothing of when the log took the entry in."""
+    known = roots()
+    ended = tuple(replace(log, window=Window(BEGIN, NOW)) for log in known.logs)
+    later = (Tsa(when=NOW + timedelta(minutes=1)),)
+    assert proof(Forged(tsas=later).build(), roots=replace(known, logs=ended))
+    refused(Forged("dsse2", tsas=later).build(), "log.window", roots=replace(known, logs=ended))
+
+
 def test_without_a_proven_time_the_log_must_be_trusted_now():
     bundle = Forged("dsse2", with_key=managed(), tsas=()).build()
     world = {"key_pem": managed().public_pem}
@@ -317,6 +330,7 @@ def test_without_a_proven_time_the_log_must_be_trusted_now():
         ({}, Demand(scts=2), "evidence.scts"),
         ({}, Demand(witnesses=1), "evidence.witnesses"),
         ({"kind": "dsse2", "tsas": ()}, Demand(), "evidence.times"),
+        ({"kind": "dsse2"}, Demand(times=2), "evidence.times"),
         ({"promise": False}, Demand(), "evidence.times"),
         ({"logged": False}, STAMPED, "evidence.times"),
         ({"logged": False}, Demand(logs=0, times=1), "evidence.times"),
