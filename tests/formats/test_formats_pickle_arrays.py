@@ -190,7 +190,7 @@ def test_state_that_was_forgotten_is_not_taken_for_all_of_it():
     hidden = b"}" + text("numpy_array_alignment_bytes") + b"K\x10sq\x07"
     whole = wrapped()[len(WRAPPER) :]
     later = b"h\x07" + whole[1:-1] + b"b"
-    assert "how long" in read(stream(hidden, b"}NNs0" * 5000, WRAPPER, later, b"x" * 24)).broken
+    assert "how long" in read(stream(hidden, b"}NNs0" * 10000, WRAPPER, later, b"x" * 24)).broken
 
 
 def test_the_budget_counts_the_nested_pickle_too():

@@ -17,7 +17,7 @@ from typing import Final
 from weighbridge.formats import pickle_machine
 
 SOURCES: Final = (
-    "pickle_ops", "pickle_stack", "pickle_calls", "pickle_outside", "pickle_arrays", "pickle_machine",
+    "pickle_ops", "pickle_stack", "pickle_calls", "pickle_outside", "pickle_dtypes", "pickle_arrays", "pickle_machine",
 )  # fmt: skip
 """The modules that are compiled; setup.py reads this row."""
 _COMPILED: Final = "weighbridge.formats.compiled"

@@ -61,9 +61,12 @@ _RECONSTRUCTOR: Final = 1
 _NEWOBJ: Final = 2
 _NEWOBJ_EX: Final = 3
 _HASHES: Final = 4
-_DTYPE: Final = 5
-_ARRAY: Final = 6
+DTYPE: Final = 5
+ARRAY: Final = 6
 _GETATTR: Final = 7
+RANDOM: Final = 8
+_DESCRIBED: Final = (ARRAY, RANDOM)
+"""What is called by these names takes a state that must be kept to be checked."""
 ATTRIBUTE: Final = "GETATTR"
 """What stands for the opcode by which a name is resolved that getattr of a named global gives."""
 _SPECIAL: Final[dict[tuple[str, str], int]] = {
@@ -75,9 +78,10 @@ _SPECIAL: Final[dict[tuple[str, str], int]] = {
         for module in ("builtins", "__builtin__")
         for name in ("set", "frozenset", "dict", "tuple")
     },
-    ("numpy", "dtype"): _DTYPE,
+    ("numpy", "dtype"): DTYPE,
     ("builtins", "getattr"): _GETATTR, ("__builtin__", "getattr"): _GETATTR,
-    **dict.fromkeys((("numpy.core.multiarray", "_reconstruct"), ("numpy._core.multiarray", "_reconstruct"), ("numpy.ma.core", "_mareconstruct"), ("numpy.ma", "_mareconstruct")), _ARRAY),
+    **dict.fromkeys((("numpy.core.multiarray", "_reconstruct"), ("numpy._core.multiarray", "_reconstruct"), ("numpy.ma.core", "_mareconstruct"), ("numpy.ma", "_mareconstruct")), ARRAY),
+    **dict.fromkeys((("numpy.random", "__RandomState_ctor"), ("numpy.random._pickle", "__randomstate_ctor"), ("numpy.random._pickle", "__bit_generator_ctor"), ("numpy.random._pickle", "__generator_ctor")), RANDOM),
     **{("collections", name): _HASHES for name in ("OrderedDict", "Counter", "defaultdict", "ChainMap")},
 }  # fmt: skip
 """Calls that mean more than themselves: constructors of other classes, and what hashes the items it is given."""
@@ -129,6 +133,8 @@ class Calls(Stack):
         self.joblib = False
         # Whether tuples, lists and small dicts are kept: they may describe an array, or the fields of a dtype.
         self.keeping = False
+        # Containers with a lower number were made before anything was kept, or are kept no more.
+        self.kept_from = 0
 
     # Names.
 
@@ -179,7 +185,10 @@ class Calls(Stack):
         if index is None:
             index = self.names[key] = len(self.named)
             self.named.append((module, name, pos, opcode))
-            self.special.append(_SPECIAL.get((module, name), _PLAIN))
+            special = _SPECIAL.get((module, name), _PLAIN)
+            self.special.append(special)
+            if special in _DESCRIBED:
+                self.keep()
             self.holds.append(0)
             self.last_calls.append(None)
             self.last_builds.append(None)
@@ -194,10 +203,12 @@ class Calls(Stack):
         if code == INST:
             callee: i64 = self.named_by("INST", pos, end)  # first, as the unpickler in Python does
             items = self.pop_items(pos)
+            self.weigh(items, -1, pos, False)
         elif code == OBJ:
             items = self.pop_items(pos)
             if not items:
                 raise PickleBroken(pos, "the stack is empty")
+            self.weigh(items, -1, pos, False)
             callee = items.pop(0)
         elif code == NEWOBJ_EX:
             self.pop(pos)
@@ -252,13 +263,17 @@ class Calls(Stack):
                 for item in items:
                     if item & 15 in (LIST, TUPLE):
                         self.hashed(self.union(self.group(item), self.late), pos, code)
-            elif special == _ARRAY:
-                self.keeping = True
-            elif special and special != _DTYPE and code == REDUCE and items[0] & 15 == GLOBAL:
+            elif (
+                special
+                and special != DTYPE
+                and special not in _DESCRIBED
+                and code == REDUCE
+                and items[0] & 15 == GLOBAL
+            ):
                 if special == _GETATTR:
                     return self.attribute(pos, items, callee + 1)
                 return self.constructed(special, pos, items, callee + 1)
-        if self.joblib or self.special[index] == _DTYPE:
+        if self.joblib or self.special[index] in (DTYPE, ARRAY):
             return self.object_of(code, pos, callee + 1, items)
         return callee + 1  # the kind after GLOBAL is RESULT
 
@@ -332,7 +347,13 @@ class Calls(Stack):
             return self.called(NEWOBJ, pos, items[0], items[1:])
         return self.called(NEWOBJ_EX, pos, items[0], None)
 
-    def keep_state(self, token: int, items: list[Any]) -> None:
+    def keep(self) -> None:
+        """Keep tuples, lists and small dicts from now on."""
+        if not self.keeping:
+            self.keeping = True
+            self.kept_from = len(self.sizes)
+
+    def keep_state(self, token: int, items: list[Any], pos: int) -> None:
         """Keep what a dict is given, where that may be needed; nothing needs it here."""
 
     def keep_count(self, token: int, count: int) -> None:
@@ -369,7 +390,7 @@ class Calls(Stack):
             self.fill(target, items, pos, single)
             if self.keeping:
                 if pairs:
-                    self.keep_state(target, items)
+                    self.keep_state(target, items, pos)
                 elif kind == LIST:
                     self.keep_count(target, len(items))
             if self.holding and pairs:

@@ -33,6 +33,7 @@ from .pickle_stack import (
     RESULT,
     SET,
     STR,
+    TRUE,
 )
 
 if TYPE_CHECKING:
@@ -115,7 +116,7 @@ _CLASSES: Final[dict[int, tuple[str, ...]]] = {
     _C_SHORT: ("REDUCE", "NEWOBJ", "BUILD", "BINPERSID", "TUPLE", "APPEND", "SETITEM", "STACK_GLOBAL"),
 }
 _PUSHED: Final[dict[str, int]] = {
-    "NONE": NONE, "NEWTRUE": BOOL, "NEWFALSE": BOOL, "BINFLOAT": FLOAT, "EMPTY_TUPLE": EMPTY_TUPLE,
+    "NONE": NONE, "NEWTRUE": TRUE, "NEWFALSE": BOOL, "BINFLOAT": FLOAT, "EMPTY_TUPLE": EMPTY_TUPLE,
     "EMPTY_LIST": LIST, "EMPTY_DICT": DICT, "EMPTY_SET": SET,
 }  # fmt: skip
 _CLASS_OF: Final[dict[str, int]] = {name: number for number, names in _CLASSES.items() for name in names}
@@ -295,17 +296,19 @@ class Machine(Arrays):
             self.called(INST, pos, callee, None)
 
     def build(self, pos: int, state: int) -> None:
-        """BUILD; a dtype or an array wrapper of joblib is followed further."""
+        """BUILD; what is described to numpy or joblib is followed further."""
         super().build(pos, state)
         target = self.top(pos)
+        if state & 15 == OBJECT:
+            self.unset.discard(state >> 4)
         if target & 15 == RESULT and self.keeping:
-            self.array_built(pos, target >> 4, state)
-        elif target & 15 == OBJECT and not self.joblib:
-            self.dtype_built(pos, target >> 4, state)
+            self.random_built(pos, target >> 4, state)
         elif target & 15 == OBJECT:
-            self.resume = self.boundary = self.built(pos, self.resume, target, state)
-            if self.resume != pos + 1:
-                self.limit, self.frame_end = self.size, -1
+            behind = self.built(pos, self.resume, target, state)
+            if behind >= 0:
+                self.resume = self.boundary = behind
+                if behind != pos + 1:
+                    self.limit, self.frame_end = self.size, -1
 
     def nested(self, start: int) -> int:
         """Run the pickle that stands in place of an array of objects, as a stream of its own."""
@@ -410,7 +413,7 @@ class Machine(Arrays):
         if kind == DICT:
             self.check_keys(token, items, pos)
             if self.keeping:
-                self.keep_state(token, items)
+                self.keep_state(token, items, pos)
         elif kind == LIST and self.keeping:
             self.keep_count(token, len(items))
         if self.holding and kind != LIST:
@@ -489,7 +492,7 @@ class Machine(Arrays):
             self.stack.append(pos << 4 | STR)
         else:
             self.stack.append(
-                BOOL if isinstance(value, bool) else pos << 4 | INT if isinstance(value, int)
+                TRUE if value is True else BOOL if isinstance(value, bool) else pos << 4 | INT if isinstance(value, int)
                 else FLOAT if isinstance(value, float) else BYTES
             )  # fmt: skip
 

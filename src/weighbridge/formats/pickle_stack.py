@@ -23,6 +23,7 @@ STR: Final = 1
 INT: Final = 2
 FLOAT: Final = 3
 BOOL: Final = 4
+TRUE: Final = 1 << 4 | BOOL
 NONE: Final = 5
 BYTES: Final = 6
 GLOBAL: Final = 7
@@ -73,6 +74,8 @@ class Stack:
         self.memo: list[Any] = []
         self.sparse: dict[int, int] = {}
         self.objects: list[int] = []
+        # Types of numbers that may still be given their state: nothing has used them yet.
+        self.unset: set[int] = set()
         # Containers are numbered; the size of one counts shared values each time they are used.
         self.sizes: list[int] = [0]
         self.notes: list[Any] = [0]
@@ -181,6 +184,8 @@ class Stack:
                 continue
             if kind in (RESULT, OBJECT):
                 last = item
+                if kind == OBJECT and self.unset:
+                    self.unset.discard(item >> 4)
                 self.holding = self.union(self.holding, self.group(item))
                 continue
             number: i64 = item >> 4
