@@ -147,9 +147,9 @@ def parse_checkpoint(note: str) -> tuple[Checkpoint, tuple[tuple[str, bytes], ..
     Raises VerificationFailed(log.checkpoint) when it is not one. Any origin that C2SP allows is read, and any
     number of signatures: whose they are is for others to say.
     """
-    text, blank, tail = note.partition("\n\n")
+    text, _, tail = note.partition("\n\n")
     lines = text.split("\n")
-    if not blank or len(note) > MAX_NOTE or len(lines) < 3 or not tail.endswith("\n"):
+    if len(note) > MAX_NOTE or len(lines) < 3 or not tail.endswith("\n"):
         raise _malformed("it is not a text, a blank line and signatures")
     if _CONTROL.search(note) or not 0 < len(lines[0].encode()) <= MAX_ORIGIN:
         raise _malformed("it holds control characters, or its origin is empty or too long")

@@ -43,7 +43,7 @@ from weighbridge.ledger.entry import LogEntry, signed_entry_timestamp
 from weighbridge.ledger.export import MIRROR, copy_log
 from weighbridge.ledger.lock import Held, exclusive
 from weighbridge.ledger.merkle import leaf_hash
-from weighbridge.ledger.reading import Reader, State
+from weighbridge.ledger.reader import Reader, State
 from weighbridge.ledger.shards import Successor, frozen
 from weighbridge.ledger.tiles import (
     CHECKPOINT,
