@@ -8,7 +8,7 @@ import random
 import pytest
 from blake3 import blake3
 
-from weighbridge.core.errors import Unreadable, UsageError
+from weighbridge.core.errors import BadManifest, Unreadable, UsageError
 from weighbridge.core.manifest import CHUNK_SIZE
 from weighbridge.source import hashing
 from weighbridge.source.local import open_folder
@@ -147,3 +147,22 @@ def test_everything_lists_what_is_never_part_of_a_model(tmp_path):
         assert [file.path for file in tree.files()] == ["a"]
     with open_folder(tmp_path, everything=True) as tree:
         assert [file.path for file in tree.files()] == [".git/config", "a"]
+
+
+def test_what_is_never_part_of_a_model_may_be_anything_and_may_change(tmp_path):
+    (tmp_path / ".git").mkdir()
+    (tmp_path / ".git" / "link").symlink_to("/etc/passwd")
+    (tmp_path / ".git" / "back\\slash").write_bytes(b"")
+    os.mkfifo(tmp_path / ".git" / "pipe")
+    (tmp_path / "a").write_bytes(b"x")
+    with open_folder(tmp_path, everything=True) as tree:
+        names = [file.path for file in tree.files()]
+        assert names == [".git/back\\slash", ".git/link", ".git/pipe", "a"]
+        (tmp_path / ".git" / "new").write_bytes(b"")
+        tree.settle()
+        for file in tree.files()[1:3]:
+            with pytest.raises((Unreadable, BadManifest)):
+                hashing.hash_pieces([file], "sha256")
+        (tmp_path / "b").write_bytes(b"")
+        with pytest.raises(Unreadable):
+            tree.settle()

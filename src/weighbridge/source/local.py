@@ -85,9 +85,9 @@ class LocalTree:
 
     def settle(self) -> None:
         """List again and compare; raises Unreadable (`source.changed`)."""
-        again = self._list()
-        if again != self._listed:
-            differing = {p for p in again.keys() | self._listed.keys() if again.get(p) != self._listed.get(p)}
+        now, then = _model(self._list()), _model(self._listed)
+        if now != then:
+            differing = {p for p in now.keys() | then.keys() if now.get(p) != then.get(p)}
             raise self._changed(min(differing))
 
     def close(self) -> None:
@@ -121,6 +121,8 @@ class LocalTree:
                     info = os.stat(name, dir_fd=fd, follow_symlinks=False)
                     if stat.S_ISDIR(info.st_mode):
                         folders.append(path)
+                    elif is_excluded(path):  # named, whatever it is; only a regular file can be opened
+                        listed[path] = _Listed(_Stamp.of(info))
                     elif stat.S_ISLNK(info.st_mode):
                         listed[path] = self._link(path, name, fd)
                     else:
@@ -140,9 +142,11 @@ class LocalTree:
                 except UnicodeDecodeError as error:
                     shown = f"{prefix}{name!r}"
                     raise self._refused(shown, "its name is not UTF-8", "rename it") from error
-                if self._where.everything or not is_excluded(path):
+                if not is_excluded(path):
                     check_path(path)
-                    yield path, name
+                elif not self._where.everything:
+                    continue
+                yield path, name
 
     def _regular(self, path: str, info: os.stat_result, kept: cache.Kept | None = None) -> _Listed:
         if not stat.S_ISREG(info.st_mode):
@@ -191,8 +195,11 @@ class LocalTree:
         self._check_handle(path, listed, stream.fileno())
 
     def _check_handle(self, path: str, listed: _Listed, fd: int) -> None:
-        if _Stamp.of(os.fstat(fd)) != listed.stamp:
+        info = os.fstat(fd)
+        if _Stamp.of(info) != listed.stamp:
             raise self._changed(path)
+        if not stat.S_ISREG(info.st_mode):
+            raise self._refused(path, f"it is a {_kind(info.st_mode)}", "remove it from the folder")
 
     @contextmanager
     def _translated(self, path: str) -> Iterator[None]:
@@ -315,6 +322,11 @@ def _open_root(path: Path) -> int:
         return os.open(path, cache.FOLDER_FLAGS)
     except OSError as error:
         raise _unreadable(str(path), error) from error
+
+
+def _model(listed: Mapping[str, _Listed]) -> dict[str, _Listed]:
+    """Return what is part of the model: version control may write its own files while we read."""
+    return {path: row for path, row in listed.items() if not is_excluded(path)}
 
 
 def _parts(folder: str) -> list[bytes]:
