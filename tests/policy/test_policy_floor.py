@@ -10,6 +10,7 @@ from good_evidence import DAY, NOW, own, third_party
 
 from weighbridge.core.decision import EngineAnswer, Outcome
 from weighbridge.core.finding import Verdict
+from weighbridge.core.identity import DEVELOPMENT_ISSUER
 from weighbridge.core.tier import Mode, Origin, Stage
 from weighbridge.policy.floor import FLOOR, FLOOR_IDS, LEAST_STAGES, floor
 from weighbridge.policy.judge import judge
@@ -87,6 +88,42 @@ def test_evidence_that_could_not_be_read():
     evidence = replace(own(), problems=("the record 7 cannot be read", "the log did not answer"))
     check = blocked_by(evidence, "evidence.established", outcome=Outcome.CANNOT_TELL)
     assert check.found == "the record 7 cannot be read; the log did not answer"
+
+
+# ------------------------------------------------------------ signers.vouched
+
+
+def vouched_for_himself(evidence):
+    """The same evidence, its training claimed by somebody whom only the development issuer vouches for."""
+
+    def by_himself(fact):
+        if fact.stage is not Stage.TRAIN:
+            return fact
+        who = replace(fact.signer, issuer=DEVELOPMENT_ISSUER, subject="me@example.com")
+        return replace(fact, signer=who, proof=replace(fact.proof, signer=who))
+
+    return replace(evidence, claims=tuple(by_himself(fact) for fact in evidence.claims))
+
+
+def test_a_signer_who_vouches_for_himself():
+    evidence = vouched_for_himself(own())
+    check = blocked_by(evidence, "signers.vouched")
+    assert "me@example.com" in check.found
+    assert check.proof == str(evidence.about_model(Stage.TRAIN)[0].bundle)
+
+
+def test_in_a_demonstration_the_development_issuer_counts():
+    evidence = vouched_for_himself(own())
+    shown = replace(evidence, authority=replace(evidence.authority, demonstration=True))
+    assert verdict(shown).allow
+
+
+def test_a_claim_that_is_not_believed_blocks_nothing_by_what_it_says_of_its_signer():
+    stranger = vouched_for_himself(own())
+    refused = tuple(
+        replace(fact, outcome=Outcome.FAIL) for fact in stranger.claims if fact.stage is Stage.TRAIN
+    )
+    assert verdict(replace(own(), claims=(*own().claims, *refused))).allow
 
 
 # ------------------------------------------------------------ origin.class

@@ -192,7 +192,9 @@ def worse(draw, evidence):
         return replace(evidence, scan=replace(evidence.scan, verdict=level))
     if kind == "found":
         item = g.finding(draw(st.sampled_from(list(Verdict))), subject=draw(st.sampled_from(["a", "b"])))
-        return g.scanned(evidence, *evidence.scan.findings, item)
+        more = g.scanned(evidence, *evidence.scan.findings, item)
+        level = max(evidence.scan.verdict, more.scan.verdict, key=lambda verdict: verdict.rank)
+        return replace(more, scan=replace(more.scan, verdict=level))  # no worse verdict is forgotten
     return replace(evidence, problems=("something could not be read",))
 
 

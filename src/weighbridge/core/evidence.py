@@ -220,6 +220,8 @@ class AuthorityFact:
     found: str
     required: tuple[Stage, ...]
     """The stages that a model of this origin needs in this project."""
+    demonstration: bool = False
+    """Whether the registry was made to try things out, so that its development issuer counts."""
 
     def to_json(self) -> dict[str, JSON]:
         """Return the fact as JSON."""
@@ -230,6 +232,7 @@ class AuthorityFact:
             "outcome": self.outcome.value,
             "found": self.found,
             "required": [stage.value for stage in self.required],
+            "demonstration": self.demonstration,
         }
 
 

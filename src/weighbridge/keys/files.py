@@ -84,13 +84,13 @@ class FileKey:
             return self._private.sign(data, padding.PKCS1v15(), hashes.SHA256())
         return self._private.sign(data)
 
-    def save(self, path: Path, password: str | None = None) -> None:
+    def save(self, path: Path, password: str | None = None, *, random: bool = False) -> None:
         """Write the key to a new file, mode 0600, flushed to disk together with its directory entry.
 
-        With a password the file is encrypted (see `protected`). Raises Refused(key.exists) when anything
+        With a password the file is encrypted (see `protected`; `random` is for one that nobody chose). Raises Refused(key.exists) when anything
         is at `path` already, and Unreadable when the disk refuses.
         """
-        _write_new(path, self._written(password))
+        _write_new(path, self._written(password, random=random))
 
     def rewrite(self, path: Path, password: str | None = None) -> None:
         """Put the key in the place of the file it came from, under another password or none.
@@ -112,7 +112,7 @@ class FileKey:
         finally:
             beside.unlink(missing_ok=True)
 
-    def _written(self, password: str | None) -> bytes:
+    def _written(self, password: str | None, *, random: bool = False) -> bytes:
         from cryptography.hazmat.primitives import serialization
 
         if password == "":
@@ -121,7 +121,7 @@ class FileKey:
         data = self._private.private_bytes(
             encoding, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
         )
-        return data if password is None else encrypt(data, password)
+        return data if password is None else encrypt(data, password, random=random)
 
 
 def generate(algorithm: str = "ecdsa-p256") -> FileKey:

@@ -18,6 +18,7 @@ from weighbridge.core.decision import Check, Outcome
 from weighbridge.core.digest import Digest
 from weighbridge.core.evidence import ClaimFact, Evidence
 from weighbridge.core.finding import Finding, Verdict
+from weighbridge.core.identity import DEVELOPMENT_ISSUER
 from weighbridge.core.lineage import Relation
 from weighbridge.core.tier import Origin, Stage
 
@@ -88,6 +89,20 @@ def _established(evidence: Evidence, _now: datetime) -> Found:
     if evidence.problems:
         return Found(CANNOT_TELL, "; ".join(evidence.problems), remedy="weighbridge doctor")
     return Found(PASS, "every record could be read")
+
+
+def _vouched(evidence: Evidence, _now: datetime) -> Found:
+    if evidence.authority.demonstration:
+        return Found(PASS, "does not apply: this registry is a demonstration")
+    for fact in evidence.claims:
+        if fact.verified and fact.signer is not None and fact.signer.issuer == DEVELOPMENT_ISSUER:
+            return Found(
+                FAIL,
+                f"the {fact.stage.value} claim is by {fact.signer.subject!r}, for whom only a machine's own user vouches",
+                str(fact.bundle),
+                "have it signed with a key, or by somebody a real issuer vouches for",
+            )
+    return Found(PASS, "nobody is vouched for by a development issuer")
 
 
 def _class(evidence: Evidence, _now: datetime) -> Found:
@@ -355,6 +370,9 @@ FLOOR: tuple[Condition, ...] = (
     Condition("evidence.established", _established,
         "every record and service that the evidence needs could be read",
         "making a record unreadable so that what it says is not counted"),
+    Condition("signers.vouched", _vouched,
+        "no claim rests on the development issuer, outside of a demonstration",
+        "vouching for oneself at one's own machine"),
     Condition("origin.class", _class,
         "the model is own or third-party",
         "calling a model legacy so that it needs no claims"),

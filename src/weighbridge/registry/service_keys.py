@@ -33,6 +33,12 @@ def passphrase_path(home: Path, registry: str) -> Path:
     return home / "secrets" / registry
 
 
+def save_service_key(folder: Path, name: str, key: FileKey, config: Config, registry: str) -> None:
+    """Write one of the keys a registry signs with under its passphrase; raises as `FileKey.save`."""
+    passphrase = read_passphrase(config, registry)
+    key.save(folder / f"{name}.pem", passphrase, random=passphrase is not None and not config.passphrase)
+
+
 def make_passphrase(config: Config, registry: str, entropy: Entropy) -> str:
     """Return the passphrase for a new registry's keys: the environment's, else a new one, written for its owner alone."""
     if config.passphrase:

@@ -24,7 +24,7 @@ from weighbridge.policy.settings import load_bundle, starter
 from weighbridge.registry import services, tally
 from weighbridge.registry.layout import FORMAT, Layout
 from weighbridge.registry.pins import Pin, write_pin
-from weighbridge.registry.service_keys import OFFLINE, make_passphrase, root_folder
+from weighbridge.registry.service_keys import OFFLINE, make_passphrase, root_folder, save_service_key
 from weighbridge.registry.wiring import Registry, open_registry
 from weighbridge.store import schema
 from weighbridge.store.sql import Records
@@ -115,12 +115,12 @@ class _Making:
         """Write the keys: what decides who may sign beside the user's settings, the rest encrypted in the registry."""
         secrets = root_folder(self.config.home, self.registry)
         secrets.mkdir(parents=True, mode=0o700)
-        passphrase = make_passphrase(self.config, self.registry, self.entropy)
+        make_passphrase(self.config, self.registry, self.entropy)
         for name, key in keys.items():
             if name in OFFLINE:
                 key.save(secrets / f"{name}.pem")
             else:
-                key.save(self.layout.keys / f"{name}.pem", passphrase)
+                save_service_key(self.layout.keys, name, key, self.config, self.registry)
         (secrets / "root.pub.pem").write_text(keys["root"].public_pem, encoding="ascii")
 
     def _authority(

@@ -11,6 +11,7 @@ from typing import Any
 from weighbridge.core.canonical import parse
 from weighbridge.core.errors import VerificationFailed
 from weighbridge.core.tier import Origin, Role, Stage
+from weighbridge.keys.ports import CLAIM_ALGORITHMS
 from weighbridge.keys.public import algorithm_of_pem
 from weighbridge.trust.authority import (
     AUTHORITY_SCHEMA,
@@ -131,5 +132,6 @@ def _project(name: str, row: Any) -> Project:
 
 def _key(value: Any, where: str) -> str:
     pem = text(value, f"the key of {where}")
-    algorithm_of_pem(pem)
+    if algorithm_of_pem(pem) not in CLAIM_ALGORITHMS:
+        raise malformed(f"the key of {where} is of a kind that signs no claims")
     return pem
