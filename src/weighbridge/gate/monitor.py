@@ -29,9 +29,9 @@ from weighbridge.core.errors import BadReference, RegistryUnusable, Verification
 from weighbridge.gate.monitor_entries import Alert, Announced, Suspicion, Watch, suspicions
 from weighbridge.keys.public import key_id_of_pem
 from weighbridge.ledger.checkpoint import Checkpoint
+from weighbridge.ledger.following import LogReader, Position
 from weighbridge.ledger.lock import exclusive
 from weighbridge.ledger.merkle import HASH_SIZE, Frontier
-from weighbridge.ledger.following import LogReader, Position
 from weighbridge.ledger.tiles import disk, flush_folders, write_durably
 
 SCHEMA = "weighbridge.monitor/1"
