@@ -21,6 +21,7 @@ COMMANDS: dict[str, str] = {
     "verify": "Check who signed what about a model, and print what was proven.",
     "lineage": "Show what a model came from and what came from it.",
     "promote": "Ask the gate to move a model from intake to trusted.",
+    "serve": "Let other Sigstore clients sign, log and stamp with this registry's services.",
     "demo": "Watch the whole line at work on real models.",
     "init": "Make a registry, its keys, its log and its starter policy.",
     "intake": "Take a model in without asking the gate.",
@@ -41,7 +42,7 @@ COMMANDS: dict[str, str] = {
 }
 GARBAGE = 50_000
 """New objects between two looks for garbage: importing makes many and no garbage, and 700 cost a tenth of a small scan."""
-EVERYDAY = ("scan", "pull", "convert", "sign", "verify", "lineage", "promote")
+EVERYDAY = ("scan", "pull", "convert", "sign", "verify", "lineage", "promote", "serve")
 MODULES = {
     "admit": "promote",
     "intake": "pull",

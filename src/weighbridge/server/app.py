@@ -7,6 +7,7 @@
 | `/checkpoint`, `/tile/…`, the same below `/api/v2/`; below `/ct/` for certificates | monitors, mirrors | `rekor` |
 | `/api/v1/timestamp`, `/api/v1/timestamp/certchain` | RFC 3161 clients | `stamps` |
 | `/tuf/…` | TUF clients | `repository` |
+| `/witness/add-checkpoint` | other logs, when this is a witness of theirs | here, `ledger.witness` |
 | `/.well-known/…`, `/token` | demonstrations | `identities` |
 | `/healthz` | whoever restarts servers | here |
 """
@@ -28,6 +29,7 @@ from starlette.routing import Route
 from weighbridge.core.clock import Clock
 from weighbridge.core.errors import WeighbridgeError
 from weighbridge.ledger.batch import Committer
+from weighbridge.ledger.witness import MAX_REQUEST, Witness, witness_response
 from weighbridge.server.answers import answer
 from weighbridge.server.desk import Asked, Desk, Edge, Handler, on_error
 from weighbridge.server.fulcio import Certificates
@@ -52,6 +54,8 @@ class Serving:
     """The folder of the TUF repository."""
     development: DevelopmentIssuer | None = None
     """Given only in demonstrations: it lets anybody be anybody."""
+    witness: Witness | None = None
+    """Given where other logs' checkpoints are cosigned (C2SP tlog-witness)."""
     any_key: bool = False
     """Log also what keys and certificates signed that this instance did not issue."""
 
@@ -85,6 +89,9 @@ def make_app(
     ]
     if serving.repository is not None:
         routes.append(_get(desk, "/tuf/{path:path}", files_of(serving.repository)))
+    if serving.witness is not None:
+        cosign = partial(_cosign, serving.witness)
+        routes.append(_post(desk, "/witness/add-checkpoint", cosign, MAX_REQUEST))
     if serving.development is not None:
         routes += _identities(desk, Identities(serving.development, clock, serving.url))
     return Starlette(
@@ -138,6 +145,11 @@ def _identities(desk: Desk, identities: Identities) -> list[Route]:
         _get(desk, "/authorize", identities.authorize),
         _post(desk, "/token", identities.token),
     ]
+
+
+def _cosign(witness: Witness, asked: Asked) -> Response:
+    status, headers, data = witness_response(asked.body, witness)
+    return Response(data, status, dict(headers))
 
 
 def _health(services: Services, _: Asked) -> Response:

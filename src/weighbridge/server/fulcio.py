@@ -94,15 +94,15 @@ def _token(value: dict[str, Any], authorization: str) -> str:
     credentials = value.get("credentials")
     inside = credentials.get("oidcIdentityToken") if isinstance(credentials, dict) else None
     match = _BEARER.fullmatch(authorization)
-    found = {token for token in (inside, match[1] if match else None) if token}
-    if len(found) != 1 or not all(isinstance(token, str) for token in found):
+    found = [token for token in (inside, match[1] if match else None) if isinstance(token, str) and token]
+    if not found or found[0] != found[-1] or (inside and inside not in found):
         raise VerificationFailed(
             "an identity token is needed to get a certificate",
             cause="the request brings none, or two that differ",
             remedy="send it as credentials.oidcIdentityToken, or in the header: Authorization: Bearer",
             check="server.token",
         )
-    return str(found.pop())
+    return found[0]
 
 
 def _unfit(cause: str) -> UsageError:

@@ -1,0 +1,183 @@
+"""`serve`: the registry's services over HTTP, for Sigstore clients that are not ours."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+import click
+
+from weighbridge.cli.options import Shared, common, opened
+from weighbridge.cli.render import emit, say
+from weighbridge.core.canonical import JSON
+from weighbridge.core.errors import UsageError
+
+if TYPE_CHECKING:
+    import socket
+
+    from weighbridge.registry.wiring import Registry
+    from weighbridge.server.app import Serving
+    from weighbridge.trust.keyless import Services
+
+PORT = 8091
+
+
+@dataclass(frozen=True)
+class _Wanted:
+    """What was typed."""
+
+    host: str
+    port: int
+    url: str
+    trust_config: Path | None
+    demo: bool
+    any_key: bool
+    exposed: bool
+
+
+@click.command()
+@click.option("--host", default="127.0.0.1", show_default=True, help="The numeric address to listen at.")
+@click.option(
+    "--port", type=click.IntRange(0, 65535), default=PORT, show_default=True, help="0 takes a free one."
+)
+@click.option("--url", default="", help="The address that clients use, where a proxy stands in front.")
+@click.option(
+    "--trust-config",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Write the one file that clients are given (ClientTrustConfig).",
+)
+@click.option(
+    "--demo", is_flag=True, help="Give tokens to whoever asks; in registries made with --demo only."
+)
+@click.option(
+    "--any-key", is_flag=True, help="Log signatures by any key, not only by certificates made here."
+)
+@click.option(
+    "--plain-http-beyond-this-machine",
+    "exposed",
+    is_flag=True,
+    help="Listen where others can reach it, and read tokens on their way: only behind a proxy that ends TLS.",
+)
+@common
+def serve(
+    shared: Shared,
+    *,
+    host: str,
+    port: int,
+    url: str,
+    trust_config: Path | None,
+    demo: bool,
+    any_key: bool,
+    exposed: bool,
+) -> int:
+    """Let Sigstore clients sign, log, stamp and learn whom to trust here, until this is stopped (Ctrl-C).
+
+    sigstore, npm's sigstore, model_signing and cosign work with it as they are: docs/private-instance.md. It
+    speaks plain HTTP on this machine; a proxy that ends TLS brings it to others (--url names that address).
+    """
+    wanted = _Wanted(host, port, url.rstrip("/"), trust_config, demo, any_key, exposed)
+    with opened(shared) as registry:
+        _serve(shared, registry, wanted)
+    return 0
+
+
+def _serve(shared: Shared, registry: Registry, wanted: _Wanted) -> None:
+    try:
+        from weighbridge.server.app import make_app
+        from weighbridge.server.limits import Limits
+        from weighbridge.server.serving import listen, run, url_of
+    except ModuleNotFoundError as error:
+        raise UsageError(
+            "this installation cannot serve",
+            cause=f"{error.name} is not installed",
+            remedy="pip install 'weighbridge[server]'",
+            check="server.missing",
+        ) from None
+    from weighbridge.registry.services import open_services
+
+    services = open_services(registry)
+    limits = Limits()
+    with listen(wanted.host, wanted.port, exposed=wanted.exposed) as listening:
+        url = wanted.url or url_of(listening)
+        serving = _serving(registry, wanted, url, listening)
+        written = _write_trust_config(services, registry, wanted, url)
+        app = make_app(services, serving, clock=registry.clock, limits=limits)
+        _log_requests(shared)
+
+        def ready() -> None:
+            item: JSON = {"url": url, "log": services.log.origin, "trust_config": written, "demo": wanted.demo}
+            emit(shared, "server", [item], f"serving {registry.id} at {url}")
+            say(shared, f"clients are given: {written}" if written else "stop it with Ctrl-C")
+
+        run(app, listening, limits, ready=ready)
+    say(shared, "stopped; everything that was answered is in the log")
+
+
+def _serving(registry: Registry, wanted: _Wanted, url: str, listening: socket.socket) -> Serving:
+    """Return what is served beside the services; raises UsageError for what would let strangers be anybody."""
+    from weighbridge.registry.services import DEVELOPMENT_KEY
+    from weighbridge.server.app import Serving
+    from weighbridge.trust.development import DevelopmentIssuer
+
+    named = urlsplit(url)
+    if named.scheme not in ("http", "https") or not named.hostname or named.path or named.query:
+        raise UsageError(
+            f"{url!r} is not an address of a server",
+            cause="clients append to it, so it is http or https, a name and perhaps a port, and nothing else",
+            remedy="write it as https://trust.example.org",
+            check="server.address",
+        )
+    issuer = None
+    if wanted.demo:
+        if not registry.authority.demonstration or wanted.exposed:
+            raise UsageError(
+                "tokens are given to whoever asks in a demonstration only, and on its own machine",
+                cause="whoever reaches this server would be whoever they say they are",
+                remedy="make a registry with `weighbridge init --demo`, and leave out --plain-http-beyond-this-machine",
+                check="server.demo",
+            )
+        issuer = DevelopmentIssuer(registry.service_key(DEVELOPMENT_KEY), entropy=registry.entropy)
+    own = str(listening.getsockname()[0])
+    hosts = {named.hostname, own, f"[{own}]"} | ({"localhost"} if not wanted.exposed else set())
+    repository = registry.layout.services / "tuf"
+    return Serving(
+        url=url,
+        hosts=frozenset(hosts),
+        repository=repository if repository.is_dir() else None,
+        development=issuer,
+        any_key=wanted.any_key,
+    )
+
+
+def _write_trust_config(services: Services, registry: Registry, wanted: _Wanted, url: str) -> str:
+    """Write the file for clients and return its path; it holds no secret."""
+    if wanted.trust_config is None:
+        return ""
+    from weighbridge.trust.minting import EARLY
+    from weighbridge.trust.signing_config import Endpoints, client_trust_config
+
+    issuers = [row.url for row in registry.authority.issuers]
+    roots = services.roots()
+    since = roots.authorities[-1].window.start or registry.clock.now() - EARLY
+    at = Endpoints.at(
+        url,
+        since,
+        log_version=1 if services.log.form == "v1" else 2,
+        operator=services.operator,
+        oidc="" if wanted.demo or not issuers else issuers[0],
+    )
+    wanted.trust_config.write_bytes(client_trust_config(roots, at))
+    return str(wanted.trust_config)
+
+
+def _log_requests(shared: Shared) -> None:
+    """Write each request to standard error as a JSON line, unless --quiet."""
+    import logging
+    import os
+
+    from weighbridge.cli.logs import start
+
+    if not shared.quiet and not logging.getLogger("weighbridge").isEnabledFor(logging.INFO):
+        start(1, os.environ)
