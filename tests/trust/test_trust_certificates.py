@@ -55,7 +55,8 @@ def test_what_is_no_certificate(der):
 def test_no_byte_follows_a_certificate():
     good = Forged().build()
     refused(replace(good, certificates=(good.certificates[0] + b"\0",)), "certificate.form")
-    refused(replace(good, certificates=(bytes(70_000),)), "certificate.form")
+    large = x509.UnrecognizedExtension(ObjectIdentifier("1.2.3.4"), b"\x04\x83\x01\x11\x70" + bytes(70_000))
+    assert "larger" in refused(with_leaf(extra=((large, False),)), "certificate.form").cause
 
 
 # certificate.usage
@@ -233,6 +234,20 @@ def test_authorities_expire_too(expired):
     )
     last = authority("root", root[1], end=over) if expired == "root" else authority()
     refused(Forged().build(), "certificate.chain", roots=under((first, last)))
+
+
+def test_authorities_are_valid_at_every_moment():
+    root = ("root", ("root", "ecdsa-p384"))
+    short = authority("intermediate", INTERMEDIATE, root, path=0, end=NOW + timedelta(seconds=30))
+    for when, check in [
+        (NOW + timedelta(seconds=30), ""),
+        (NOW + timedelta(seconds=31), "certificate.chain"),
+    ]:
+        bundle = Forged(tsas=(Tsa(when=when),)).build()
+        if check:
+            assert "own certificates" in refused(bundle, check, roots=under((short, authority()))).cause
+        else:
+            assert len(proof(bundle, roots=under((short, authority()))).times) == 2
 
 
 def test_a_path_no_longer_than_its_root_allows():
