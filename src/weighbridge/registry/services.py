@@ -44,14 +44,25 @@ KEYS: Mapping[str, Algorithm] = {
     "tsa": "ecdsa-p256",
 }
 """The services' keys, each with one purpose, and what they are."""
-ROOT_KEYS: Mapping[str, Algorithm] = {"ca-root": "ecdsa-p384", "tsa-root": "ecdsa-p384"}
+ROOT_KEYS: Mapping[str, Algorithm] = {
+    "ca-root": "ecdsa-p384",
+    "tsa-root": "ecdsa-p384",
+    "tuf-root": "ecdsa-p256",
+}
 """The offline keys above them."""
+DISTRIBUTION_KEY = "tuf"
+"""Signs what clients fetch to learn whom to trust (`distribution`)."""
 DEVELOPMENT_KEY = "development"
 
 
 def make_keys(*, demonstration: bool) -> dict[str, FileKey]:
     """Return new keys for all services, and for the development issuer in a demonstration."""
-    wanted = {**KEYS, **ROOT_KEYS, **({DEVELOPMENT_KEY: "ecdsa-p256"} if demonstration else {})}
+    wanted = {
+        **KEYS,
+        **ROOT_KEYS,
+        DISTRIBUTION_KEY: "ecdsa-p256",
+        **({DEVELOPMENT_KEY: "ecdsa-p256"} if demonstration else {}),
+    }
     return {name: generate(algorithm) for name, algorithm in wanted.items()}
 
 

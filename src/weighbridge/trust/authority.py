@@ -20,7 +20,7 @@ from weighbridge.core.tier import Origin, Role, Stage
 from weighbridge.keys.ports import Algorithm
 from weighbridge.keys.public import algorithm_of_pem, key_id_of_pem
 from weighbridge.ledger.checkpoint import is_origin, log_id_of
-from weighbridge.trust.authority_issuers import issuer_json
+from weighbridge.trust.authority_issuers import issuers_json
 from weighbridge.trust.authority_keyless import keyless_json
 from weighbridge.trust.authority_services import check_services, key_uses, services_json, window_json
 from weighbridge.trust.authority_words import is_label, malformed
@@ -215,7 +215,7 @@ class Authority:
             **services_json(self.trusted),
             **({} if self.checkpoint_age is None else {"checkpoint_age": self.checkpoint_age}),
             **({"demonstration": True} if self.demonstration else {}),
-            **({"issuers": [issuer_json(issuer) for issuer in self.issuers]} if self.issuers else {}),
+            **issuers_json(self.issuers),
             "projects": {name: rules.to_json() for name, rules in self.projects.items()},
         }
 

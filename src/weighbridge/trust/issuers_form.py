@@ -43,7 +43,7 @@ def read_issuers(data: bytes) -> tuple[TrustedIssuer, ...]:
         _check_members(document, {"schema", "issuers"})
         if document["schema"] != SCHEMA or not isinstance(document["issuers"], list):
             raise ValueError(f"it is not a document of schema {SCHEMA}")
-        return tuple(_issuer(row) for row in document["issuers"])
+        return tuple(issuer_of(row) for row in document["issuers"])
     except (ValueError, TypeError, KeyError, AttributeError, OverflowError) as error:
         raise BadSetting(
             "this is not a list of issuers",
@@ -55,20 +55,22 @@ def read_issuers(data: bytes) -> tuple[TrustedIssuer, ...]:
 
 def write_issuers(issuers: Sequence[TrustedIssuer]) -> bytes:
     """Return the document, canonical; every member is written."""
-    rows: list[JSON] = [
-        {
-            "url": issuer.url,
-            "mapping": issuer.mapping,
-            "within": list(issuer.within),
-            "audience": issuer.audience,
-            "template": issuer.template,
-            "server": issuer.server,
-            "max_age": int(issuer.max_age.total_seconds()),
-            "keys": [_key_json(key) for key in issuer.keys],
-        }
-        for issuer in issuers
-    ]
+    rows: list[JSON] = [issuer_json(issuer) for issuer in issuers]
     return canonical({"schema": SCHEMA, "issuers": rows})
+
+
+def issuer_json(issuer: TrustedIssuer) -> dict[str, JSON]:
+    """Return one row of the document, every member written."""
+    return {
+        "url": issuer.url,
+        "mapping": issuer.mapping,
+        "within": list(issuer.within),
+        "audience": issuer.audience,
+        "template": issuer.template,
+        "server": issuer.server,
+        "max_age": int(issuer.max_age.total_seconds()),
+        "keys": [_key_json(key) for key in issuer.keys],
+    }
 
 
 def repinned(issuer: TrustedIssuer, jwks: bytes, at: datetime) -> TrustedIssuer:
@@ -88,7 +90,8 @@ def repinned(issuer: TrustedIssuer, jwks: bytes, at: datetime) -> TrustedIssuer:
     return replace(issuer, keys=(*kept, *new))
 
 
-def _issuer(row: Any) -> TrustedIssuer:
+def issuer_of(row: Any) -> TrustedIssuer:
+    """Read one row; raises BadSetting, ValueError, TypeError, KeyError or OverflowError."""
     _check_members(row, _MEMBERS)
     within, keys = row["within"], row["keys"]
     if not isinstance(within, list) or not isinstance(keys, list):
