@@ -95,9 +95,10 @@ def onnx_graph(*nodes, tensors=(), extra=()) -> bytes:
     )
 
 
-def onnx(*nodes, tensors=(), functions=(), extra=()) -> bytes:
+def onnx(*nodes, tensors=(), functions=(), extra=(), domains=("com.microsoft", "local")) -> bytes:
     graph = onnx_graph(*nodes, tensors=tensors)
-    return pb((1, 10), (2, "test"), (7, graph), (8, pb((2, 21))), *((25, f) for f in functions), *extra)
+    sets = [(8, pb((2, 21))), *((8, pb((1, domain), (2, 1))) for domain in domains)]
+    return pb((1, 10), (2, "test"), (7, graph), *sets, *((25, f) for f in functions), *extra)
 
 
 def onnx_seeds() -> list[bytes]:

@@ -10,6 +10,7 @@ from weighbridge.core.digest import Digest
 from weighbridge.core.errors import Unreadable
 from weighbridge.core.finding import Verdict
 from weighbridge.core.manifest import FileEntry, Manifest
+from weighbridge.formats.onnx import read_onnx
 from weighbridge.formats.protobuf import schema, walk
 from weighbridge.scanner.engine import scan_files, scan_one
 from weighbridge.scanner.file import from_bytes
@@ -162,3 +163,64 @@ def test_a_pickle_that_a_model_claims_is_still_a_pickle():
 def test_varints_are_read_as_the_libraries_read_them():
     assert found(pb((1, 8)).replace(b"\x08\x08", b"\x08\x88\x00") + onnx(onnx_node())[2:]) == set()
     assert varint(300) == b"\xac\x02"
+
+
+def fields_of(data):
+    """Return where each outermost field of a message ends."""
+    ends, place = [], 0
+    while place < len(data):
+        wire = data[place] & 7
+        place += 1
+        length = shift = 0
+        while True:
+            byte = data[place]
+            length |= (byte & 0x7F) << shift
+            shift, place = shift + 7, place + 1
+            if byte < 0x80:
+                break
+        place += length if wire == 2 else 0
+        ends.append(place)
+    return ends
+
+
+def test_a_model_cut_between_two_fields_does_not_pass():
+    plain = onnx(onnx_node())
+    local = onnx(onnx_node("f", "local"), functions=(pb((1, "f"), (10, "local")),))
+    for data, ends in ((plain, fields_of(plain)[:3]), (local, fields_of(local)[:-1])):
+        assert found(data) == set()
+        for end in ends:
+            assert any(
+                not row.verdict.passes
+                for row in scan_one(from_bytes("m.onnx", data[:end], "unknown")).findings
+            )
+
+
+@pytest.mark.parametrize(
+    ("data", "missing"),
+    [
+        (pb((1, 8), (2, "pytorch"), (7, onnx_graph(onnx_node()))), "ModelProto opset_import"),
+        (pb((1, 8), (7, onnx_graph(onnx_node())), (8, pb((1, "")))), "OperatorSetIdProto version"),
+        (onnx(onnx_node("Gelu", "com.microsoft"), domains=()), "ModelProto opset_import of 'com.microsoft'"),
+        (pb((1, 8), (7, onnx_graph(onnx_node())), (8, pb((1, "x"), (2, 1)))), "ModelProto opset_import of 'ai.onnx'"),
+    ],
+)  # fmt: skip
+def test_a_model_without_what_every_runtime_asks_for_is_not_whole(data, missing):
+    assert ("onnx-broken", f"missing {missing}") in found(data)
+
+
+def test_a_model_without_graph_or_version_is_not_whole_whatever_took_it_for_one():
+    for data, name in (
+        (pb((1, 8), (8, pb((2, 17)))), "graph"),
+        (pb((7, onnx_graph(onnx_node())), (8, pb((2, 17)))), "ir_version"),
+    ):
+        assert read_onnx(io.BytesIO(data), len(data)).missing == (("ModelProto", name, 0),)
+        assert any(not row.verdict.passes for row in scan_one(from_bytes("m.onnx", data, "unknown")).findings)
+
+
+def test_the_oldest_models_import_no_operators():
+    assert found(pb((1, 2), (2, "caffe2"), (7, onnx_graph(onnx_node())))) == set()
+
+
+def test_what_a_model_runs_is_said_even_when_it_is_not_whole():
+    data = pb((1, 8), (2, "x"), (7, onnx_graph(onnx_node("PyOp", "ai.onnx.contrib"))))
+    assert {rule for rule, _ in found(data)} == {"onnx-broken", "onnx-code"}

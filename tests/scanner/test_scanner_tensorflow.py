@@ -20,6 +20,7 @@ from seeds_graphs import (
     pb,
     saved_model,
     saved_model_seeds,
+    sentencepiece,
     tf_attr,
     tf_call,
     tf_const,
@@ -270,3 +271,25 @@ def test_checkpoints_are_accounted_for():
 )
 def test_a_damaged_index_is_broken(check, data):
     assert check in subjects(data)
+
+
+@pytest.mark.parametrize(
+    ("data", "missing"),
+    [
+        (pb((1, 1), (2, pb((1, pb((5, "2.21.0")))))), "MetaGraphDef graph_def"),
+        (saved_model(pb((1, "x"))), "NodeDef op"),
+        (saved_model(pb((2, "Relu"))), "NodeDef name"),
+    ],
+)
+def test_what_every_loader_asks_for_is_there(data, missing):
+    assert BROKEN in found(data)
+    assert f"missing {missing}" in subjects(data)
+
+
+def test_a_tokenizer_has_pieces_and_says_how_texts_are_read():
+    whole = sentencepiece()
+    assert found(whole, "spiece.model") == set()
+    trainer = whole.index(b"\x12", whole.index("▁a".encode()) + 8)
+    assert found(whole[:trainer], "spiece.model")
+    normalizer = whole.rindex(b"\x1a", 0, whole.index(b"nmt_nfkc"))
+    assert "missing ModelProto normalizer_spec" in subjects(whole[:normalizer])

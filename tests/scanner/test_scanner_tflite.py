@@ -63,6 +63,8 @@ GOOD = tflite()
         ("tflite.offset", GOOD[: len(GOOD) // 2]),
         ("tflite.text", GOOD.replace(b"\4\0\0\0main\0", b"\3\0\0\0main\0")),
         ("tflite.text", tflite({0: (1, 32), 1: b"\xff\0"})),
+        ("tflite.missing", tflite(extra={0: (4, 2)})),
+        ("tflite.missing", tflite(extra={2: []})),
     ],
 )
 def test_wrong_offsets_and_loose_bytes_are_broken(check, data):

@@ -10,19 +10,22 @@ from typing import BinaryIO
 
 from weighbridge.formats.protobuf import Record, Walked, schema, walk
 
+_STANDARD = "ai.onnx"
+_FIRST_WITH_SETS = 3
+"""The IR version from which on a model names the sets of operators it uses."""
 MAX_NAMES = 100_000
 """Distinct operators or external files that are remembered."""
 
 TABLE = schema("""
 ModelProto
-    1 int! ir_version
+    1 int!+ ir_version
     2 line producer_name
     3 str producer_version
     4 line domain
     5 int model_version
     6 str doc_string
-    7 GraphProto graph
-    8 OperatorSetIdProto* opset_import
+    7 GraphProto+ graph
+    8 OperatorSetIdProto*! opset_import
     14 StringStringEntryProto* metadata_props
     20 TrainingInfoProto* training_info
     25 FunctionProto* functions
@@ -40,7 +43,7 @@ GraphProto
     16 StringStringEntryProto* metadata_props
 OperatorSetIdProto
     1 str! domain
-    2 int! version
+    2 int!+ version
 StringStringEntryProto
     1 str key
     2 str value
@@ -198,10 +201,13 @@ class OnnxModel:
 
     operators: dict[tuple[str, str], int] = field(default_factory=dict)
     functions: set[tuple[str, str]] = field(default_factory=set)
+    domains: set[str] = field(default_factory=set)
+    """Sets of operators the model says it uses; the one of the standard is empty or ai.onnx."""
     external: list[External] = field(default_factory=list)
     mixed: list[int] = field(default_factory=list)
     """Where tensors stand that say of themselves both that their bytes are inside and that they are outside."""
     unknown: tuple[tuple[str, int, int], ...] = ()
+    missing: tuple[tuple[str, str, int], ...] = ()
     full: bool = False
     """More names than are remembered."""
 
@@ -217,6 +223,9 @@ def read_onnx(stream: BinaryIO, size: int) -> OnnxModel:
                 model.operators.setdefault(name, record.offset)
             else:
                 model.full = True
+        elif record.kind == "OperatorSetIdProto":
+            if len(model.domains) < MAX_NAMES:
+                model.domains.add(record.text("domain"))
         elif record.kind == "FunctionProto":
             model.functions.add((record.text("domain"), record.text("name")))
         elif record.kind == "TensorProto" and (
@@ -225,8 +234,21 @@ def read_onnx(stream: BinaryIO, size: int) -> OnnxModel:
             _external(model, record)
 
     walked: Walked = walk(stream, size, TABLE, "ModelProto", check="onnx", what="an ONNX model", on=on)
-    model.unknown = walked.unknown
+    model.unknown, model.missing = walked.unknown, walked.missing
+    _whole(model, walked.root)
     return model
+
+
+def _whole(model: OnnxModel, root: Record) -> None:
+    """Note sets of operators that the model uses and does not import: no runtime takes it."""
+    imports = root.records("opset_import")
+    if not imports:
+        if root.number("ir_version") >= _FIRST_WITH_SETS:
+            model.missing += (("ModelProto", "opset_import", 0),)
+        return
+    said = {domain or _STANDARD for domain in model.domains}
+    used = {domain or _STANDARD for domain, _ in model.operators}
+    model.missing += tuple(("ModelProto", f"opset_import of {domain!r}", 0) for domain in sorted(used - said))
 
 
 def _external(model: OnnxModel, record: Record) -> None:

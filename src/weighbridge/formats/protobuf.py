@@ -3,13 +3,14 @@
 Source: the protocol buffers encoding document. Nothing is built from the data: the walk is a loop over an explicit
 stack, sees each field once, skips what is long, and hands out only what the table marks as wanted.
 
-A table is text, one message after the other, one field in a line or several with semicolons between them; `*` marks a repeated field, `!` one whose values are handed out:
+A table is text, one message after the other, one field in a line or several with semicolons between them; `*` marks a repeated field, `!` one whose values are handed out,
+`+` one that every such message has, because whoever loads it asks for it:
 
     Message
     1 int name
     2 str! title
     3 f32* numbers
-    4 Other! others
+    4 Other!+ others
 """
 
 from __future__ import annotations
@@ -51,6 +52,7 @@ class Field:
     kind: str
     repeated: bool
     wanted: bool
+    needed: bool = False
 
 
 Schema: TypeAlias = Mapping[str, Mapping[int, Field]]
@@ -101,9 +103,9 @@ def schema(text: str) -> Schema:
         if len(words) == 1:
             current = found.setdefault(words[0], {})
             continue
-        kind = words[1].rstrip("*!")
+        kind = words[1].rstrip("*!+")
         marks = words[1][len(kind) :]
-        current[int(words[0])] = Field(words[2], kind, "*" in marks, "!" in marks)
+        current[int(words[0])] = Field(words[2], kind, "*" in marks, "!" in marks, "+" in marks)
     return found
 
 
@@ -115,6 +117,8 @@ class Walked:
     fields: int
     unknown: tuple[tuple[str, int, int], ...]
     """(message, field number, offset), the first few."""
+    missing: tuple[tuple[str, str, int], ...] = ()
+    """(message, name of a field that it needs and has not, offset), the first few."""
 
 
 def walk(
@@ -180,10 +184,15 @@ class _Walk:
         self.cursor = cursor
         self.table = table
         self.on = on
+        self.needed = {
+            kind: {number: row.name for number, row in rows.items() if row.needed}
+            for kind, rows in table.items()
+        }
         self.count = 0
         self.alive = 0
         self.alive_bytes = 0
         self.unknown: dict[tuple[str, int], int] = {}
+        self.missing: dict[tuple[str, str], int] = {}
         self.stack: list[_Frame] = []
 
     def run(self, root: str) -> Walked:
@@ -196,11 +205,15 @@ class _Walk:
             else:
                 self.step(top)
         rows = tuple((message, number, offset) for (message, number), offset in self.unknown.items())
-        return Walked(frame.record, self.count, rows)
+        missing = tuple((message, name, offset) for (message, name), offset in self.missing.items())
+        return Walked(frame.record, self.count, rows, missing)
 
     def close(self) -> None:
         """Hand out a message that has been walked to its end."""
         frame = self.stack.pop()
+        for number, name in self.needed[frame.record.kind].items():
+            if number not in frame.seen and len(self.missing) < MAX_UNKNOWN:
+                self.missing.setdefault((frame.record.kind, name), frame.record.offset)
         self.on(frame.record)
         if frame.slot is not None and frame.slot.wanted and self.stack:
             parent = self.stack[-1]

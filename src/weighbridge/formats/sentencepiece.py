@@ -8,13 +8,13 @@ from weighbridge.formats.protobuf import Walked, schema, walk
 
 TABLE = schema("""
 ModelProto
-    1 SentencePiece* pieces
-    2 TrainerSpec trainer_spec
-    3 NormalizerSpec normalizer_spec
+    1 SentencePiece*+ pieces
+    2 TrainerSpec+ trainer_spec
+    3 NormalizerSpec+ normalizer_spec
     4 SelfTestData self_test_data
     5 NormalizerSpec denormalizer_spec
 SentencePiece
-    1 str piece
+    1 str+ piece
     2 f32 score
     3 int type
 SelfTestData

@@ -52,6 +52,7 @@ class SavedModel:
     metadata: list[tuple[str, str]] = field(default_factory=list)
     """(where, JSON) of each object of Keras."""
     unknown: tuple[tuple[str, int, int], ...] = ()
+    missing: tuple[tuple[str, str, int], ...] = ()
 
 
 def read_graphs(stream: BinaryIO, size: int, root: str) -> SavedModel:
@@ -62,7 +63,7 @@ def read_graphs(stream: BinaryIO, size: int, root: str) -> SavedModel:
     )
     if root == "GraphDef":
         collector.end_graph()
-    collector.model.unknown = walked.unknown
+    collector.model.unknown, collector.model.missing = walked.unknown, walked.missing
     return collector.model
 
 

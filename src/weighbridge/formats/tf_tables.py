@@ -10,9 +10,9 @@ from weighbridge.formats.protobuf import schema
 
 TABLE = schema("""
 SavedModel
-    1 int saved_model_schema_version; 2 MetaGraphDef* meta_graphs
+    1 int+ saved_model_schema_version; 2 MetaGraphDef*+ meta_graphs
 MetaGraphDef
-    1 MetaGraphDef.MetaInfoDef! meta_info_def; 2 GraphDef graph_def; 3 SaverDef! saver_def
+    1 MetaGraphDef.MetaInfoDef! meta_info_def; 2 GraphDef+ graph_def; 3 SaverDef! saver_def
     4 MetaGraphDef.CollectionDefEntry* collection_def; 5 MetaGraphDef.SignatureDefEntry* signature_def
     6 AssetFileDef* asset_file_def; 7 SavedObjectGraph object_graph_def
 MetaGraphDef.MetaInfoDef
@@ -40,7 +40,7 @@ protobuf.Any
 MetaGraphDef.MetaInfoDef.FunctionAliasesEntry
     1 str key; 2 str value
 NodeDef
-    1 str! name; 2 str! op; 3 str*! input; 4 str device; 5 NodeDef.AttrEntry*! attr
+    1 str!+ name; 2 str!+ op; 3 str*! input; 4 str device; 5 NodeDef.AttrEntry*! attr
     6 NodeDef.ExperimentalDebugInfo experimental_debug_info; 7 FullTypeDef experimental_type
 FunctionDefLibrary
     1 FunctionDef* function; 2 GradientDef* gradient; 3 RegisteredGradient* registered_gradients
@@ -232,7 +232,7 @@ AssetTensor
     1 str! name; 2 int dtype; 3 TensorShapeProto tensor_shape; 4 TensorInfo.CooSparse coo_sparse
     5 TensorInfo.CompositeTensor composite_tensor
 SavedMetadata
-    1 KerasObject* nodes
+    1 KerasObject*+ nodes
 KerasObject
     2 int node_id; 3 str! node_path; 4 str identifier; 5 str! metadata; 6 VersionDef version
 FingerprintDef

@@ -70,6 +70,8 @@ class Events:
     blobs: list[tuple[str, int, int]] = field(default_factory=list)
     unknown: dict[tuple[str, int], int] = field(default_factory=dict)
     """(message, field number) to the offset of the first one."""
+    missing: dict[tuple[str, str], int] = field(default_factory=dict)
+    """(message, field that it needs) to the offset of the first message without it."""
 
 
 @cache
@@ -145,6 +147,8 @@ def _event(data: bytes, begin: int, into: Events) -> str:
     )  # fmt: skip
     for message, number, offset in walked.unknown:
         into.unknown.setdefault((message, number), begin + offset)
+    for message, name, offset in walked.missing:
+        into.missing.setdefault((message, name), begin + offset)
     return walked.root.text("file_version")
 
 

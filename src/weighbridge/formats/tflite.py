@@ -10,7 +10,8 @@ from weighbridge.formats.flatbuffer import Flatbuffer, Table
 from weighbridge.formats.tflite_tables import CUSTOM, OPERATORS, TABLES, UNIONS
 
 MAX_MODEL = 2**31
-_CODES, _SUBGRAPHS, _BUFFERS, _METADATA, _GROUPS, _EXTERNAL = 1, 2, 4, 6, 8, 9
+_VERSION, _CODES, _SUBGRAPHS, _BUFFERS, _METADATA, _GROUPS, _EXTERNAL = 0, 1, 2, 4, 6, 8, 9
+_ONLY_VERSION = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +68,9 @@ def _number(table: Table, slot: int) -> int:
 
 
 def _check_codes(buffer: Flatbuffer, root: Table) -> None:
-    """Numbers that refer to rows of a list must lie inside of it."""
+    """Check that what every interpreter asks for is there, and that numbers of rows lie inside of their lists."""
+    if _number(root, _VERSION) != _ONLY_VERSION or not _tables(root, _SUBGRAPHS):
+        raise buffer.damaged("missing", "the model has no graph, or is not of version 3")
     codes, buffers = len(_tables(root, _CODES)), len(_tables(root, _BUFFERS))
     for graph in _tables(root, _SUBGRAPHS):
         for operator in _tables(graph, 3):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+
 from weighbridge.core.errors import WeighbridgeError
 from weighbridge.core.finding import Finding, Verdict
 from weighbridge.scanner.file import RuleInfo, ScannedFile, printable, severity_of
@@ -32,6 +34,16 @@ def finding(
         evidence=tuple(printable(line) for line in evidence),
         subject=printable(subject, 300),
     )
+
+
+def lacking(file: ScannedFile, rule: RuleInfo, rows: Iterable[tuple[str, str, int]]) -> Iterator[Finding]:
+    """Yield a finding for each (message, field, offset) of a message without a field that it needs."""
+    for message, name, offset in rows:
+        yield finding(
+            file, rule, f"{message} has no {name}, so the file is not whole", offset=offset, subject=f"missing {message} {name}",
+            why="what loads such files asks for it; a part of the file is gone, or it was never one of them",
+            help="fetch the file again; if it is the same there, its publisher must write it anew",
+        )  # fmt: skip
 
 
 def refused(file: ScannedFile, rule: RuleInfo, error: WeighbridgeError) -> Finding:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from weighbridge.core.errors import Unreadable
 from weighbridge.core.finding import Finding, Verdict
 from weighbridge.formats.onnx import OnnxModel, read_onnx
-from weighbridge.scanner.damage import finding, refused
+from weighbridge.scanner.damage import finding, lacking, refused
 from weighbridge.scanner.file import RuleInfo, ScannedFile
 from weighbridge.scanner.onnx_ops import ACTING, OPERATORS, PYTHON_PREFIXES
 from weighbridge.scanner.outside import OutsideData, leads_out
@@ -47,6 +47,7 @@ def examine(file: ScannedFile) -> Iterator[Finding]:
             why="what a field means that is not in the schema, nobody can say", subject=f"{message} {number}", offset=offset,
             help="export the model again with a released version of onnx",
         )  # fmt: skip
+    yield from lacking(file, BROKEN, model.missing)
     yield from _operators(file, model)
     yield from _external(file, model)
 

@@ -10,7 +10,7 @@ from weighbridge.formats.json_text import read_json
 from weighbridge.formats.tf_bundle import TAIL, read_bundle
 from weighbridge.formats.tf_graph import Graph, Node, SavedModel, read_graphs
 from weighbridge.scanner import keras_rules
-from weighbridge.scanner.damage import finding, refused
+from weighbridge.scanner.damage import finding, lacking, refused
 from weighbridge.scanner.file import RuleInfo, ScannedFile
 from weighbridge.scanner.outside import OutsideData, leads_out
 from weighbridge.scanner.tensorflow_ops import CODE, COMPUTING, FILES, PATHS
@@ -51,6 +51,7 @@ def examine(file: ScannedFile) -> Iterator[Finding]:
         if root is not None:
             with file.open() as stream:
                 model = read_graphs(stream, file.size, root)
+            yield from lacking(file, BROKEN, model.missing)
             yield from _unknown(file, model)
             for graph in model.graphs:
                 yield from _graph(file, graph)

@@ -9,7 +9,7 @@ from weighbridge.core.errors import Unreadable
 from weighbridge.core.finding import Finding, Verdict
 from weighbridge.formats.tfevents import Events, begins_events, read_events
 from weighbridge.scanner.contents import Contents, cut_out, enter
-from weighbridge.scanner.damage import finding, refused
+from weighbridge.scanner.damage import finding, lacking, refused
 from weighbridge.scanner.file import Descend, Part, RuleInfo, ScannedFile
 
 BROKEN = RuleInfo(
@@ -41,6 +41,8 @@ def read(file: ScannedFile, descend: Descend) -> Part:
     for name, offset, size in events.blobs:
         contents.judge(partial(cut_out, file, name, offset, size), name, offset, size)
     contents.add(_unknown(file, events))
+    rows = [(message, name, offset) for (message, name), offset in events.missing.items()]
+    contents.add(list(lacking(file, BROKEN, rows)))
     if damage is not None:
         contents.add([refused(file, BROKEN, damage)])
     coverage = contents.coverage()

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from weighbridge.core.errors import Unreadable
 from weighbridge.core.finding import Finding, Verdict
 from weighbridge.formats.sentencepiece import read_sentencepiece
-from weighbridge.scanner.damage import finding, refused
+from weighbridge.scanner.damage import finding, lacking, refused
 from weighbridge.scanner.file import RuleInfo, ScannedFile
 
 BROKEN = RuleInfo(
@@ -30,6 +30,7 @@ def examine(file: ScannedFile) -> Iterator[Finding]:
     except Unreadable as error:
         yield refused(file, BROKEN, error)
         return
+    yield from lacking(file, BROKEN, walked.missing)
     for message, number, offset in walked.unknown:
         yield finding(
             file, UNREAD, f"{message} holds the field {number}, which the schema does not know", offset=offset,
