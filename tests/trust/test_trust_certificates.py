@@ -207,7 +207,10 @@ def test_an_authority_that_nobody_trusts():
     stranger = Leaf(issuer=("intermediate", DECOY))
     refused(Forged(leaf=stranger).build(), "certificate.chain")
     refused(Forged().build(), "certificate.chain", roots=under())
-    refused(Forged().build(), "certificate.chain", roots=under((authority("decoy", DECOY),)))
+    cause = refused(Forged().build(), "certificate.chain", roots=under((authority("decoy", DECOY),))).cause
+    assert cause.startswith("https://fulcio.test: ")
+    unnamed = replace(roots(), authorities=(CertificateAuthority((authority("decoy", DECOY),)),))
+    assert refused(Forged().build(), "certificate.chain", roots=unnamed).cause.startswith("sha256:")
 
 
 def test_a_leaf_that_the_root_issued_itself():
