@@ -28,15 +28,18 @@ from weighbridge.core.clock import Clock, rfc3339
 from weighbridge.core.errors import (
     CannotTell,
     Locked,
+    Refused,
     Unreadable,
     UsageError,
     VerificationFailed,
     WeighbridgeError,
 )
+from weighbridge.keys.ports import Signer
+from weighbridge.keys.public import der_of_pem
 from weighbridge.ledger.checkpoint import MAX_NOTE, Checkpoint, parse_checkpoint, verify_checkpoint
 from weighbridge.ledger.cosignature import Cosigner
 from weighbridge.ledger.merkle import EMPTY_ROOT, HASH_SIZE, verify_consistency
-from weighbridge.ledger.witness_state import Holding, WitnessedLog, WitnessState
+from weighbridge.ledger.witness_state import Holding, WitnessedLog, WitnessState, anchor_of, keys_of
 
 MAX_PROOF = 63
 """Hashes of a consistency proof (C2SP tlog-witness)."""
@@ -46,6 +49,8 @@ SIZE_TYPE = "text/x.tlog.size"
 SKEW = timedelta(minutes=5)
 """How far the clock may stand behind what was cosigned last."""
 
+_RAW = {"ed25519": 32, "ml-dsa-44": 1312}
+"""Bytes of a raw public key, which end its SubjectPublicKeyInfo."""
 _OLD = re.compile(r"old (0|[1-9][0-9]{0,15})")
 
 
@@ -191,6 +196,34 @@ class Witness:
         lines = "".join(row.line(head, int(now.timestamp())) for row in self.cosigners)
         holding.advance(note + lines, head)
         return Answer(200, lines)
+
+
+def open_witness(directory: Path, signers: Sequence[Signer], *, clock: Clock, home: Path) -> Witness:
+    """Open the witness in a folder with its keys, which it names itself; its anchor lies in the configuration home.
+
+    Raises Unreadable(log.witness-state), and Refused when a key is not one of this witness, or one is missing.
+    """
+    known = keys_of(directory)
+    spelled = {row.key: row.name for row in known}
+    cosigners = []
+    for signer in signers:
+        name = spelled.pop(der_of_pem(signer.public_pem)[-_RAW.get(signer.algorithm, 0) :], "")
+        if not name:
+            raise Refused(
+                f"the key {signer.key_id.short} is not one of the witness in {directory}",
+                cause=f"its own are those of {', '.join(sorted({row.name for row in known}))}",
+                remedy="give the keys it was made with",
+                check="log.witness-key",
+            )
+        cosigners.append(Cosigner(name, signer))
+    if spelled:
+        raise Refused(
+            "a key of the witness is missing",
+            cause=f"{len(known)} are needed, {len(cosigners)} were given",
+            remedy="give all of its keys: who asks expects a cosignature by each",
+            check="log.witness-key",
+        )
+    return Witness.open(directory, cosigners, clock=clock, anchor=anchor_of(home, known))
 
 
 def witness_response(body: bytes, witness: Witness) -> tuple[int, Mapping[str, str], bytes]:

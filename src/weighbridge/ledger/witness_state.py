@@ -24,9 +24,15 @@ from pathlib import Path
 from typing import Any
 
 from weighbridge.core.canonical import JSON, canonical, parse
-from weighbridge.core.errors import Refused, Unreadable, VerificationFailed
+from weighbridge.core.errors import Refused, Unreadable, UsageError, VerificationFailed
 from weighbridge.ledger.checkpoint import Checkpoint, parse_checkpoint
-from weighbridge.ledger.cosignature import Cosigner, WitnessKey, read_witness_key, verify_cosignatures
+from weighbridge.ledger.cosignature import (
+    Cosigner,
+    KnownWitness,
+    WitnessKey,
+    read_witness_key,
+    verify_cosignatures,
+)
 from weighbridge.ledger.lock import Held, exclusive
 from weighbridge.ledger.merkle import EMPTY_ROOT
 from weighbridge.ledger.tiles import disk, flush_folders, write_durably
@@ -164,9 +170,9 @@ class WitnessState:
                 for row in value["logs"]
             ]
             keys = [str(row) for row in value["keys"]]
-        except (ValueError, KeyError, TypeError) as error:
-            raise _lost(f"{CONFIG} cannot be read: {error}") from error
-        known = {(row.name, row.key) for row in map(read_witness_key, keys)}
+            known = {(row.name, row.key) for row in map(read_witness_key, keys)}
+        except (ValueError, KeyError, TypeError, UsageError) as error:
+            raise _lost(f"{CONFIG} cannot be read") from error
         if any((row.name, row.key) not in known for row in self._keys):
             raise Refused(
                 "this is the memory of another witness",
@@ -267,3 +273,18 @@ def _lost(cause: str) -> Unreadable:
         remedy="bring back the newest state; when that is lost, start a new witness with another name and new keys",
         check=CHECK,
     )
+
+
+def keys_of(directory: Path) -> tuple[KnownWitness, ...]:
+    """Return the keys of the witness in a folder; raises Unreadable(log.witness-state)."""
+    try:
+        value: Any = parse(_read(directory / CONFIG))
+        return tuple(read_witness_key(str(row)) for row in value["keys"])
+    except (ValueError, KeyError, TypeError, UsageError) as error:
+        raise _lost(f"{CONFIG} cannot be read") from error
+
+
+def anchor_of(home: Path, keys: Sequence[WitnessKey]) -> Path:
+    """Return the folder in a user's configuration home that anchors the witness with these keys."""
+    named = "\n".join(sorted(f"{row.name} {row.key.hex()}" for row in keys))
+    return home / "witness" / hashlib.sha256(named.encode()).hexdigest()[:32]
