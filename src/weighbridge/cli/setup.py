@@ -9,14 +9,17 @@ from weighbridge.cli.render import emit
 
 
 @click.command()
+@click.option(
+    "--demo", is_flag=True, help="To try things out: whoever sits here may be anybody, and it says so."
+)
 @common
-def init(shared: Shared) -> int:
+def init(shared: Shared, *, demo: bool) -> int:
     """Make a registry in .weighbridge (or --registry): keys, log, starter policy; the root key lies elsewhere."""
     from weighbridge.registry.service_keys import root_folder
     from weighbridge.registry.setup import init_registry
     from weighbridge.registry.wiring import SystemClock, SystemEntropy
 
-    registry = init_registry(shared.config, clock=SystemClock(), entropy=SystemEntropy())
+    registry = init_registry(shared.config, clock=SystemClock(), entropy=SystemEntropy(), demonstration=demo)
     secrets = root_folder(shared.config.home, registry.id)
     item = {
         "id": registry.id,

@@ -51,7 +51,7 @@ def publish(registry: Registry, url: str, root: Signer | None = None) -> TufRepo
     from weighbridge.trust.tuf_repository import TufRepository
 
     repository = TufRepository(folder(registry))
-    if (repository.directory / "timestamp.json").exists():
+    if begun(registry):
         repository.publish(targets, keys, now)
         repository.refresh(keys, now)
         return repository
@@ -62,6 +62,11 @@ def publish(registry: Registry, url: str, root: Signer | None = None) -> TufRepo
             check="tuf.root",
         )
     return TufRepository.create(repository.directory, root, keys, targets, now=now)
+
+
+def begun(registry: Registry) -> bool:
+    """Tell whether there is a repository: its timestamp is what `create` writes last."""
+    return (folder(registry) / "timestamp.json").exists()
 
 
 def folder(registry: Registry) -> Path:
