@@ -23,6 +23,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
 
 from weighbridge.core.clock import rfc3339
 from weighbridge.core.digest import Digest
@@ -31,17 +32,17 @@ from weighbridge.core.statement import PAYLOAD_TYPE
 from weighbridge.core.tier import Assurance
 from weighbridge.keys.public import key_id_of_pem, verify_signature
 from weighbridge.trust.artifact import Artifact, missing, verify_file
-from weighbridge.trust.assurance import is_public
 from weighbridge.trust.bundle import Bundle
 from weighbridge.trust.certificates import issuer_of, signer_of
 from weighbridge.trust.demand import Demand
 from weighbridge.trust.dsse import Envelope, pae
 from weighbridge.trust.entries import Signed
-from weighbridge.trust.inclusion import Included, prove_entry
 from weighbridge.trust.proof import Proof, Signer
 from weighbridge.trust.roots import Roots
-from weighbridge.trust.sct import verify_scts
-from weighbridge.trust.timestamp import Stamped, verify_timestamp
+
+if TYPE_CHECKING:  # what nobody brings need not be imported: a bare signature by a key is verified in no time
+    from weighbridge.trust.inclusion import Included
+    from weighbridge.trust.timestamp import Stamped
 
 __all__ = ["SKEW", "Artifact", "prove", "verify_one_signature"]
 
@@ -69,8 +70,7 @@ def prove(
     signed = _signed(bundle, signer, payload_type, artifact)
     _check_duplicates(bundle)
     # 6 and 7. Everything that somebody else says of this signature.
-    included = [prove_entry(entry, signed, roots) for entry in bundle.entries]
-    stamped = [verify_timestamp(der, signed.signature, roots.timestamps) for der in bundle.timestamps]
+    included, stamped = _logged(bundle, signed, roots), _stamped(bundle, signed, roots)
     times = [row.time for row in included if row.time] + [row.time for row in stamped]
     moments = [time.moment for time in times] or [now]
     _check_moments(moments, included, now)
@@ -164,6 +164,22 @@ def _agrees(said: Digest, artifact: Artifact) -> bool:
     return artifact.has(said) or all(row.algorithm != said.algorithm for row in artifact.digests)
 
 
+def _logged(bundle: Bundle, signed: Signed, roots: Roots) -> list[Included]:
+    if not bundle.entries:
+        return []
+    from weighbridge.trust.inclusion import prove_entry
+
+    return [prove_entry(entry, signed, roots) for entry in bundle.entries]
+
+
+def _stamped(bundle: Bundle, signed: Signed, roots: Roots) -> list[Stamped]:
+    if not bundle.timestamps:
+        return []
+    from weighbridge.trust.timestamp import verify_timestamp
+
+    return [verify_timestamp(der, signed.signature, roots.timestamps) for der in bundle.timestamps]
+
+
 def _check_duplicates(bundle: Bundle) -> None:
     # 5. Rows count by who said them below; the very same row twice is somebody's attempt to count double.
     places = [(entry.log_id, entry.position) for entry in bundle.entries]
@@ -211,6 +227,8 @@ def _vouched(
         brought=bundle.certificates[1:] if demand.bare else (),
         named=not demand.bare,
     )
+    from weighbridge.trust.sct import verify_scts
+
     return verify_scts(signer.certificate, issuer, roots.ctlogs)
 
 
@@ -251,6 +269,8 @@ def _assurance(included: Sequence[Included]) -> Assurance | None:
     """Return the weakest sentence that is true of all logs counted."""
     if not included:
         return None
+    from weighbridge.trust.assurance import is_public
+
     if all(is_public(row.log) for row in included):
         return Assurance.PUBLIC
     seen = all(row.logged.witnesses or is_public(row.log) for row in included)
