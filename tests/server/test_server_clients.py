@@ -19,9 +19,12 @@ from server_bench import (
     proposed_file,
     running,
 )
+from trust_services import service_key
 
 from weighbridge.keys.files import generate
+from weighbridge.ledger.cosignature import Cosigner
 from weighbridge.ledger.merkle import leaf_hash, verify_consistency, verify_inclusion
+from weighbridge.ledger.witness import Request, Witness
 from weighbridge.trust.bundle import Bundle
 from weighbridge.trust.demand import Demand
 from weighbridge.trust.dsse import encode64, pae
@@ -327,3 +330,21 @@ def test_asking_with_a_stolen_proof_gets_nothing(first):
     asked["publicKeyRequest"]["proofOfPossession"] = encode64(theirs.sign(DEVELOPER.encode()))
     reply = first.post("/api/v2/signingCert", asked)
     assert (reply.status_code, reply.json()["check"]) == (400, "ca.possession")
+
+
+def test_it_witnesses_other_logs(tmp_path):
+    """The log of one instance asks the other to cosign, as any log does (C2SP tlog-witness)."""
+    key = service_key("cosigner", "ed25519")
+    witness = Witness.create(tmp_path / "w", [Cosigner("witness.test/w1", key)], clock=Now(), anchor=None)
+    with running(tmp_path / "asking") as asking, running(tmp_path / "asked", witness=witness) as asked:
+        log = asking.services.log
+        witness.add_log(log.origin, log.public_pem)
+        request = Request(0, (), log.checkpoint_text).encode()
+        reply = asked.client.post(f"{asked.url}/witness/add-checkpoint", content=request)
+        assert reply.status_code == 200, reply.text
+        assert reply.text.startswith("— witness.test/w1 ")
+        assert witness.last(log.origin)[1].size == log.size
+        again = asked.client.post(f"{asked.url}/witness/add-checkpoint", content=request)
+        assert (again.status_code, again.headers["content-type"]) == (409, "text/x.tlog.size")
+        assert asked.client.post(f"{asked.url}/witness/add-checkpoint", content=b"x").status_code == 400
+        assert asking.client.post(f"{asking.url}/witness/add-checkpoint", content=request).status_code == 404

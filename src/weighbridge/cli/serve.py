@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 import click
 
-from weighbridge.cli.options import Shared, common, opened
+from weighbridge.cli.options import Shared, common, key_password, opened
 from weighbridge.cli.render import emit, say
 from weighbridge.core.canonical import JSON
 from weighbridge.core.errors import UsageError
@@ -97,17 +97,22 @@ def _serve(shared: Shared, registry: Registry, wanted: _Wanted) -> None:
         ) from None
     from weighbridge.registry.services import open_services
 
-    services = open_services(registry)
     limits = Limits()
     with listen(wanted.host, wanted.port, exposed=wanted.exposed) as listening:
         url = wanted.url or url_of(listening)
         serving = _serving(registry, wanted, url, listening)
+        services = open_services(registry)
         written = _write_trust_config(services, registry, wanted, url)
         app = make_app(services, serving, clock=registry.clock, limits=limits)
         _log_requests(shared)
 
         def ready() -> None:
-            item: JSON = {"url": url, "log": services.log.origin, "trust_config": written, "demo": wanted.demo}
+            item: JSON = {
+                "url": url,
+                "log": services.log.origin,
+                "trust_config": written,
+                "demo": wanted.demo,
+            }
             emit(shared, "server", [item], f"serving {registry.id} at {url}")
             say(shared, f"clients are given: {written}" if written else "stop it with Ctrl-C")
 
@@ -141,14 +146,33 @@ def _serving(registry: Registry, wanted: _Wanted, url: str, listening: socket.so
         issuer = DevelopmentIssuer(registry.service_key(DEVELOPMENT_KEY), entropy=registry.entropy)
     own = str(listening.getsockname()[0])
     hosts = {named.hostname, own, f"[{own}]"} | ({"localhost"} if not wanted.exposed else set())
-    repository = registry.layout.services / "tuf"
     return Serving(
         url=url,
         hosts=frozenset(hosts),
-        repository=repository if repository.is_dir() else None,
+        repository=_repository(registry, wanted, url),
         development=issuer,
         any_key=wanted.any_key,
     )
+
+
+def _repository(registry: Registry, wanted: _Wanted, url: str) -> Path | None:
+    """Renew what TUF clients fetch, and return where it lies; None where it was never begun.
+
+    It begins with an offline key, which a server has no business with; a demonstration has it at hand.
+    """
+    from weighbridge.registry import distribution
+    from weighbridge.registry.service_keys import root_folder
+
+    root = None
+    if not (distribution.folder(registry) / "timestamp.json").exists():
+        offline = root_folder(registry.config.home, registry.id) / "tuf-root.pem"
+        if not wanted.demo or not offline.exists():
+            return None
+        from weighbridge.keys.files import load
+
+        root = load(offline, key_password())
+    with registry.writing():
+        return distribution.publish(registry, url, root).directory
 
 
 def _write_trust_config(services: Services, registry: Registry, wanted: _Wanted, url: str) -> str:
