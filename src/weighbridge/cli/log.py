@@ -1,4 +1,4 @@
-"""`log`: show the transparency log, prove an entry, check that the log only grew."""
+"""`log`: show the transparency log, prove an entry, check that the log only grew, copy it, read other people's."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING
 
 import click
 
+from weighbridge.cli.log_watch import watch
+from weighbridge.cli.log_witness import cosign, witness
 from weighbridge.cli.options import Shared, common, opened
-from weighbridge.cli.render import emit
+from weighbridge.cli.render import emit, safe, say
 from weighbridge.core.canonical import JSON
 from weighbridge.core.errors import UsageError
 
@@ -21,27 +23,91 @@ def log() -> None:
     """Show the transparency log, prove an entry, check its growth."""
 
 
+log.add_command(watch)
+log.add_command(witness)
+log.add_command(cosign)
+
+
 @log.command("show")
 @click.option("--entries", type=click.IntRange(0, 1000), default=0, help="Show the last N entries.")
 @common
 def show(shared: Shared, *, entries: int) -> int:
     """Print the newest checkpoint (pin it elsewhere), or the last entries."""
-    import json
+    from weighbridge.core.clock import rfc3339
+    from weighbridge.registry.witnesses import demanded, fresh, newest
 
     with opened(shared) as registry:
         note, size = registry.log.checkpoint_text, registry.log.size
         rows = [registry.log.entry(index) for index in range(max(0, size - entries), size)] if entries else []
-        lines = [
-            f"{row.index}  {json.loads(row.body).get('kind')}  {row.body[:120].decode(errors='replace')}…"
-            for row in rows
-        ]
+        lines = [f"{row.index}  {_kind(row.body)}  {_beginning(row.body)}…" for row in rows]
+        seen, quorum = fresh(registry.log, registry.authority), demanded(registry.authority)
         item: dict[str, JSON] = {
             "origin": registry.log.origin,
             "size": size,
             "checkpoint": note,
-            "assurance": "single-operator",
+            "assurance": newest(registry.log, registry.authority).value,
+            "witnessed": {"size": seen.size, "at": rfc3339(seen.seen), "quorum": quorum} if seen else None,
+            "frozen": registry.log.head.frozen,
         }
         emit(shared, "checkpoint", [item], "\n".join(lines) if rows else note.rstrip("\n"))
+        if seen is not None:
+            say(shared, f"{quorum} or more witnesses saw {seen.size} entries at {rfc3339(seen.seen)}")
+    return 0
+
+
+def _kind(body: bytes) -> str:
+    """Return what an entry says it is; nobody promises that it is JSON."""
+    from weighbridge.core.canonical import parse
+
+    try:
+        value = parse(body)
+    except ValueError:
+        return "?"
+    return safe(str(value.get("kind"))) if isinstance(value, dict) else "?"
+
+
+def _beginning(body: bytes) -> str:
+    return safe(body[:120].decode(errors="replace"))
+
+
+@log.command("export")
+@click.argument("folder", type=click.Path(path_type=Path, file_okay=False))
+@common
+def export(shared: Shared, folder: Path) -> int:
+    """Copy the log as static files (C2SP tlog-tiles), or bring such a copy up to date; every entry is checked."""
+    with opened(shared) as registry:
+        size = registry.log.export(folder)
+        item: dict[str, JSON] = {"origin": registry.log.origin, "size": size, "folder": str(folder)}
+        emit(shared, "export", [item], f"{folder}: {size} entries of {registry.log.origin}")
+    return 0
+
+
+@log.command("verify")
+@click.argument("place", metavar="FOLDER|URL")
+@click.option("--key", required=True, help="The log's public key: a PEM file, or NAME+ID+BASE64.")
+@click.option("--origin", default="", help="The log's origin, the first line of its checkpoints.")
+@click.option(
+    "--since", type=click.Path(path_type=Path, dir_okay=False, exists=True), help="A checkpoint kept earlier."
+)
+@common
+def verify(shared: Shared, place: str, *, key: str, origin: str, since: Path | None) -> int:
+    """Read somebody's log from its beginning and hold every entry against its signed checkpoint."""
+    from weighbridge.cli.log_keys import foreign_log
+    from weighbridge.ledger.following import read_all
+
+    reader, _ = foreign_log(place, key, origin, offline=bool(shared.config["offline"]))
+    note, head = read_all(reader, lambda _: None)
+    lines = [f"{head.origin}: all {head.size} entries are what its checkpoint says"]
+    item: dict[str, JSON] = {"origin": head.origin, "size": head.size, "checkpoint": note, "since": None}
+    if since is not None:
+        kept = since.read_text(encoding="utf-8")
+        old = reader.verify(kept if kept.endswith("\n") else kept + "\n")
+        reader.check_extends(old, head)
+        item["since"] = old.size
+        lines.append(f"it grew from {old.size} entries and nothing in it was changed")
+    if head.frozen:
+        lines.append(f"it is frozen: {head.frozen}")
+    emit(shared, "verification", [item], "\n".join(safe(line) for line in lines))
     return 0
 
 

@@ -6,7 +6,7 @@ What is pinned lies in the user's configuration home, where whoever keeps the lo
 
     <home>/monitor/<id>.json     checkpoint, right edge of the tree as far as it was read, what still may be announced
     <home>/monitor/evidence/     checkpoints that contradict each other, for good
-    <home>/monitor/lock          one monitor at a time
+    <home>/monitor/<id>.lock     one monitor of a log at a time
 
 A step reads and judges; `keep` moves the pin once what was found has been shown, so that a monitor killed between
 the two shows it again. On a contradiction nothing moves: each later step finds it again until a person decides.
@@ -38,6 +38,8 @@ SCHEMA = "weighbridge.monitor/1"
 MOST = 65536
 """Entries of one step: some seconds, and at most 4 GiB of a hostile log, of which one tile is read at a time."""
 MAX_PENDING = 10_000
+CONTRADICTIONS = ("log.fork", "log.rollback", "log.entries")
+"""Kinds of alerts after which a log is not read on."""
 
 _MAX_STATE = 64 * 1024 * 1024
 
@@ -83,7 +85,7 @@ class Step:
     @property
     def done(self) -> bool:
         """Whether the log was read to its end, or cannot be read on."""
-        return self.end == self.size or any(alert.kind.startswith("log.") for alert in self.alerts)
+        return self.end == self.size or any(alert.kind in CONTRADICTIONS for alert in self.alerts)
 
     def to_json(self) -> dict[str, JSON]:
         """Return the step as data."""
@@ -119,6 +121,7 @@ class Monitor:
         self._patience = patience or Patience()
         self._pinned: Pinned | None = None
         self._next: Pinned | None = None
+        self._moved = False
 
     @contextmanager
     def holding(self) -> Iterator[None]:
@@ -127,7 +130,7 @@ class Monitor:
             self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         except OSError as error:
             raise disk(error) from None
-        with exclusive(self._folder / "lock"):
+        with exclusive(self._path.with_suffix(".lock")):
             self._pinned = self._load()
             yield
 
@@ -172,16 +175,22 @@ class Monitor:
             pending=len(waiting),
         )
 
+    def go_on(self) -> None:
+        """Take what the last step came to as read, for the next step; nothing after a contradiction."""
+        if self._next is not None:
+            self._pinned, self._next, self._moved = self._next, None, True
+
     def keep(self) -> None:
-        """Pin what the last step came to; nothing after a contradiction. Raises Unreadable when the disk refuses."""
-        if self._next is None:
+        """Pin what the steps came to, after it was shown. Raises Unreadable when the disk refuses."""
+        self.go_on()
+        if not self._moved or self._pinned is None:
             return
         try:
-            write_durably(self._path, canonical(_written(self._reader.origin, self._next)) + b"\n")
+            write_durably(self._path, canonical(_written(self._reader.origin, self._pinned)) + b"\n")
             flush_folders(self._folder, [self._path])
         except OSError as error:
             raise disk(error) from None
-        self._pinned, self._next = self._next, None
+        self._moved = False
 
     def _ripe(
         self, found: Sequence[Suspicion], known: Announced, now: datetime
