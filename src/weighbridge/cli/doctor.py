@@ -78,7 +78,7 @@ def _machine() -> Iterator[Check]:
 
 def _registry(registry: Registry, *, deep: bool) -> Iterator[Check]:
     from weighbridge.gate.judging import read_policy, setting
-    from weighbridge.registry import fsck, models
+    from weighbridge.registry import fsck, models, services
 
     yield Check(
         "registry.opens",
@@ -94,6 +94,12 @@ def _registry(registry: Registry, *, deep: bool) -> Iterator[Check]:
     )  # fmt: skip
     yield from _reread(
         "log.whole", "a log that is what its checkpoint says, all of it kept here", fsck.log, registry
+    )
+    yield from _reread(
+        "services.whole",
+        "certificate and signing logs whole, nothing that signs about to end",
+        services.check,
+        registry,
     )
     if deep:
         yield from _reread("blobs.unchanged", "every kept byte as it was taken in", fsck.blobs, registry)

@@ -13,7 +13,7 @@ from weighbridge.claims.predicates import Claim, read_claim, role_of, stage_of
 from weighbridge.claims.predicates import scan as scan_claim
 from weighbridge.claims.records import read_event
 from weighbridge.core.canonical import JSON
-from weighbridge.core.clock import parse_rfc3339
+from weighbridge.core.clock import parse_rfc3339, rfc3339
 from weighbridge.core.decision import Outcome
 from weighbridge.core.digest import Digest
 from weighbridge.core.errors import NotFound, VerificationFailed, WeighbridgeError
@@ -38,6 +38,7 @@ from weighbridge.registry import bundles, models, tally
 from weighbridge.registry.outbox import sign, submit
 from weighbridge.registry.rebuilding import scan_kept
 from weighbridge.registry.wiring import Registry
+from weighbridge.registry.witnesses import fresh
 from weighbridge.store import schema
 from weighbridge.trust.bundle import Bundle
 from weighbridge.trust.verify import verify_bundle, who_signed
@@ -77,7 +78,21 @@ def gather(registry: Registry, model: models.Model, *, keep_scan: bool = True) -
         ancestry=ancestry,
         revocations=revocations(registry, visited),
         waivers=facts.waivers(),
-        problems=tuple(facts.problems),
+        problems=(*facts.problems, *_stale(registry)),
+    )
+
+
+def _stale(registry: Registry) -> tuple[str, ...]:
+    """Say when no quorum of witnesses has seen the log for longer than the authority allows."""
+    age, now = registry.authority.checkpoint_age, registry.clock.now()
+    if age is None:
+        return ()
+    seen = fresh(registry.log, registry.authority)
+    if seen is not None and seen.age(now).total_seconds() <= age:
+        return ()
+    last = rfc3339(seen.seen) if seen else "never"
+    return (
+        f"the log was last seen by its witnesses: {last}; at most {age} s ago is asked for (weighbridge log cosign)",
     )
 
 

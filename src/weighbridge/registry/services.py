@@ -10,13 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from weighbridge.core.canonical import canonical
 from weighbridge.core.clock import Entropy, rfc3339
 from weighbridge.core.digest import Digest
-from weighbridge.core.errors import RegistryUnusable, UsageError
+from weighbridge.core.errors import RegistryUnusable, UsageError, WeighbridgeError
 from weighbridge.core.statement import Statement
 from weighbridge.keys.files import FileKey, generate
 from weighbridge.keys.ports import Algorithm, Signer
@@ -53,6 +53,7 @@ ROOT_KEYS: Mapping[str, Algorithm] = {
 DISTRIBUTION_KEY = "tuf"
 """Signs what clients fetch to learn whom to trust (`distribution`)."""
 DEVELOPMENT_KEY = "development"
+SOON = timedelta(days=30)
 
 
 def make_keys(*, demonstration: bool) -> dict[str, FileKey]:
@@ -161,6 +162,28 @@ def development_token(registry: Registry, subject: str) -> str:
 def sign_here(registry: Registry, statement: Statement, token: str) -> Bundle:
     """Sign a statement as whom a token names, with the registry's own services; raises as `sign_keyless`."""
     return sign_keyless(statement, token, open_services(registry), registry.clock.now())
+
+
+def check(registry: Registry) -> list[str]:
+    """Read every log of the services again, and look when what signs here ends; returns what is not in order."""
+    authority, now = registry.authority, registry.clock.now()
+    logs = [("ct", row.pem) for row in authority.trusted.ctlogs]
+    logs += [("signing-log", row.pem) for row in authority.logs if ".signing - " in row.origin]
+    problems = []
+    for kind, pem in logs:
+        try:
+            Log.open(folder_of(registry.layout, kind, key_id_of_pem(pem)), pem).verify_all()
+        except WeighbridgeError as error:
+            problems.append(f"{kind}: {error.problem} ({error.cause})")
+    chains = [("ca", row.chain) for row in authority.trusted.authorities if row.window.end is None]
+    chains += [("tsa", row.chain) for row in authority.trusted.timestamps if row.window.end is None]
+    for name, chain in chains:
+        ends = min(read_certificate(der).not_valid_after_utc for der in chain)
+        if ends < now + SOON:
+            problems.append(
+                f"the certificate of the {name} ends {rfc3339(ends)}: weighbridge trust rotate {name}"
+            )
+    return problems
 
 
 def _in_use(
