@@ -219,3 +219,12 @@ def test_a_link_in_the_model_is_not_signed(model, call):
     for words in (("--oms",), ("--bundle", "b")):
         code, _, error = call("sign", model, "--key", "me.pem", *words)
         assert (code, "manifest.path" in error) == (1, True)
+
+
+def test_a_claim_is_written_over_nothing_but_a_claim(model, call):
+    weights = (model / "weights.safetensors").read_bytes()
+    code, _, error = call("sign", model, "--key", "me.pem", "--bundle", model / "weights.safetensors")
+    assert (code, "sign.exists" in error) == (1, True)
+    assert (model / "weights.safetensors").read_bytes() == weights
+    for _ in range(2):
+        assert call("sign", model, "--key", "me.pem", "--bundle", "claim.json")[0] == 0

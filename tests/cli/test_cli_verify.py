@@ -136,6 +136,9 @@ def test_without_signer_and_signature(model, call):
         ((*WHO, "--demand", "luck=1"), "NAME=NUMBER"),
         ((*WHO, "--demand", "logs=99"), "cannot be made"),
         (("--signer", "nobody.pem"), "there is no nobody.pem"),
+        (("--signer", "me.pub.pem", "--issuer", ISSUER), "expect.signer"),
+        (("--signer", "me.pub.pem", "--certificate-identity", SUBJECT), "expect.signer"),
+        ((*MINE, "--bundle", "nowhere.json"), "there is no nowhere.json"),
         (("--signer", SUBJECT, "--certificate-chain", "me.pub.pem"), "no certificates"),
     ],
 )

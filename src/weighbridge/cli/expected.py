@@ -180,6 +180,8 @@ def _named(certificates: Sequence[bytes]) -> tuple[str, str]:
 
 def _sorted_out(asked: Asked) -> Asked:
     """Put `--signer` where it belongs, and refuse two expectations at once."""
+    if asked.signer.endswith((".pem", ".pub")) and asked.key is None:
+        asked = replace(asked, signer="", key=Path(asked.signer))
     named = [word for word in (asked.signer, asked.identity, asked.identity_pattern) if word]
     if len(named) + (asked.key is not None) > 1:
         raise UsageError(
@@ -193,8 +195,6 @@ def _sorted_out(asked: Asked) -> Asked:
             remedy="leave out --key, or the other",
             check="expect.signer",
         )
-    if asked.signer.endswith((".pem", ".pub")):
-        return replace(asked, signer="", key=Path(asked.signer))
     return replace(asked, signer="", identity=asked.signer) if asked.signer else asked
 
 

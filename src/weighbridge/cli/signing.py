@@ -14,7 +14,7 @@ import click
 from weighbridge.cli.options import Shared
 from weighbridge.cli.render import emit
 from weighbridge.core.canonical import JSON
-from weighbridge.core.errors import Unreadable, UsageError
+from weighbridge.core.errors import Refused, Unreadable, UsageError, WeighbridgeError
 
 if TYPE_CHECKING:
     from weighbridge.core.statement import Statement
@@ -165,6 +165,8 @@ def hand_in(
     shared: Shared, registry: Registry | None, statement: Statement, how: How, bundle: Path | None
 ) -> int:
     """Sign a claim and write it to a file, or hand it to the registry, which logs and keeps it."""
+    if bundle is not None:
+        _check_free(bundle)
     made = sign_with(shared, registry, statement, how)
     if bundle is not None:
         bundle.write_bytes(made.bundle.to_json() + b"\n")
@@ -191,6 +193,21 @@ def hand_in(
     said = f"claim kept: {stage} of {about}, signed by {made.who}, log entry {kept.entry.index}"
     emit(shared, "claim", [row], said)
     return 0
+
+
+def _check_free(path: Path) -> None:
+    """Refuse to write a claim over anything but an older claim: it might be a file of the model."""
+    from weighbridge.trust.bundle import Bundle
+
+    try:
+        if path.exists():
+            Bundle.from_json(_content(path))
+    except WeighbridgeError as error:
+        raise Refused(
+            f"{path} is there already and is no claim",
+            remedy="name another file with --bundle, or move that one away",
+            check="sign.exists",
+        ) from error
 
 
 def _keyless(shared: Shared, registry: Registry | None, statement: Statement, how: How) -> Signed:

@@ -105,6 +105,8 @@ def _bytes(path: Path) -> bytes:
             if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
                 raise Unreadable(f"{path} is not a file", remedy="give the file that holds the signature")
             data = file.read(MAX_BUNDLE + 1)
+    except FileNotFoundError as error:
+        raise NotFound(f"there is no {path}", remedy="check where the signature is") from error
     except OSError as error:
         raise Unreadable(
             f"{path} cannot be read",
