@@ -130,6 +130,8 @@ class Leaf:
     ct_issuer: bytes | None = None
     """The issuer's key that the timestamp is over, where it is not the issuer's."""
     ct_flip: bool = False
+    ct_hash: bytes = b"\x04"
+    """The hash that the timestamp says it is over (RFC 5246 section 7.4.1.4.1)."""
     holder: str = "leaf"
     serial: int | None = None
 
@@ -188,9 +190,9 @@ def _stamp(leaf: Leaf, log: tuple, tbs: bytes, issuer: bytes) -> bytes:
     body += struct.pack("!I", len(tbs))[1:] + tbs + b"\0\0"
     secret = private(*log)
     if isinstance(secret, rsa.RSAPrivateKey):
-        signature, algorithm = secret.sign(body, padding.PKCS1v15(), hashes.SHA256()), b"\x04\x01"
+        signature, algorithm = secret.sign(body, padding.PKCS1v15(), hashes.SHA256()), leaf.ct_hash + b"\x01"
     else:
-        signature, algorithm = secret.sign(body, ec.ECDSA(hashes.SHA256())), b"\x04\x03"
+        signature, algorithm = secret.sign(body, ec.ECDSA(hashes.SHA256())), leaf.ct_hash + b"\x03"
     if leaf.ct_flip:
         signature = signature[:-1] + bytes([signature[-1] ^ 1])
     sct = b"\0" + hashlib.sha256(spki(secret)).digest() + struct.pack("!QH", time, 0)

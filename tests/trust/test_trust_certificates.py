@@ -149,6 +149,10 @@ def test_a_leaf_without_name_is_taken_only_where_the_authority_alone_vouches():
         (((8, "é" * 100),), "é" * 100),
         (((8, "x" * 300),), "x" * 300),
         (((24, b"anything"), (8, ISSUER)), ISSUER),
+        (((8, b"\x0c\x7f" + b"x" * 127),), "x" * 127),
+        (((8, b"\x0c\x81\x80" + b"x" * 128),), "x" * 128),
+        (((8, b"\x0c\x81\xff" + b"x" * 255),), "x" * 255),
+        (((8, b"\x0c\x82\x01\x00" + b"x" * 256),), "x" * 256),
     ],
 )
 def test_both_forms_of_the_issuer_are_read(claims, issuer):
@@ -164,6 +168,9 @@ def test_both_forms_of_the_issuer_are_read(claims, issuer):
         ((8, b"\x0c\x02abc"),),
         ((8, b"\x0c\x81\x02ab"),),
         ((8, b"\x0c\x80ab\0\0"),),
+        ((8, b"\x0c\x81\x7f" + b"x" * 127),),
+        ((8, b"\x0c\x82\x00\xff" + b"x" * 255),),
+        ((8, b"\x0c\x83\x00\x01\x00" + b"x" * 256),),
         ((8, b""),),
         ((8, b"\x0c"),),
         ((8, b"\x0c\x01\xff"),),
@@ -173,6 +180,13 @@ def test_both_forms_of_the_issuer_are_read(claims, issuer):
 )
 def test_claims_that_say_two_things_or_cannot_be_read(claims):
     refused(with_leaf(claims=claims), "certificate.claims")
+
+
+def test_a_claim_stands_below_fulcios_number_and_no_other():
+    for oid in ("1.2.3.8", "1.3.6.1.4.1.57264.2.8"):
+        other = x509.UnrecognizedExtension(ObjectIdentifier(oid), b"\x0c\x05other")
+        signer = signer_of(Leaf(extra=((other, False),)).build())
+        assert signer.issuer == signer.claims["8"] == ISSUER
 
 
 def test_other_names_that_cannot_be_read():
@@ -343,6 +357,7 @@ def test_the_same_log_twice_is_one_log():
     "changes",
     [
         {"ct_flip": True},
+        {"ct_hash": b"\x05"},
         {"ct_issuer": b"another issuer"},
         {"ct_issuer": spki(private("root", "ecdsa-p384"))},
         {"ct_time": BEGIN - SECOND},

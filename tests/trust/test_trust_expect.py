@@ -124,6 +124,14 @@ def test_all_names_the_first_refusal_and_any_names_every_one():
     assert "issuer" in both
 
 
+def test_refusals_say_what_was_expected_and_what_was_found():
+    assert ExpectedIdentity(claims={"12": SOURCE}).refusal(SIGNER) is None
+    assert "a match of 'a.*'" in ExpectedIdentity(Pattern("a.*")).refusal(SIGNER)
+    assert repr(SUBJECT) in ExpectedIdentity("a").refusal(SIGNER)
+    assert repr(SOURCE) in BuiltBy((("a", "b"),)).refusal(SIGNER)
+    assert "no source repository" in BuiltBy((("a", "b"),)).refusal(replace(SIGNER, claims={}))
+
+
 @pytest.mark.parametrize(
     "make",
     [
@@ -131,6 +139,7 @@ def test_all_names_the_first_refusal_and_any_names_every_one():
         lambda: ExpectedIdentity(""),
         lambda: ExpectedIdentity(SUBJECT, ""),
         lambda: ExpectedIdentity(claims={"repository": "x"}),
+        lambda: ExpectedIdentity(claims={"\u00b2": "x"}),
         lambda: AllOf(()),
         lambda: AnyOf(()),
         lambda: BuiltBy(()),

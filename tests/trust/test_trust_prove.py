@@ -408,7 +408,16 @@ def test_a_demand_that_makes_no_sense_is_refused(members):
         Demand.from_json(members)
 
 
+def test_only_a_demand_of_no_moment_at_all_is_bare():
+    assert BARE.bare
+    assert Demand(logs=0).bare
+    assert not any(one.bare for one in (Demand(), STAMPED, Demand(logs=0, times=1)))
+
+
 def test_demands_are_read_as_they_are_written():
+    most = Demand(32, 32, 32, 32, 32, 2**53 - 1)
+    assert Demand.from_json(most.to_json()) == most
+    assert Demand.from_json(Demand(checkpoint_age=0).to_json()).checkpoint_age == 0
     for demand in (Demand(), BARE, STAMPED, Demand(2, 1, 2, 3, 2, 3600)):
         assert Demand.from_json(demand.to_json()) == demand
     assert Demand.from_json({"log": False, "timestamps": 1, "witnesses": 0}) == Demand(0, 1)

@@ -4,6 +4,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
+from asn1crypto import tsp
 from cryptography.x509.oid import ExtendedKeyUsageOID
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -79,6 +80,22 @@ def test_a_timestamp_in_order(tsa):
 )
 def test_what_is_no_timestamp_of_this(tsa, cause):
     assert cause in fails(tsa)
+
+
+def test_signed_twice():
+    response = tsp.TimeStampResp.load(Tsa().stamp(SIGNATURE))
+    content = response["time_stamp_token"]["content"]
+    content["signer_infos"] = [row.copy() for row in content["signer_infos"]] * 2
+    with pytest.raises(VerificationFailed, match="one authority"):
+        verify_timestamp(response.dump(force=True), SIGNATURE, by(Tsa()))
+
+
+def test_refusals_can_be_read_by_people():
+    assert "ErrorStack" not in fails(Tsa(end=NOW - SECOND))
+    with pytest.raises(VerificationFailed, match="larger"):
+        verify_timestamp(bytes(70_000), SIGNATURE, by(Tsa()))
+    unnamed = (TimestampAuthority(Tsa().chain, Window(BEGIN, END)),)
+    assert verify_timestamp(Tsa().stamp(SIGNATURE), SIGNATURE, unnamed).time.by == "CN=tsa"
 
 
 def test_over_another_signature():
