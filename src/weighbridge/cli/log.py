@@ -78,7 +78,7 @@ def export(shared: Shared, folder: Path) -> int:
     with opened(shared) as registry:
         size = registry.log.export(folder)
         item: dict[str, JSON] = {"origin": registry.log.origin, "size": size, "folder": str(folder)}
-        emit(shared, "export", [item], f"{folder}: {size} entries of {registry.log.origin}")
+        emit(shared, "log", [item], f"{folder}: {size} entries of {registry.log.origin}")
     return 0
 
 
@@ -107,7 +107,7 @@ def verify(shared: Shared, place: str, *, key: str, origin: str, since: Path | N
         lines.append(f"it grew from {old.size} entries and nothing in it was changed")
     if head.frozen:
         lines.append(f"it is frozen: {head.frozen}")
-    emit(shared, "verification", [item], "\n".join(safe(line) for line in lines))
+    emit(shared, "log", [item], "\n".join(safe(line) for line in lines))
     return 0
 
 

@@ -100,12 +100,12 @@ def _look(shared: Shared, asked: Asked) -> int:
                 if together:
                     monitor.go_on()
                 else:
-                    emit(shared, "watch", [steps[-1].to_json()], _text(steps[-1]))
+                    emit(shared, "step", [steps[-1].to_json()], _text(steps[-1]))
                     monitor.keep()
             kept.append((monitor, behind(*steps)))
         if together:
             shown = [step for _, step in kept]
-            emit(shared, "watch", [step.to_json() for step in shown], "\n".join(map(_text, shown)))
+            emit(shared, "step", [step.to_json() for step in shown], "\n".join(map(_text, shown)))
             for monitor, _ in kept:
                 monitor.keep()
     return code
