@@ -14,7 +14,7 @@ def text(value):
     return b"X" + struct.pack("<i", len(value)) + value.encode()
 
 
-def dtype(code, endianness="<", size=-1, flags=0, version=3):
+def dtype(code, endianness="<", size=-1, flags=0, version=3, more=b""):
     """What numpy pickles of a dtype: the call and its state."""
     state = (
         b"K%c" % version
@@ -24,6 +24,7 @@ def dtype(code, endianness="<", size=-1, flags=0, version=3):
         + struct.pack("<i", size)
         + b"J\xff\xff\xff\xff"
         + b"K%c" % flags
+        + more
     )
     return b"cnumpy\ndtype\n" + text(code) + b"\x89\x88\x87R(" + state + b"tb"
 
@@ -59,7 +60,7 @@ def read(data):
         (dtype("U2", "<", 8), b"K\x03\x85", 24, "<U2"),
         (dtype("S5", "|", 5), b"K\x02\x85", 10, "|S5"),
         (dtype("V16", "|", 16, 0), b"K\x02\x85", 32, "|V16"),
-        (dtype("M8", "<", -1, 0, 4), b"K\x02\x85", 16, "<M8"),
+        (dtype("M8", "<", -1, 0, 4, b"N(C\x01DK\x01K\x01K\x01t\x86"), b"K\x02\x85", 16, "<M8"),
         (dtype("f8"), b"K\x00\x85", 0, "<f8"),
         (dtype("f8"), b"K\x00\x8a\x09" + b"\xff" * 8 + b"\x00\x86", 0, "<f8"),
         (dtype("c16"), b"(K\x01K\x02K\x01K\x02K\x01t", 64, "<c16"),

@@ -71,7 +71,7 @@ def filled(shape, dtype, content):
     return row(number(1), shape, dtype, b"\x89", content) + b"b"
 
 
-def structure(*fields, size=8, flags=0, names=None):
+def structure(*fields, size=8, flags=16, names=None):
     """The state of a type with fields: (name, type, offset)."""
     keys = [text(field) for field, _, _ in fields]
     rows = [
@@ -124,24 +124,30 @@ HOSTILE = {
     "given twice": VOID + put(0) + PLAIN + get(0) + LATER,
     "not a copy": made("f8", b"\x89") + state(">"),
     "fields changed later": VOID
-    + state(names=row(text("a")), fields=table(text("a"), row(F8, number(0))) + put(0), size=8, align=1)
+    + state(names=row(text("a")), fields=table(text("a"), row(F8, number(0))) + put(0), size=8, align=1, flags=16)
     + get(0) + text("a") + row(O8, number(0)) + b"s0",
     "fields known in part": b"}" + put(0) + text("evil") + row(O8, number(0)) + b"s0" + VOID
-    + state(names=row(text("evil")), fields=get(0) + text("a") + row(F8, number(0)) + b"s", size=8, align=1),
+    + state(names=row(text("evil")), fields=get(0) + text("a") + row(F8, number(0)) + b"s", size=8, align=1, flags=16),
     "a number over an object": VOID + structure(("a", O8, 0), ("b", F8, 0), flags=27),
     "a number in an object": made("V16") + structure(("a", F8, 4), ("b", O8, 8), size=16, flags=27),
     "two objects": made("V12") + structure(("a", O8, 0), ("b", O8, 4), size=12, flags=27),
     "an object in the middle": made("V24")
     + structure(("a", made("V24") + state(size=24, align=1), 0), ("b", O8, 8), size=24, flags=27),
     "names of no field": VOID + structure(("a", F8, 0), names=[text("b")]),
-    "names in a list": VOID + state(names=items(text("a")), fields=table(text("a"), row(F8, number(0))), size=8, align=1),
-    "no names": VOID + state(fields=table(text("a"), row(F8, number(0))), size=8, align=1),
+    "names in a list": VOID + state(names=items(text("a")), fields=table(text("a"), row(F8, number(0))), size=8, align=1, flags=16),
+    "no names": VOID + state(fields=table(text("a"), row(F8, number(0))), size=8, align=1, flags=16),
     "a shape with a truth in it": VOID + state(sub=row(F8, row(number(1 << 28), b"\x88")), size=8, align=8),
     "a shape that is a number made by a call": VOID
     + state(sub=row(F8, scalar(made("i8") + state("<"), raw(struct.pack("<q", 1 << 28)))), size=8, align=8),
     "a shape below zero": made("V0") + state(sub=row(F8, row(number(-1))), size=0, align=8),
     "a record of no size as field": VOID
     + structure(("a", name("numpy", "dtype") + row(name("numpy", "record"), b"\x89", b"\x88") + b"R", 9)),
+    "compared without Python": VOID + structure(("a", F8, 0), flags=0),
+    "objects that are not counted": VOID + structure(("a", O8, 0), flags=16),
+    "objects that do not begin as nothing": VOID + structure(("a", O8, 0), flags=1 | 2 | 16),
+    "a sub-array of objects without their flags": VOID + state(sub=row(O8, row(number(1))), size=8, align=8, flags=27),
+    "a time without its unit": made("M8") + state("<"),
+    "a time with half of its unit": made("m8") + state("<", version=4, more=row(b"N")),
     "notes that are no dict": made("f8") + state("<", version=4, more=number(5)),
 }  # fmt: skip
 ARRAYS = {
@@ -211,6 +217,14 @@ def test_an_array_gets_its_state_once_and_has_no_elements_before():
         made("V16") + structure(("a", F8, 0), ("b", made("i4") + state("<"), 4), size=16),
         made("V24") + structure(("a", F8, 0), ("b", O8, 8), ("c", F8, 16), size=24, flags=27),
         VOID + state(sub=row(F8, row(number(1))), size=8, align=8),
+        VOID + state(sub=row(O8, row(number(1))), size=8, align=8, flags=63),
+        made("V24")
+        + structure(
+            ("a", made("V24") + state(sub=row(O8, row(number(3))), size=24, align=8, flags=63), 0),
+            size=24,
+            flags=27,
+        ),
+        made("M8") + state("<", version=4, more=row(b"N", row(raw(b"ns"), number(1), number(1), number(1)))),
         name("numpy", "dtype") + row(name("numpy", "record"), b"\x89", b"\x88") + b"R" + PLAIN,
         MAKE_RANDOM + random_state(number(624)),
         MAKE_RANDOM + row(text("MT19937"), EIGHT, number(624), number(0), b"G" + bytes(8)) + b"b",
@@ -235,7 +249,7 @@ def test_what_numpy_pickles_passes():
     itself = numpy.empty(1, object)
     itself[0] = [itself]
     values = [
-        *(numpy.zeros(2, row) for row in (kind, titled, over, numpy.dtype([("x", kind)]), "M8[D]", "S5", "V7", ">i4")),
+        *(numpy.zeros(2, row) for row in (kind, titled, over, numpy.dtype([("x", "O", (2,))]), numpy.dtype([("u", "U2")]), numpy.dtype([("x", kind)]), "M8[D]", "S5", "V7", ">i4")),
         numpy.ma.array([1, 2], mask=[0, 1]), numpy.ma.array(["a", None], dtype=object), numpy.float64(2), itself,
         numpy.rec.array([(1, 2.0)], dtype=[("a", "i4"), ("b", "f8")]), numpy.array(3.0), numpy.zeros((0, 4)),
         numpy.random.RandomState(1), numpy.random.default_rng(1), numpy.random.Generator(numpy.random.Philox(1)),

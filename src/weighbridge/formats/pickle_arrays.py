@@ -191,8 +191,8 @@ class Arrays(Dtypes):
         known = self.dtypes.get(dtype >> 4) if dtype & 15 == OBJECT else None
         if known is None or known[2] < 0:
             raise PickleBroken(pos, "an array is announced of a type whose size is not known")
-        code, endianness, size, objects = known
-        if objects:
+        code, endianness, size, flags = known
+        if flags & 1:  # it holds objects
             begin, behind = end, self.nested(end)
         else:
             begin = self.padded(pos, end, state.get(_ALIGNMENT, NONE))

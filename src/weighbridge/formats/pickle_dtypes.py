@@ -24,8 +24,16 @@ _DTYPE_CALLS: Final = ([STR, BOOL, BOOL], [STR, INT, INT])
 _RECORDS: Final = (("numpy", "record"), ("numpy.core.records", "record"), ("numpy.rec", "record"))
 """A class in place of a type's code: its size stands in the state alone."""
 _ALIGNMENTS: Final = (-1, 1, 2, 4, 8, 16)
-_OBJECT_FLAGS: Final = 1 | 2
-_STRUCTURE_FLAGS: Final = 1 | 2 | 8 | 16 | 128
+# What numpy says of a type: holds references, is pickled as a list, begins as zeros, needs Python to be compared.
+_REFERENCES: Final = 1
+_LIST: Final = 2
+_ZEROED: Final = 8
+_PYTHON: Final = 16
+_ALIGNED: Final = 128
+_FROM_FIELDS: Final = _REFERENCES | _LIST | _ZEROED | _PYTHON
+_OBJECT: Final = 63
+_TIME_UNITS: Final = ("none tuple", "dict tuple")
+"""The kinds of what follows the state of a time: notes, and its unit."""
 _MAX_DIMENSIONS: Final = 64
 _MAX_SIZE: Final = 1 << 31
 _MAX_KEPT: Final = 4096
@@ -40,7 +48,7 @@ class Dtypes(Outside):
 
     def __init__(self, data: bytes, max_events: int, max_expansion: int) -> None:
         super().__init__(data, max_events, max_expansion)
-        # Of each object: (code, endianness, bytes of one element, 1 when it holds objects), of a dtype.
+        # Of each object that is a dtype: (code, endianness, bytes of one element, flags).
         self.dtypes: dict[int, tuple[str, str, int, int]] = {}
         self.dtypes_made = 0
         self.shapes: dict[int, list[Any]] = {}
@@ -142,7 +150,7 @@ class Dtypes(Outside):
         if found:
             code = found.group(0)
             size = int(code[1:]) * (4 if code[0] == "U" else 1)
-            self.dtypes[number] = (code, "", size, int(code[0] == "O"))
+            self.dtypes[number] = (code, "", size, _OBJECT if code[0] == "O" else 0)
             if code[0] == "V":
                 self.keep()
 
@@ -162,14 +170,14 @@ class Dtypes(Outside):
 
     def checked(self, known: tuple[str, str, int, int], items: list[Any]) -> tuple[str, str, int, int] | None:
         """Return what is known of a dtype once its state is set; None when the state does not fit."""
-        code, _, size, objects = known
+        code, _, size, native = known
         if len(items) not in (8, 9) or self.integer(items[0]) not in (3, 4):
             return None
         order, flags = self.text(items[1]), self.integer(items[7])
         numbers = [self.integer(items[5]), self.integer(items[6])]
         if order not in ("<", ">", "|", "=") or flags is None or numbers[1] not in _ALIGNMENTS:
             return None
-        if len(items) > 8 and items[8] & 15 not in (NONE, DICT, TUPLE):
+        if not self.are_notes(code, items[8:]):
             return None
         if size < 0 and numbers[0] is not None and 0 < numbers[0] < _MAX_SIZE:
             size = numbers[0]
@@ -177,19 +185,25 @@ class Dtypes(Outside):
             return None
         parts = items[2:5]
         if parts == [NONE, NONE, NONE]:
-            fits = flags == 63 if objects else flags == 0 or (code[0] == "U" and flags == 8)
-            return (code, order, size, objects) if fits else None
+            fits = flags == native or (code[0] == "U" and flags == _ZEROED)
+            return (code, order, size, flags) if fits else None
         if code[0] != "V":
             return None
-        inner = self.fields(parts, size) if parts[0] == NONE else self.repeated(parts, size)
-        if inner is None or flags & ~_STRUCTURE_FLAGS:
-            return None
-        if flags & _OBJECT_FLAGS != (_OBJECT_FLAGS if inner else 0):
-            return None
-        return (code, order, size, inner)
+        if parts[0] == NONE:
+            inner = self.fields(parts, size)
+            fits = inner is not None and (flags & ~_ALIGNED in (inner, inner | _ZEROED))
+        else:
+            fits = flags == self.repeated(parts, size)
+        return (code, order, size, flags) if fits else None
+
+    def are_notes(self, code: str, more: list[Any]) -> bool:
+        """Whether what follows the state is what numpy writes there: the unit of a time, notes of a person."""
+        if code[0] in "mM":
+            return len(more) == 1 and more[0] & 15 == TUPLE and self.shape(more[0]) in _TIME_UNITS
+        return not more or more[0] & 15 in (NONE, DICT)
 
     def fields(self, parts: list[Any], size: int) -> int | None:
-        """Return 1 when a field holds objects, 0 when none does.
+        """Return the flags that a type with these fields has at least.
 
         None when one lies outside of an element, over the objects of another one, or is named only.
         """
@@ -199,7 +213,7 @@ class Dtypes(Outside):
         names = {self.text(item) for item in named}
         if not names or None in keys or not names <= keys:
             return None
-        objects = 0
+        flags = _PYTHON
         places: list[tuple[int, int, int]] = []
         for place in set(items[1::2]):  # a field that has a title as well stands there twice
             row = self.shapes.get(place)
@@ -208,8 +222,8 @@ class Dtypes(Outside):
             known, offset = self.dtypes.get(row[0] >> 4), self.integer(row[1])
             if known is None or known[2] < 0 or offset is None or not 0 <= offset <= size - known[2]:
                 return None
-            places.append((offset, offset + known[2], known[3]))
-            objects |= known[3]
+            places.append((offset, offset + known[2], known[3] & _REFERENCES))
+            flags |= known[3] & _FROM_FIELDS
         places.sort()
         end, holds = 0, 0
         for first, last, inner in places:
@@ -217,10 +231,10 @@ class Dtypes(Outside):
                 return None
             end, holds = max(end, last), inner if last > end else holds | inner
         self.taken.add(parts[2])
-        return objects
+        return flags
 
     def repeated(self, parts: list[Any], size: int) -> int | None:
-        """Return 1 when a sub-array holds objects, 0 when it does not; None when it is not as large as its type."""
+        """Return the flags of a sub-array; None when it is not as large as its type."""
         row = self.shapes.get(parts[0])
         if parts[1:] != [NONE, NONE] or row is None or len(row) != 2 or row[0] & 15 != OBJECT:
             return None
