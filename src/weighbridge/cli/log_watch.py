@@ -170,7 +170,7 @@ def _own(
         ("signing-log", [log.pem for log in authority.logs]),
         ("ct", [log.pem for log in authority.trusted.ctlogs]),
     ):
-        for folder, pem in _folders(registry.layout.root / "services" / kind, pems):
+        for folder, pem in _folders(registry.layout.services / kind, pems):
             certificates = kind == "ct"
             issuers = issuers_of(registry) if certificates else frozenset()
             yield monitor(folder, pem, Watch(seen.identities, everything, certificates, issuers))
