@@ -105,7 +105,7 @@ def test_npm_refuses_what_is_not_so(client, first, files):
     for place, change in (
         (("dsseEnvelope", "payload"), "e30="),
         (("verificationMaterial", "tlogEntries", 0, "integratedTime"), "1"),
-        (("verificationMaterial", "tlogEntries", 0, "inclusionProof", "rootHash"), "A" * 43 + "="),
+        (("verificationMaterial", "tlogEntries", 0, "inclusionProof", "hashes", 0), "A" * 43 + "="),
     ):
         changed = json.loads(json.dumps(made))
         inner = changed

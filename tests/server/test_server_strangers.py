@@ -1,5 +1,6 @@
 """What strangers send: too much, too slowly, too often, malformed, or under a wrong name. Each gets a code and a sentence."""
 
+import base64
 import json
 import socket
 import threading
@@ -27,7 +28,9 @@ SMALL = Limits(
     head_seconds=0.5,
     body_seconds=0.5,
     work_seconds=6,
+    write_seconds=0.5,
     idle_seconds=1,
+    renew_seconds=0.05,
 )
 
 
@@ -307,6 +310,58 @@ def test_bodies_that_are_held_at_one_time_are_bounded(tmp_path):
             != 400
         ):
             assert time.monotonic() < deadline, "what a client that left held is not given back"
+
+
+def test_an_answer_that_nobody_takes_is_dropped(tmp_path):
+    """A client that asks for much and reads nothing loses its connection, and the place it held is free again."""
+    with running(tmp_path / "slow", limits=SMALL) as instance:
+        tile = instance.repository / f"targets/{'ab' * 32}.large"
+        tile.write_bytes(bytes(3_500_000))
+        host, port = instance.url.removeprefix("http://").split(":")
+        held = []
+        for _ in range(SMALL.at_once):
+            connection = socket.socket()
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            connection.connect((host, int(port)))
+            connection.sendall(f"GET /tuf/targets/{tile.name} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+            held.append(connection)
+        try:
+            deadline = time.monotonic() + 20
+            while instance.get("/healthz").status_code != 200:
+                assert time.monotonic() < deadline
+            with pytest.raises(ConnectionError):
+                while time.monotonic() < deadline:
+                    held[0].sendall(b" ")
+                    time.sleep(0.05)
+        finally:
+            for connection in held:
+                connection.close()
+
+
+def test_what_nears_its_end_is_renewed_again_and_again(tmp_path):
+    calls = []
+
+    def renew():
+        calls.append(threading.current_thread().name)
+        if len(calls) == 1:
+            raise OSError("the disk is full")
+
+    with running(tmp_path / "renew", limits=SMALL, renew=renew) as instance:
+        deadline = time.monotonic() + 20
+        while len(calls) < 3:
+            assert time.monotonic() < deadline
+            assert instance.get("/healthz").status_code == 200
+
+
+def test_a_certificate_of_an_unknown_kind_of_key_is_refused(first):
+    """A certificate can be read whose key cannot: here one that names an algorithm nobody has."""
+    _, chain = first.certificate()
+    der = base64.b64decode(der64(chain[0]))
+    ec_key, unknown = bytes.fromhex("06072a8648ce3d0201"), bytes.fromhex("06072a8648ce3d02ff")[:-1] + b"\x7f"
+    assert ec_key in der
+    strange = encode64(der.replace(ec_key, unknown))
+    pem = f"-----BEGIN CERTIFICATE-----\n{strange}\n-----END CERTIFICATE-----\n"
+    refused(first.post("/api/v1/log/entries", proposed_dsse(generate("ecdsa-p256"), pem)), 400, "log.request")
 
 
 def test_trouble_of_ours_is_not_explained_to_strangers(tmp_path, monkeypatch):

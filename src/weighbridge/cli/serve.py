@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -15,8 +16,7 @@ from weighbridge.core.canonical import JSON
 from weighbridge.core.errors import UsageError
 
 if TYPE_CHECKING:
-    import socket
-
+    from weighbridge.keys.ports import Signer
     from weighbridge.registry.wiring import Registry
     from weighbridge.server.app import Serving
     from weighbridge.trust.keyless import Services
@@ -87,7 +87,7 @@ def _serve(shared: Shared, registry: Registry, wanted: _Wanted) -> None:
     try:
         from weighbridge.server.app import make_app
         from weighbridge.server.limits import Limits
-        from weighbridge.server.serving import listen, run, url_of
+        from weighbridge.server.serving import host_of, listen, run, url_of
     except ModuleNotFoundError as error:
         raise UsageError(
             "this installation cannot serve",
@@ -100,7 +100,7 @@ def _serve(shared: Shared, registry: Registry, wanted: _Wanted) -> None:
     limits = Limits()
     with listen(wanted.host, wanted.port, exposed=wanted.exposed) as listening:
         url = wanted.url or url_of(listening)
-        serving = _serving(registry, wanted, url, listening)
+        serving = _serving(registry, wanted, url, host_of(listening))
         services = open_services(registry)
         written = _write_trust_config(services, registry, wanted, url)
         app = make_app(services, serving, clock=registry.clock, limits=limits)
@@ -120,7 +120,7 @@ def _serve(shared: Shared, registry: Registry, wanted: _Wanted) -> None:
     say(shared, "stopped; everything that was answered is in the log")
 
 
-def _serving(registry: Registry, wanted: _Wanted, url: str, listening: socket.socket) -> Serving:
+def _serving(registry: Registry, wanted: _Wanted, url: str, own: str) -> Serving:
     """Return what is served beside the services; raises UsageError for what would let strangers be anybody."""
     from weighbridge.registry.services import DEVELOPMENT_KEY
     from weighbridge.server.app import Serving
@@ -144,12 +144,13 @@ def _serving(registry: Registry, wanted: _Wanted, url: str, listening: socket.so
                 check="server.demo",
             )
         issuer = DevelopmentIssuer(registry.service_key(DEVELOPMENT_KEY), entropy=registry.entropy)
-    own = str(listening.getsockname()[0])
-    hosts = {named.hostname, own, f"[{own}]"} | ({"localhost"} if not wanted.exposed else set())
+    hosts = {named.hostname, own} | ({"localhost"} if not wanted.exposed else set())
+    repository = _repository(registry, wanted, url)
     return Serving(
         url=url,
         hosts=frozenset(hosts),
-        repository=_repository(registry, wanted, url),
+        repository=repository,
+        renew=None if repository is None else partial(_publish, registry, url),
         development=issuer,
         any_key=wanted.any_key,
     )
@@ -171,6 +172,13 @@ def _repository(registry: Registry, wanted: _Wanted, url: str) -> Path | None:
         from weighbridge.keys.files import load
 
         root = load(offline, key_password())
+    return _publish(registry, url, root)
+
+
+def _publish(registry: Registry, url: str, root: Signer | None = None) -> Path:
+    """Say anew whom to trust and where to sign, as far as that changed or its signatures near their end."""
+    from weighbridge.registry import distribution
+
     with registry.writing():
         return distribution.publish(registry, url, root).directory
 

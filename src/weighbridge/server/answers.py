@@ -35,20 +35,11 @@ _OURS: Mapping[str, int] = MappingProxyType(
         "log.key": 503,
         "server.token": 401,
         "server.host": 421,
-        "server.browser": 403,
         "server.late": 408,
         "server.type": 415,
     }
 )
 """Checks whose status is not that of their error's kind: most are our trouble, not the client's mistake."""
-
-
-class Answered(Exception):
-    """An answer that a handler gives by raising it."""
-
-    def __init__(self, response: Response) -> None:
-        super().__init__()
-        self.response = response
 
 
 def answer(value: JSON, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:

@@ -14,7 +14,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -31,7 +32,7 @@ from weighbridge.core.errors import WeighbridgeError
 from weighbridge.ledger.batch import Committer
 from weighbridge.ledger.witness import MAX_REQUEST, Witness, witness_response
 from weighbridge.server.answers import answer
-from weighbridge.server.desk import Asked, Desk, Edge, Handler, on_error
+from weighbridge.server.desk import LOG, Asked, Desk, Edge, Handler, on_error
 from weighbridge.server.fulcio import Certificates
 from weighbridge.server.identities import Identities
 from weighbridge.server.limits import Limits
@@ -56,6 +57,8 @@ class Serving:
     """Given only in demonstrations: it lets anybody be anybody."""
     witness: Witness | None = None
     """Given where other logs' checkpoints are cosigned (C2SP tlog-witness)."""
+    renew: Callable[[], object] | None = None
+    """Signs again what of the repository has spent half of its time; called now and then, by one thread at a time."""
     any_key: bool = False
     """Log also what keys and certificates signed that this instance did not issue."""
 
@@ -74,9 +77,11 @@ def make_app(
         desk.open()
         committer = Committer(services.log, services.log_signer, clock, waiting=limits.waiting)
         log.committer = committer
+        renewing = asyncio.create_task(_renew(serving.renew, limits.renew_seconds))
         try:
             yield
         finally:
+            renewing.cancel()
             desk.close()  # whoever waits for the log gets an answer first
             committer.close()
 
@@ -100,6 +105,16 @@ def make_app(
         middleware=[Middleware(Edge, limits=limits, hosts=serving.hosts)],
         exception_handlers={WeighbridgeError: on_error, HTTPException: on_error},
     )
+
+
+async def _renew(renew: Callable[[], object] | None, seconds: float) -> None:
+    """Call `renew` every so often; what it cannot do now it does next time, and the log says so."""
+    while renew is not None:
+        await asyncio.sleep(seconds)
+        try:
+            await asyncio.to_thread(renew)
+        except Exception:  # noqa: BLE001 (whatever it is, the next look comes)
+            LOG.exception("not renewed")
 
 
 def _fulcio(desk: Desk, certificates: Certificates) -> list[Route]:

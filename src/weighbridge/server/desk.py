@@ -21,7 +21,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from weighbridge.core.errors import OutOfBudget, Unreachable, UsageError, WeighbridgeError
-from weighbridge.server.answers import Answered, refusal, refused
+from weighbridge.server.answers import refusal, refused
 from weighbridge.server.limits import Limits
 
 LOG = logging.getLogger("weighbridge.server")
@@ -157,8 +157,6 @@ class Edge:
 
 async def on_error(_: Request, error: Exception) -> Response:
     """Turn what a handler raised into an answer."""
-    if isinstance(error, Answered):
-        return error.response
     if isinstance(error, WeighbridgeError):
         response = refused(error)
         if response.status_code >= 500:

@@ -27,8 +27,12 @@ class Limits:
     """Until its body has come."""
     work_seconds: float = 30.0
     """Until it is answered; what is under way then is finished, and nobody hears of it."""
+    write_seconds: float = 20.0
+    """Until a client has taken something of a large answer; then its connection is cut."""
     idle_seconds: int = 30
     """Until a connection without a request is closed."""
+    renew_seconds: float = 3600.0
+    """Between two looks whether TUF metadata has spent half of its time."""
     stop_seconds: int = 20
     """What is under way may take so long when the server stops."""
     waiting: int = 1024

@@ -19,7 +19,7 @@ import uvicorn
 from starlette.types import ASGIApp
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from weighbridge.core.errors import Unreachable, UsageError
+from weighbridge.core.errors import Unreachable, Unreadable, UsageError
 from weighbridge.server.limits import Limits
 
 MAX_HEAD = 32 * 1024
@@ -59,15 +59,31 @@ def listen(host: str, port: int, *, exposed: bool = False) -> socket.socket:
     return made
 
 
+def host_of(listening: socket.socket) -> str:
+    """Return the address of a listening socket as a Host header names it."""
+    host = str(listening.getsockname()[0])
+    return f"[{host}]" if ":" in host else host
+
+
 def url_of(listening: socket.socket) -> str:
     """Return the address of a listening socket as clients write it."""
-    host, port = listening.getsockname()[:2]
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    return f"http://{host_of(listening)}:{listening.getsockname()[1]}"
 
 
 def run(app: ASGIApp, listening: socket.socket, limits: Limits, *, ready: Callable[[], None]) -> None:
-    """Serve until SIGINT or SIGTERM; `ready` is called when the first request can come."""
-    Server(app, listening, limits, ready=ready).run(sockets=[listening])
+    """Serve until SIGINT or SIGTERM; `ready` is called when the first request can come.
+
+    Raises Unreadable(server.start) when that never came.
+    """
+    server = Server(app, listening, limits, ready=ready)
+    server.run(sockets=[listening])
+    if not server.started:
+        raise Unreadable(
+            "the server could not begin",
+            cause="its log or one of its threads did not start",
+            remedy="run the command again with -v",
+            check="server.start",
+        )
 
 
 class Server(uvicorn.Server):
@@ -76,10 +92,11 @@ class Server(uvicorn.Server):
     def __init__(
         self, app: ASGIApp, listening: socket.socket, limits: Limits, *, ready: Callable[[], None]
     ) -> None:
-        head_seconds = limits.head_seconds
+        head, write = limits.head_seconds, limits.write_seconds
 
         class Bounded(_Bounded):
-            seconds = head_seconds
+            head_seconds = head
+            write_seconds = write
 
         super().__init__(
             uvicorn.Config(
@@ -131,10 +148,12 @@ class Server(uvicorn.Server):
 
 
 class _Bounded(H11Protocol):
-    """HTTP/1.1, with an end to how long a request's head may take to come."""
+    """HTTP/1.1, with an end to how long a request's head may take to come, and an answer to be taken."""
 
-    seconds: float
+    head_seconds: float
+    write_seconds: float
     _deadline: asyncio.TimerHandle | None = None
+    _stuck: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin to wait for the first head."""
@@ -149,13 +168,34 @@ class _Bounded(H11Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the connection."""
         self._unwatch()
+        self._unstick()
         super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        """Wait for a client that takes nothing, but not for ever: the answer holds a place meanwhile."""
+        super().pause_writing()
+        self._unstick()
+        self._stuck = self.loop.call_later(self.write_seconds, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        """Go on."""
+        self._unstick()
+        super().resume_writing()
+
+    def timeout_keep_alive_handler(self) -> None:
+        """Cut an idle connection, together with what its client never took."""
+        self.transport.abort()
+
+    def _unstick(self) -> None:
+        if self._stuck is not None:
+            self._stuck.cancel()
+            self._stuck = None
 
     def _watch(self) -> None:
         if self.conn.their_state is not h11.IDLE:
             self._unwatch()
         elif self._deadline is None:
-            self._deadline = self.loop.call_later(self.seconds, self._late)
+            self._deadline = self.loop.call_later(self.head_seconds, self._late)
 
     def _unwatch(self) -> None:
         if self._deadline is not None:

@@ -182,7 +182,13 @@ def _verifier(der: bytes, *, certificate: bool) -> _Verifier:
         pem = pem_of_der(der)
         algorithm_of_pem(pem)  # refuses what is not a key we know, in its one spelling
         return _Verifier(pem)
-    return _Verifier(pem_of_der(key_of(read_certificate(der))), der)
+    from cryptography.exceptions import UnsupportedAlgorithm
+
+    try:
+        public = key_of(read_certificate(der))
+    except UnsupportedAlgorithm as error:
+        raise ValueError("the certificate is of a kind of key that is not known here") from error
+    return _Verifier(pem_of_der(public), der)
 
 
 _MISTAKES = (ValueError, TypeError, KeyError, AttributeError, BadReference)
