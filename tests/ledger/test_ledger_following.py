@@ -96,6 +96,16 @@ def test_a_stretch_ends_where_a_tile_does_and_goes_on_there(server):
     assert ends == [512, 1000]
 
 
+def test_large_entries_come_a_few_at_a_time(server, monkeypatch):
+    monkeypatch.setattr("weighbridge.ledger.following.MAX_STRETCH", 1000)
+    grow(server, 998)
+    reader = server.reader()
+    _, head = reader.head()
+    stretch = reader.read(Position(Frontier()), head, 10**6)
+    assert stretch.end.size == 256
+    assert len(server.read()) == 1000
+
+
 def test_a_server_that_keeps_only_full_tiles_for_an_old_checkpoint(server):
     """C2SP tlog-tiles: a partial tile may be gone once the full one is there."""
     grow(server, 100)

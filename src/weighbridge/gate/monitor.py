@@ -36,7 +36,7 @@ from weighbridge.ledger.tiles import disk, flush_folders, write_durably
 
 SCHEMA = "weighbridge.monitor/1"
 MOST = 65536
-"""Entries of one step: some seconds, and at most 4 GiB of a hostile log, of which one tile is read at a time."""
+"""Entries of one step: some seconds."""
 MAX_PENDING = 10_000
 CONTRADICTIONS = ("log.fork", "log.rollback", "log.entries")
 """Kinds of alerts after which a log is not read on."""

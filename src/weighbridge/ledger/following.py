@@ -38,6 +38,8 @@ from weighbridge.net import Door, ask
 
 MAX_TILE = WIDTH * (MAX_ENTRY + 2)
 """Bytes of the largest file there is: 256 entries of the largest size."""
+MAX_STRETCH = 64 * 1024 * 1024
+"""Bytes of entries that are held at once, but for the rest of a tile."""
 CHECK = "log.consistency"
 
 
@@ -149,16 +151,21 @@ class LogReader:
     def read(self, position: Position, head: Checkpoint, most: int) -> Stretch:
         """Return up to `most` entries (rounded up to whole tiles) behind `position`, proven to be in the tree of `head`.
 
+        Fewer where they are large (MAX_STRETCH), and always one tile or more.
+
         Raises VerificationFailed(log.entries) when they are not what was signed, NotFound when files are missing,
         Unreadable when one is damaged.
         """
         end = min(head.size, position.size + most)
         end = min(head.size, -(-end // WIDTH) * WIDTH)
         bodies: list[bytes] = []
-        while position.size + len(bodies) < end:
+        taken = 0
+        while position.size + len(bodies) < end and taken < MAX_STRETCH:
             number, first = divmod(position.size + len(bodies), WIDTH)
             width = min(WIDTH, head.size - number * WIDTH)
-            bodies += self._entries(number, width)[first:]
+            fresh = self._entries(number, width)[first:]
+            taken += sum(map(len, fresh))
+            bodies += fresh
         frontier = position.frontier.extend([leaf_hash(body) for body in bodies])
         try:
             self._check_prefix(frontier.size, frontier.root, head)
