@@ -166,7 +166,9 @@ def test_a_witness_that_contradicts_the_log_stops_the_gate(world, witness, monke
     with pytest.raises(VerificationFailed) as error:
         world.promote(folder)
     assert error.value.check == "log.witness-alarm"
-    assert world.kept(folder).tier.value == "intake"  # the gate stops, and what was signed before is kept whole
+    assert (
+        world.kept(folder).tier.value == "intake"
+    )  # the gate stops, and what was signed before is kept whole
     world.reopen(witnesses="")
     assert world.promote(folder).decision.allow
     assert world.kept(folder).tier.value == "trusted"

@@ -386,3 +386,29 @@ def test_two_writers_never_cosign_two_histories(house):
     known = [{log.root_at(size) for size, _ in accepted} for log in (house.log, twin)]
     roots = {root for _, root in accepted}
     assert roots in known  # all of one history
+
+
+def test_a_witness_is_opened_by_its_folder_and_all_of_its_keys(house, tmp_path):
+    from weighbridge.ledger.witness import open_witness
+    from weighbridge.ledger.witness_state import anchor_of
+
+    folder, home = tmp_path / "w5", tmp_path / "home"
+    cosigners = house.keys("witness.test/w5")
+    made = Witness.create(folder, cosigners, clock=house.clock, anchor=anchor_of(home, cosigners))
+    made.add_log(ORIGIN, house.signer.public_pem)
+    signers = [row.signer for row in cosigners]
+    opened = open_witness(folder, signers[::-1], clock=house.clock, home=home)
+    assert house.ask(house.request(0), opened)[0] == 200
+    for wrong in (
+        signers[:1],
+        [*signers, key("stranger", "ed25519")],
+        [key("log")],
+        [signers[0], signers[0]],
+    ):
+        with pytest.raises(Refused) as error:
+            open_witness(folder, wrong, clock=house.clock, home=home)
+        assert error.value.check == "log.witness-key"
+    with pytest.raises(Unreadable):  # elsewhere there is no anchor
+        open_witness(folder, signers, clock=house.clock, home=tmp_path / "other").last(ORIGIN)
+    with pytest.raises(Unreadable):
+        open_witness(tmp_path / "nowhere", signers, clock=house.clock, home=home)
