@@ -74,16 +74,18 @@ def make_app(
 
     @asynccontextmanager
     async def life(_: Starlette) -> AsyncIterator[None]:
-        desk.open()
-        committer = Committer(services.log, services.log_signer, clock, waiting=limits.waiting)
-        log.committer = committer
-        renewing = asyncio.create_task(_renew(serving.renew, limits.renew_seconds))
-        try:
-            yield
-        finally:
-            renewing.cancel()
-            desk.close()  # whoever waits for the log gets an answer first
-            committer.close()
+        waiting = limits.waiting
+        with (
+            Committer(services.log, services.log_signer, clock, waiting=waiting) as log.committer,
+            services.ct.shared(clock, waiting=waiting),
+        ):
+            desk.open()
+            renewing = asyncio.create_task(_renew(serving.renew, limits.renew_seconds))
+            try:
+                yield
+            finally:
+                renewing.cancel()
+                desk.close()  # whoever waits for a log gets an answer before the logs close
 
     routes = [
         *_fulcio(desk, Certificates(services, clock)),

@@ -11,15 +11,18 @@ from __future__ import annotations
 import hashlib
 import struct
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal, TypeAlias
 
+from weighbridge.core.clock import Clock
 from weighbridge.core.digest import Digest
 from weighbridge.core.errors import Refused, RegistryUnusable, UsageError
 from weighbridge.keys.ports import Signer
 from weighbridge.keys.public import der_of_pem, key_id_of_pem
+from weighbridge.ledger.batch import WAITING, Committer
 from weighbridge.ledger.sequencer import Log
 from weighbridge.ledger.tiles import MAX_ENTRY
 from weighbridge.trust import der
@@ -69,6 +72,17 @@ class CertificateLog:
             )
         self.log = log
         self._signer = signer
+        self._committer: Committer | None = None
+
+    @contextmanager
+    def shared(self, clock: Clock, *, waiting: int = WAITING) -> Iterator[None]:
+        """Let many threads `add` meanwhile: certificates that are asked for at one time share a commit."""
+        with Committer(self.log, self._signer, clock, waiting=waiting) as committer:
+            self._committer = committer
+            try:
+                yield
+            finally:
+                self._committer = None
 
     @classmethod
     def create(
@@ -103,7 +117,11 @@ class CertificateLog:
         key_hash = hashlib.sha256(der_of_pem(issuer_pem)).digest()
         body = _leaf(PRECERT_ENTRY, key_hash + _u24(tbs), now)
         _readable(body)
-        self.log.append([body], signer=self._signer, now=now)
+        committer = self._committer
+        if committer is None:
+            self.log.append([body], signer=self._signer, now=now)
+        else:
+            committer.append(body)
         signature = self._signer.sign(body)
         return (
             b"\x00"
@@ -115,8 +133,14 @@ class CertificateLog:
         )
 
     def add_authority(self, certificate: bytes, now: datetime) -> int:
-        """Log an authority's own certificate (a new intermediate, say) and return its index."""
+        """Log an authority's own certificate (a new intermediate, say) and return its index.
+
+        The same certificate and time a second time change nothing, so that whoever was cut off may do it again.
+        """
         body = _leaf(X509_ENTRY, _u24(certificate), now)
+        known = self.log.find(body)
+        if known is not None:
+            return known
         return self.log.append([body], signer=self._signer, now=now)[0].index
 
     def entries(self, start: int = 0) -> Iterator[CertificateEntry]:
