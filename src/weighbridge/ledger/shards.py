@@ -71,6 +71,22 @@ def frozen(head: Checkpoint, now: datetime, successor: Successor | None) -> Chec
     return replace(head, extensions=tuple(lines))
 
 
+def frozen_at(head: Checkpoint) -> datetime:
+    """Return when a log was frozen, as its last checkpoint says; raises UsageError for one that is not, or says it oddly."""
+    try:
+        _, month, day, clock, zone, year = head.frozen.split()
+        hour, minute, second = (int(part) for part in clock.split(":"))
+        if zone != "UTC":
+            raise ValueError(zone)
+        return datetime(int(year), _MONTHS.index(month) + 1, int(day), hour, minute, second, tzinfo=UTC)
+    except ValueError:
+        raise UsageError(
+            f"the log {head.origin} does not say when it was frozen",
+            cause=f"it says {head.frozen!r}",
+            remedy="freeze it first: nothing may be appended to it any more",
+        ) from None
+
+
 def successor_of(head: Checkpoint) -> Successor | None:
     """Return the successor that a frozen checkpoint names, or None; raises BadReference when the line is damaged."""
     if not head.continues:

@@ -65,7 +65,7 @@ def take_proven(bundle: Bundle) -> Draft:
 
 
 def about(registry: Registry, identities: Sequence[Digest]) -> list[Bundle]:
-    """Return every bundle about any of `identities`, in the order of the log.
+    """Return every bundle about any of `identities`, in the order in which the logs took them in.
 
     Raises VerificationFailed(records.bundle) when one is not the bundle that was kept under its digest.
     """
@@ -74,10 +74,11 @@ def about(registry: Registry, identities: Sequence[Digest]) -> list[Bundle]:
     with registry.records.read() as connection:
         for start in range(0, len(identities), 500):
             part = [str(d) for d in identities[start : start + 500]]
-            query = sa.select(subject.c.bundle, bundle.c.content, bundle.c.log_index).distinct()
+            kept = sa.literal_column("bundle.rowid")  # a log that follows another counts from 0 again
+            query = sa.select(subject.c.bundle, bundle.c.content, kept).distinct()
             query = query.select_from(subject.outerjoin(bundle, subject.c.bundle == bundle.c.digest))
             query = query.where(subject.c.identity.in_(part))
-            found |= {row[0]: row[1] for row in connection.execute(query.order_by(bundle.c.log_index))}
+            found |= {row[0]: row[1] for row in connection.execute(query.order_by(kept))}
     return [_read(digest, content) for digest, content in found.items()]
 
 

@@ -11,7 +11,10 @@ from weighbridge.core.digest import Digest
 from weighbridge.core.errors import WeighbridgeError
 from weighbridge.core.lineage import Relation
 from weighbridge.core.manifest import Manifest
+from weighbridge.ledger.sequencer import MIN_GENESIS
 from weighbridge.registry import edges
+from weighbridge.registry.outbox import Draft
+from weighbridge.registry.outbox import waiting as read_draft
 from weighbridge.registry.wiring import Registry
 from weighbridge.store import schema
 from weighbridge.trust.bundle import Bundle, log_body
@@ -76,27 +79,45 @@ def _index(connection: sa.Connection) -> list[Row]:
 
 
 def log(registry: Registry) -> list[str]:
-    """Read the whole log again; returns its entries that no kept claim, authority or waiting draft explains."""
-    registry.log.verify_all()
+    """Read every log of records again and hold it against what is kept here; returns what is in only one of the two.
+
+    A log's entries are explained by a kept claim, an authority or a waiting draft; a kept claim is in one of the logs.
+    """
     with registry.records.read() as connection:
-        bundles = connection.execute(sa.select(schema.bundle.c.log_index)).scalars().all()
+        columns = (schema.bundle.c.log_index, schema.bundle.c.digest, schema.bundle.c.content)
+        kept = connection.execute(sa.select(*columns)).all()
         versions = connection.execute(sa.select(schema.authority.c.content)).scalars().all()
         drafts = sa.select(schema.outbox.c.envelope, schema.outbox.c.public_pem)
         waiting = connection.execute(drafts.where(schema.outbox.c.done_at.is_(None))).all()
-    known = {index for index in bundles if index is not None}
-    bodies = {log_body(Envelope.decode(text.encode()), pem) for text, pem in waiting}
+    bodies = {log_body(draft.envelope, draft.public_pem) for draft in map(_draft, waiting)}
     signed = {Digest.of(Envelope.decode(text.encode()).payload).hex for text in versions}
-    problems = []
-    for entry in registry.log.entries(1):  # entry 0 is the genesis note
-        if entry.index in known or entry.body in bodies or _is_authority(entry.body, signed):
-            continue
-        problems.append(f"log entry {entry.index} is kept nowhere")
-    return problems
+    known = {(row[0], _payload(row[2])): Digest.parse(row[1]) for row in kept if row[0] is not None}
+    problems, found = [], set()
+    for number, log in enumerate((*registry.before, registry.log)):
+        log.verify_all()
+        for entry in log.entries(MIN_GENESIS if number else 1):  # the genesis notes; the first log has one
+            place = (entry.index, _said(entry.body))
+            if place in known:
+                found.add(place)
+            elif entry.body not in bodies and place[1] not in signed:
+                where = f" of {log.origin}" if registry.before else ""
+                problems.append(f"log entry {entry.index}{where} is kept nowhere")
+    return problems + [f"the claim {known[place].short} is in no log" for place in sorted(set(known) - found)]
 
 
-def _is_authority(body: bytes, payloads: set[str]) -> bool:
+def _draft(row: Any) -> Draft:
+    return read_draft({"envelope": row[0], "public_pem": row[1]})
+
+
+def _payload(content: str) -> str:
+    """Return the digest of what a kept claim says, as the log has it."""
+    return Digest.of(Bundle.from_json(content.encode()).envelope.payload).hex
+
+
+def _said(body: bytes) -> str:
+    """Return the digest of the payload that an entry is about; empty for an entry of another kind."""
     try:
         value: Any = parse(body)
-        return value["spec"]["payloadHash"]["value"] in payloads
+        return str(value["spec"]["payloadHash"]["value"])
     except (ValueError, KeyError, TypeError):
-        return False
+        return ""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -80,8 +81,11 @@ def write_pin(home: Path, pin: Pin) -> None:
     temporary.replace(path)
 
 
-def advance(pin: Pin, *, authority_version: int, checkpoint: str) -> Pin:
-    """Return the pin moved forward; a lower authority version is a rollback and refused."""
+def advance(pin: Pin, *, authority_version: int, checkpoint: str, before: Collection[str] = ()) -> Pin:
+    """Return the pin moved forward; a lower authority version is a rollback and refused.
+
+    `before` are the origins of the frozen logs that the log of `checkpoint` followed: theirs are older.
+    """
     if authority_version < pin.authority_version:
         raise VerificationFailed(
             "the registry shows an older authority than it showed before",
@@ -89,11 +93,18 @@ def advance(pin: Pin, *, authority_version: int, checkpoint: str) -> Pin:
             remedy="the registry was rolled back or restored from an old backup: ask its owner",
             check="authority.rollback",
         )
-    return replace(pin, authority_version=authority_version, checkpoint=_later(pin.checkpoint, checkpoint))
+    later = _later(pin.checkpoint, checkpoint, before)
+    return replace(pin, authority_version=authority_version, checkpoint=later)
 
 
-def _later(known: str, seen: str) -> str:
-    """Return the checkpoint of more entries: another process may have pinned one since this one looked."""
+def _later(known: str, seen: str, before: Collection[str]) -> str:
+    """Return the checkpoint of more entries: another process may have pinned one since this one looked.
+
+    Of two logs, the one in use is later than those it followed; one that this process does not know follows it.
+    """
     if not known or not seen:
         return seen or known
-    return seen if parse_checkpoint(seen)[0].size >= parse_checkpoint(known)[0].size else known
+    old, new = parse_checkpoint(known)[0], parse_checkpoint(seen)[0]
+    if old.origin != new.origin:
+        return seen if old.origin in before else known
+    return seen if (new.size, bool(new.frozen)) >= (old.size, bool(old.frozen)) else known

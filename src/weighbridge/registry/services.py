@@ -23,6 +23,7 @@ from weighbridge.keys.ports import Algorithm, Signer
 from weighbridge.keys.public import key_id_of_pem, pem_of_der
 from weighbridge.ledger.checkpoint import origin_of
 from weighbridge.ledger.sequencer import Log
+from weighbridge.registry import next_keys
 from weighbridge.registry.layout import Layout
 from weighbridge.registry.wiring import Registry
 from weighbridge.trust.authority import AuthorityLog
@@ -100,19 +101,37 @@ def new_timestamps(
 
 def new_ctlog(layout: Layout, registry: str, key: Signer, chain: Sequence[bytes], *, now: datetime) -> CtLog:
     """Begin a log of certificates with the authority's own."""
-    origin = _origin(registry, "ct", key)
-    made = CertificateLog.create(folder_of(layout, "ct", key.key_id), origin, key, now=now, authorities=chain)
-    return CtLog(
-        bytes.fromhex(made.log_id.hex), key.public_pem, Window(now - EARLY), f"https://{_name(registry)}.ct"
-    )
+    folder = folder_of(layout, "ct", key.key_id)
+    CertificateLog.create(folder, log_origin(registry, "ct", key), key, now=now, authorities=chain)
+    return ctlog_row(registry, key, now=now)
 
 
-def new_signing_log(layout: Layout, registry: str, key: Signer, *, now: datetime) -> AuthorityLog:
-    """Begin a signing log."""
-    origin = _origin(registry, "signing", key)
+def ctlog_row(registry: str, key: Signer, *, now: datetime) -> CtLog:
+    """Return what the authority says of a log of certificates that this key signs from now on."""
+    log_id = bytes.fromhex(key_id_of_pem(key.public_pem).hex)
+    return CtLog(log_id, key.public_pem, Window(now - EARLY), f"https://{_name(registry)}.ct")
+
+
+def new_signing_log(
+    layout: Layout, registry: str, key: Signer, *, now: datetime, after: bytes = b""
+) -> AuthorityLog:
+    """Begin a signing log, with an entry about the frozen one that it follows (`shards.follows`) when there is one."""
     about = {"kind": "weighbridge.signing-log/1", "registry": registry, "time": rfc3339(now)}
-    genesis = [canonical({**about, "entry": number}) for number in (1, 2)]
-    Log.create(folder_of(layout, "signing-log", key.key_id), origin, key, now=now, genesis=genesis)
+    first, second = [canonical({**about, "entry": number}) for number in (1, 2)]
+    folder = folder_of(layout, "signing-log", key.key_id)
+    row = signing_log_row(registry, key, now=now)
+    Log.create(folder, row.origin, key, now=now, genesis=[after or first, second])
+    return row
+
+
+def signing_log_row(registry: str, key: Signer, *, now: datetime) -> AuthorityLog:
+    """Return what the authority says of a signing log that this key signs from now on."""
+    return AuthorityLog(log_origin(registry, "signing", key), key.public_pem, Window(now - EARLY))
+
+
+def log_row(registry: str, key: Signer, *, now: datetime) -> AuthorityLog:
+    """Return what the authority says of a log of records that this key signs from now on."""
+    origin = origin_of(registry, _tree_id(key))
     return AuthorityLog(origin, key.public_pem, Window(now - EARLY))
 
 
@@ -123,6 +142,9 @@ def folder_of(layout: Layout, kind: str, key: Digest) -> Path:
 
 def open_services(registry: Registry) -> Services:
     """Open the services that the authority names and whose keys are here; raises RegistryUnusable(services.missing)."""
+    if next_keys.waiting(registry.layout.keys):
+        with registry.writing():
+            pass  # finishes a rotation that was cut off: its log may not be there yet
     trusted = registry.authority.trusted
     keys = {name: registry.service_key(name) for name in KEYS}
     authority = _in_use([(row, row.chain[0]) for row in trusted.authorities], keys["ca"], "ca")
@@ -200,7 +222,9 @@ def _ended(registry: Registry) -> Roots:
     known = registry.authority.material
     return Roots(
         logs=tuple(
-            replace(row, operator=_name(registry.id)) for row in known.logs if row.window.end is not None
+            replace(row, operator=_name(registry.id))
+            for row in known.logs
+            if row.window.end is not None and row.origin.startswith(log_origin_start(registry.id, "signing"))
         ),
         authorities=tuple(row for row in known.authorities if row.window.end is not None),
         ctlogs=tuple(row for row in known.ctlogs if row.window.end is not None),
@@ -217,9 +241,18 @@ def _uri(registry: str) -> str:
     return f"https://{_name(registry)}"
 
 
-def _origin(registry: str, kind: str, key: Signer) -> str:
+def log_origin(registry: str, kind: str, key: Signer) -> str:
     """Return an origin that no other log of this registry has: the tree id is the beginning of the key's id."""
-    return origin_of(f"{registry}.{kind}", int(key_id_of_pem(key.public_pem).hex[:12], 16))
+    return origin_of(f"{registry}.{kind}", _tree_id(key))
+
+
+def log_origin_start(registry: str, kind: str) -> str:
+    """Return how the origins of a kind of log begin."""
+    return origin_of(f"{registry}.{kind}", 0).removesuffix("0")
+
+
+def _tree_id(key: Signer) -> int:
+    return int(key_id_of_pem(key.public_pem).hex[:12], 16)
 
 
 def _missing(name: str) -> RegistryUnusable:

@@ -21,7 +21,7 @@ from sqlalchemy.dialects.sqlite import insert as upsert
 from weighbridge.core.canonical import JSON, canonical, parse
 from weighbridge.core.errors import VerificationFailed
 from weighbridge.keys.ports import Signer
-from weighbridge.ledger.sequencer import Log
+from weighbridge.ledger.sequencer import MIN_GENESIS, Log
 from weighbridge.registry.wiring import Registry
 from weighbridge.store import schema
 from weighbridge.trust.authority import EVERY_PROJECT
@@ -121,6 +121,8 @@ def check(registry: Registry) -> None:
     Raises VerificationFailed(records.tally).
     """
     registry.log.refresh()
+    if registry.log.head.frozen:
+        registry.take_up()
     with registry.records.read() as connection:
         check_in(registry, connection)
 
@@ -166,11 +168,37 @@ def _signed(registry: Registry, connection: sa.Connection) -> Mapping[str, Any]:
     if text is None:
         raise _refuse("their tally is missing")
     try:
-        said: Any = parse(verify_envelope(Envelope.decode(text.encode()), registry.log.public_pem, TYPE))
+        said = _by_log(registry, Envelope.decode(text.encode()))
     except VerificationFailed as error:
         raise _refuse(f"their tally is not signed by the log's key: {error.problem}") from error
     if said["registry"] != registry.id:
         raise _refuse("their tally is another registry's")
+    return said
+
+
+def _by_log(registry: Registry, envelope: Envelope) -> dict[str, Any]:
+    """Return what the log's key signed; while a log that follows another is empty, the other's key counts as well.
+
+    Its last tally then: one that rests on all of the frozen log. The first that the new key signs takes its place
+    before anything is appended (`rotation`), so that no older one can be put back later.
+    """
+    try:
+        return _payload(envelope, registry.log)
+    except VerificationFailed:
+        registry.take_up()  # another process may have gone on to the next log since
+    try:
+        return _payload(envelope, registry.log)
+    except VerificationFailed:
+        if not registry.before or registry.log.size > MIN_GENESIS:
+            raise
+    said, before = _payload(envelope, registry.before[-1]), registry.before[-1]
+    if said["size"] != before.size:
+        raise _refuse(f"they rest on {said['size']} entries of a log that was frozen with {before.size}")
+    return {**said, "size": registry.log.size}
+
+
+def _payload(envelope: Envelope, log: Log) -> dict[str, Any]:
+    said: Any = parse(verify_envelope(envelope, log.public_pem, TYPE))
     return dict(said)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
@@ -17,10 +17,11 @@ import sqlalchemy as sa
 from weighbridge.config import Config
 from weighbridge.core.canonical import parse
 from weighbridge.core.clock import Clock, Entropy
-from weighbridge.core.errors import RegistryUnusable, VerificationFailed
+from weighbridge.core.errors import NotFound, RegistryUnusable, VerificationFailed
 from weighbridge.keys.ports import Signer
-from weighbridge.ledger.checkpoint import parse_checkpoint
 from weighbridge.ledger.sequencer import Log
+from weighbridge.registry import next_keys
+from weighbridge.registry.chain import check_pinned, open_chain
 from weighbridge.registry.layout import FORMAT, Layout
 from weighbridge.registry.lock import writer
 from weighbridge.registry.pins import Pin, advance, read_pin, write_pin
@@ -30,7 +31,6 @@ from weighbridge.store.files import FileBlobs
 from weighbridge.store.sql import Records
 from weighbridge.trust.authority import Authority
 from weighbridge.trust.authority_file import verify_authority, verify_next
-from weighbridge.trust.verify import verify_log_extension
 
 
 class SystemClock:
@@ -72,6 +72,8 @@ class Registry:
     entropy: Entropy
     actor: str
     pin: Pin
+    before: tuple[Log, ...] = ()
+    """The frozen logs of records that `log` followed, oldest first."""
     _depth: int = field(default=0, repr=False)
 
     @property
@@ -95,8 +97,22 @@ class Registry:
         return self.service_key("log")
 
     def service_key(self, name: str) -> Signer:
-        """Return one of the keys the registry signs with by itself; raises as `load_service_key`."""
-        return load_service_key(self.layout.keys, name, self.config, self.id)
+        """Return one of the keys the registry signs with by itself; raises as `load_service_key`.
+
+        Where another one is about to follow, it is the one that the authority names: a rotation may have been cut off.
+        """
+        keys = self.layout.keys
+        if next_keys.next_path(keys, name).exists():
+            with suppress(NotFound):  # it took its place meanwhile
+                following = load_service_key(keys, f"{name}{next_keys.SUFFIX}", self.config, self.id)
+                if self._uses(name, following.public_pem):
+                    return following
+        return load_service_key(keys, name, self.config, self.id)
+
+    def _uses(self, name: str, pem: str) -> bool:
+        if name == "log":
+            return self.log.public_pem == pem
+        return next_keys.in_force(self.authority, name, pem)
 
     @contextmanager
     def writing(self) -> Iterator[None]:
@@ -111,13 +127,34 @@ class Registry:
         with writer(self.layout.lock, seconds=float(self.config["lock_seconds"])):
             self._depth += 1
             try:
-                self.log.refresh()
-                with self.records.read() as connection:
-                    self.authority = read_authority(connection, self.pin)
-                finish_outbox(self)
+                self.take_up()
+                finish_work(self)
                 yield
             finally:
                 self._depth -= 1
+
+    def take_up(self) -> None:
+        """Take up what other processes wrote: entries, a newer authority, a log that follows; raises as `open_registry`."""
+        self.log.refresh()
+        with self.records.read() as connection:
+            authority = read_authority(connection, self.pin)
+        changed = authority.version != self.authority.version
+        self.authority = authority
+        if self.log.head.frozen:
+            self.follow()
+        elif changed:
+            self.forget_keys()
+
+    def follow(self) -> None:
+        """Go on with the newest log of records."""
+        *before, self.log = open_chain(self.layout, self.authority)
+        self.before = tuple(before)
+        self.forget_keys()
+
+    def forget_keys(self) -> None:
+        """Load the keys again when they are next needed: others may have taken their place."""
+        for name in ("intake_key", "gate_key", "log_key"):
+            self.__dict__.pop(name, None)
 
     def record(self) -> dict[str, Any]:
         """Return the columns that every record carries, filled in for now."""
@@ -136,7 +173,12 @@ class Registry:
         """Move the user's pin to the authority and the checkpoint just verified."""
         known = read_pin(self.config.home, self.id)
         version = max(self.authority.version, known.authority_version)
-        pin = advance(known, authority_version=version, checkpoint=self.log.checkpoint_text)
+        pin = advance(
+            known,
+            authority_version=version,
+            checkpoint=self.log.checkpoint_text,
+            before=[log.origin for log in self.before],
+        )
         if pin != known:
             write_pin(self.config.home, pin)
         self.pin = pin
@@ -146,11 +188,24 @@ class Registry:
         self.records.close()
 
 
-def finish_outbox(registry: Registry) -> None:
-    """Log and apply what is still in the outbox; late import, because the outbox needs the Registry."""
+def finish_work(registry: Registry) -> None:
+    """Finish what a killed writer left: a log that was being exchanged, what waits in the outbox, keys to follow.
+
+    Late imports, because both need the Registry.
+    """
     from weighbridge.registry.outbox import drain
 
+    if registry.log.head.frozen:
+        _finish_rotations(registry)
     drain(registry)
+    _finish_rotations(registry)
+
+
+def _finish_rotations(registry: Registry) -> None:
+    if next_keys.waiting(registry.layout.keys):
+        from weighbridge.registry.rotation import finish
+
+        finish(registry)
 
 
 def open_registry(config: Config, *, clock: Clock, entropy: Entropy, root: Path | None = None) -> Registry:
@@ -164,13 +219,23 @@ def open_registry(config: Config, *, clock: Clock, entropy: Entropy, root: Path 
     pin = read_pin(config.home, registry_id)
     records = Records.open(layout.database)
     try:
-        with records.read() as connection:
-            authority = read_authority(connection, pin)
-        log = _open_log(layout, authority, pin)
+        authority, chain = _open_logs(layout, records, pin)
+        check_pinned(chain, pin.checkpoint)
         actor = str(config["actor"]) or _login()
         blobs = FileBlobs(layout.blobs)
         registry = Registry(
-            registry_id, layout, config, records, blobs, log, authority, clock, entropy, actor, pin
+            registry_id,
+            layout,
+            config,
+            records,
+            blobs,
+            chain[-1],
+            authority,
+            clock,
+            entropy,
+            actor,
+            pin,
+            chain[:-1],
         )
         registry.remember()
     except BaseException:
@@ -230,27 +295,18 @@ def read_authority(connection: sa.Connection, pin: Pin) -> Authority:
     return authority
 
 
-def _open_log(layout: Layout, authority: Authority, pin: Pin) -> Log:
-    """Open the log that the authority names; it must extend the pinned checkpoint."""
+def _open_logs(layout: Layout, records: Records, pin: Pin) -> tuple[Authority, tuple[Log, ...]]:
+    """Open the logs that the authority names; read it again when a log that follows was named just now."""
+    with records.read() as connection:
+        authority = read_authority(connection, pin)
     try:
-        origin = (layout.log / "checkpoint").read_text(encoding="utf-8").partition("\n")[0]
-    except (OSError, UnicodeDecodeError) as error:
-        raise RegistryUnusable(
-            "the registry's log cannot be read", cause=str(error), remedy="restore it from a backup"
-        ) from error
-    named = next((log for log in authority.logs if log.origin == origin), None)
-    if named is None:
-        raise VerificationFailed(
-            "the registry's log is not one the authority names",
-            cause=f"its origin is {origin!r}",
-            check="log.known",
-        )
-    log = Log.open(layout.log, named.pem)
-    if pin.checkpoint and pin.checkpoint != log.checkpoint_text:
-        old = parse_checkpoint(pin.checkpoint)[0]
-        proof = log.consistency(old.size) if old.size <= log.size else ()
-        verify_log_extension(pin.checkpoint, log.checkpoint_text, proof, named.pem)
-    return log
+        return authority, open_chain(layout, authority)
+    except VerificationFailed:
+        with records.read() as connection:
+            newer = read_authority(connection, pin)
+        if newer.version == authority.version:
+            raise
+        return newer, open_chain(layout, newer)
 
 
 def _login() -> str:

@@ -1,0 +1,79 @@
+"""A key that is about to take another's place: `keys/<name>.next.pem`, and when it does.
+
+It is written before the authority names it and takes the old one's file name after, so that whoever is cut off
+between the two finds both. Which of them is in use is what the authority says (for the log of records: which
+of them the log in use belongs to), never which file is newer.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from weighbridge.core.errors import Unreadable
+from weighbridge.trust.authority import Authority
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+SUFFIX = ".next"
+IDENTITIES = ("gate", "intake")
+"""Keys that sign what this registry did; the authority has them as identities of these names."""
+
+
+def next_path(keys: Path, name: str) -> Path:
+    """Return where the key lies that is to follow."""
+    return keys / f"{name}{SUFFIX}.pem"
+
+
+def waiting(keys: Path) -> tuple[str, ...]:
+    """Return the names of the keys that have one to follow."""
+    ending = f"{SUFFIX}.pem"
+    try:
+        names = [path.name for path in keys.iterdir()]
+    except FileNotFoundError:
+        return ()
+    return tuple(sorted(name.removesuffix(ending) for name in names if name.endswith(ending)))
+
+
+def adopt(keys: Path, name: str) -> None:
+    """Let the key to follow take the place of the old one, which is gone then; raises Unreadable."""
+    try:
+        next_path(keys, name).replace(keys / f"{name}.pem")
+        folder = os.open(keys, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+    except OSError as error:
+        raise Unreadable(
+            f"the new {name} key could not take the old one's place",
+            cause=os.strerror(error.errno or 0),
+            remedy="check the disk, then run any command that writes: it finishes this",
+        ) from error
+
+
+def in_force(authority: Authority, name: str, pem: str) -> bool:
+    """Tell whether the authority names a public key for this purpose, and without an end."""
+    if name in IDENTITIES:
+        return any(one.name == name and one.pem == pem for one in authority.identities)
+    if name == "ct":
+        return any(row.pem == pem and row.window.end is None for row in authority.trusted.ctlogs)
+    if name in ("log", "signing-log"):
+        return any(row.pem == pem and row.window.end is None for row in authority.logs)
+    trusted = authority.trusted
+    ours = {
+        "ca": [row.chain for row in trusted.authorities if row.window.end is None],
+        "tsa": [row.chain for row in trusted.timestamps if row.window.end is None],
+    }
+    return any(pem_of_leaf(chain) == pem for chain in ours.get(name, []))
+
+
+def pem_of_leaf(chain: Sequence[bytes]) -> str:
+    """Return the public key in the first certificate of a chain."""
+    from weighbridge.keys.public import pem_of_der
+    from weighbridge.trust.certificates import read_certificate
+    from weighbridge.trust.minting import key_of
+
+    return pem_of_der(key_of(read_certificate(chain[0])))

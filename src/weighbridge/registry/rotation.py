@@ -1,0 +1,306 @@
+"""Rotation: another key takes the place of one that the registry signs with, and what the old one proved keeps counting.
+
+Three steps, each safe to be cut off at any instruction:
+
+1. The new key is written beside the old one (`next_keys`), and found again by whoever runs this next.
+2. The next version of the authority, signed by the root key, names the new key and ends the old one (`succession`).
+   From here on the new key is the one in use, whatever its file is called.
+3. `finish`, by whoever writes next and without the root key: logs are begun and frozen, the new key takes the old
+   one's file name. The old key is gone then.
+
+The log of records changes differently, as the authority's own versions lie in it: the version of step 2 names the
+new log beside the old one; step 3 freezes the old and begins the new, each naming the other (`chain`), and the
+records are signed for anew; then a second version ends the old log.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from weighbridge.core.canonical import canonical
+from weighbridge.core.clock import rfc3339
+from weighbridge.core.digest import Digest
+from weighbridge.core.errors import RegistryUnusable, UsageError, WeighbridgeError
+from weighbridge.keys.files import generate
+from weighbridge.keys.ports import Algorithm, Signer
+from weighbridge.ledger.sequencer import Log
+from weighbridge.ledger.shards import Successor, follows, frozen_at, successor_of
+from weighbridge.ledger.tiles import CHECKPOINT
+from weighbridge.registry import next_keys, services, tally
+from weighbridge.registry.authorities import publish
+from weighbridge.registry.chain import log_folder
+from weighbridge.registry.next_keys import IDENTITIES, adopt, in_force, next_path, pem_of_leaf
+from weighbridge.registry.service_keys import load_service_key, save_service_key
+from weighbridge.registry.wiring import Registry
+from weighbridge.trust.authority import Authority, AuthorityLog
+from weighbridge.trust.ca import LEAF_LIFE
+from weighbridge.trust.certificates import read_certificate
+from weighbridge.trust.ctlog import CertificateLog
+from weighbridge.trust.minting import EARLY
+from weighbridge.trust.roots import CertificateAuthority, TimestampAuthority
+from weighbridge.trust.succession import end_of, ended, with_logs, with_new_key, with_successor
+
+ALGORITHMS: Mapping[str, Algorithm] = {
+    **services.KEYS,
+    "gate": "ecdsa-p256",
+    "intake": "ecdsa-p256",
+    "log": "ecdsa-p256",
+}
+"""The keys that can be exchanged, and what they are."""
+ABOVE: Mapping[str, str] = {"ca": "ca-root", "tsa": "tsa-root"}
+"""The offline keys that certify some of them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rotated:
+    """What a rotation did: the key in use now, and the authority that says so."""
+
+    name: str
+    key: Digest
+    version: int
+    finished: bool
+    """An earlier rotation had been cut off, and was brought to its end; no other key was made."""
+
+
+def rotate(
+    registry: Registry,
+    name: str,
+    root: Signer,
+    *,
+    above: Signer | None = None,
+    since: datetime | None = None,
+) -> Rotated:
+    """Exchange one of the registry's keys; run again after it was cut off, it finishes that.
+
+    `above` is the offline key over certificates (`ABOVE`). With `since` the old key counts no further than that
+    time. Raises UsageError, Refused and VerificationFailed; then the old key is still the one in use.
+    """
+    _check(registry, name, since)
+    finished = since is None and _is_cut_off(registry, name)
+    with registry.writing():  # finishes what needs no root key
+        if not finished:
+            publish(registry, _named(registry, name, _next_key(registry, name), above, since), root)
+            finish(registry)
+        if name == "log":
+            _end_logs(registry, root, since)
+        return Rotated(name, registry.service_key(name).key_id, registry.authority.version, finished)
+
+
+def finish(registry: Registry) -> None:
+    """Bring to its end what the authority already says; needs no root key. Must be called while writing."""
+    for name in sorted(next_keys.waiting(registry.layout.keys), key=_order):
+        key = _load_next(registry, name)
+        if name not in ALGORITHMS or not in_force(registry.authority, name, key.public_pem):
+            continue  # it was not published yet
+        if name == "ca":
+            _log_authority(registry)
+        elif name == "ct":
+            _begin_ct(registry, key)
+        elif name == "signing-log":
+            _begin_signing_log(registry, key)
+        elif name == "log":
+            _go_on(registry, key)
+        adopt(registry.layout.keys, name)
+        registry.forget_keys()
+
+
+def _order(name: str) -> tuple[bool, str]:
+    return name != "ct", name  # certificates are logged in the log that is there
+
+
+def _check(registry: Registry, name: str, since: datetime | None) -> None:
+    if name not in ALGORITHMS:
+        raise UsageError(
+            f"there is no key {name!r} to exchange", remedy=f"name one of {', '.join(ALGORITHMS)}"
+        )
+    if since is not None and since > registry.clock.now():
+        raise UsageError(
+            "a key cannot be known to be stolen from a later time on",
+            cause=f"{rfc3339(since)} is still to come",
+            remedy="give the last time at which it was surely in your hands only",
+        )
+
+
+def _is_cut_off(registry: Registry, name: str) -> bool:
+    """Tell whether the authority already names the key to follow, or still names a log that another follows."""
+    if next_path(registry.layout.keys, name).exists():
+        return in_force(registry.authority, name, _load_next(registry, name).public_pem)
+    return name == "log" and any(_row_of(registry, log).window.end is None for log in registry.before)
+
+
+def _next_key(registry: Registry, name: str) -> Signer:
+    """Return the key to follow: the one that a rotation before this left, else a new one, flushed to disk."""
+    keys = registry.layout.keys
+    path = next_path(keys, name)
+    try:
+        if path.exists():
+            return _load_next(registry, name)
+    except WeighbridgeError:
+        path.unlink()  # cut off while it was written: nobody named it yet
+    key = generate(ALGORITHMS[name])
+    save_service_key(keys, f"{name}{next_keys.SUFFIX}", key, registry.config, registry.id)
+    return key
+
+
+def _load_next(registry: Registry, name: str) -> Signer:
+    return load_service_key(registry.layout.keys, f"{name}{next_keys.SUFFIX}", registry.config, registry.id)
+
+
+# What the next version of the authority says.
+
+
+def _named(
+    registry: Registry, name: str, key: Signer, above: Signer | None, since: datetime | None
+) -> Authority:
+    authority, now = registry.authority, registry.clock.now()
+    if name in IDENTITIES:
+        return with_new_key(authority, name, key.public_pem, now=now, since=since)
+    if name == "ca":
+        made = _certified(registry, key, above)
+        return with_successor(authority, "authorities", made, now=now, since=since, grace=LEAF_LIFE)
+    if name == "tsa":
+        return with_successor(authority, "timestamps", _stamping(registry, key, above), now=now, since=since)
+    if name == "ct":
+        row = services.ctlog_row(registry.id, key, now=now)
+        return with_successor(authority, "ctlogs", row, now=now, since=since)
+    if name == "signing-log":
+        old = [row for row in authority.logs if _is_signing(registry, row)]
+        others = [row for row in authority.logs if row not in old]
+        made_log = services.signing_log_row(registry.id, key, now=now)
+        return with_logs(authority, (*others, *ended(old, now=now, since=since), made_log))
+    return with_logs(authority, (*authority.logs, services.log_row(registry.id, key, now=now)))
+
+
+def _certified(registry: Registry, key: Signer, above: Signer | None) -> CertificateAuthority:
+    root = _demand(above, "ca")
+    top = _top([row.chain for row in registry.authority.trusted.authorities], root, "ca")
+    return services.new_authority(
+        registry.id, root, key.public_pem, now=registry.clock.now(), entropy=registry.entropy, above=top
+    )
+
+
+def _stamping(registry: Registry, key: Signer, above: Signer | None) -> TimestampAuthority:
+    root = _demand(above, "tsa")
+    top = _top([row.chain for row in registry.authority.trusted.timestamps], root, "tsa")
+    return services.new_timestamps(
+        registry.id, root, key.public_pem, now=registry.clock.now(), entropy=registry.entropy, above=top
+    )
+
+
+def _demand(above: Signer | None, name: str) -> Signer:
+    if above is None:
+        raise UsageError(
+            f"the {name} key is certified by an offline key",
+            remedy=f"run it where {ABOVE[name]}.pem is, or name that key with --issuer-key",
+        )
+    return above
+
+
+def _top(chains: list[tuple[bytes, ...]], root: Signer, name: str) -> bytes:
+    """Return the root certificate that the authority has for this key."""
+    for chain in chains:
+        if pem_of_leaf(chain[-1:]) == root.public_pem:
+            return chain[-1]
+    if chains:
+        raise UsageError(
+            f"this is not the key above the registry's {name} key",
+            cause=f"the authority has no root certificate of key {root.key_id.short}",
+            remedy=f"give {ABOVE[name]}.pem, as `init` made it",
+        )
+    return b""
+
+
+def _end_logs(registry: Registry, root: Signer, since: datetime | None) -> None:
+    """End the logs that another follows, when they were frozen, or at `since`."""
+    rows = list(registry.authority.logs)
+    for log in registry.before:
+        at = rows.index(row := _row_of(registry, log))
+        end = end_of(row.window, now=frozen_at(log.head), since=since)
+        rows[at] = AuthorityLog(row.origin, row.pem, type(row.window)(row.window.start, end))
+    if tuple(rows) != registry.authority.logs:
+        publish(registry, with_logs(registry.authority, rows), root)
+
+
+def _row_of(registry: Registry, log: Log) -> AuthorityLog:
+    return next(row for row in registry.authority.logs if row.origin == log.origin)
+
+
+def _is_signing(registry: Registry, row: AuthorityLog) -> bool:
+    return row.origin.startswith(services.log_origin_start(registry.id, "signing"))
+
+
+# What follows from it.
+
+
+def _log_authority(registry: Registry) -> None:
+    """Put the new authority's certificate into the log of certificates, with the time at which it was made."""
+    key = registry.service_key("ca")
+    ct = registry.service_key("ct")
+    log = CertificateLog.open(services.folder_of(registry.layout, "ct", ct.key_id), ct)
+    for row in registry.authority.trusted.authorities:
+        if pem_of_leaf(row.chain) == key.public_pem:
+            made = read_certificate(row.chain[0]).not_valid_before_utc + EARLY
+            log.add_authority(row.chain[0], made)
+
+
+def _begin_ct(registry: Registry, key: Signer) -> None:
+    chain = next(row.chain for row in registry.authority.trusted.authorities if row.window.end is None)
+    folder = services.folder_of(registry.layout, "ct", key.key_id)
+    if not (folder / CHECKPOINT).exists():
+        services.new_ctlog(registry.layout, registry.id, key, chain, now=registry.clock.now())
+    origin = services.log_origin(registry.id, "ct", key)
+    _freeze_service(registry, "ct", Successor(origin, key.key_id))
+
+
+def _begin_signing_log(registry: Registry, key: Signer) -> None:
+    row = services.signing_log_row(registry.id, key, now=registry.clock.now())
+    old = _freeze_service(registry, "signing-log", Successor(row.origin, row.log_id))
+    folder = services.folder_of(registry.layout, "signing-log", key.key_id)
+    if not (folder / CHECKPOINT).exists():
+        after = follows(old.checkpoint_text, origin=old.origin, public_pem=old.public_pem) if old else b""
+        services.new_signing_log(registry.layout, registry.id, key, now=registry.clock.now(), after=after)
+
+
+def _freeze_service(registry: Registry, name: str, successor: Successor) -> Log | None:
+    """Freeze the log of the key that is still under this name; None where that key, or its log, was lost."""
+    path = registry.layout.keys / f"{name}.pem"
+    if not path.exists():
+        return None
+    old = load_service_key(registry.layout.keys, name, registry.config, registry.id)
+    folder = services.folder_of(registry.layout, name, old.key_id)
+    if not (folder / CHECKPOINT).exists():
+        return None
+    log = Log.open(folder, old.public_pem)
+    log.freeze(signer=old, now=registry.clock.now(), successor=successor)
+    return log
+
+
+def _go_on(registry: Registry, key: Signer) -> None:
+    """Freeze the log of records, begin the one that follows, and sign for the records with its key."""
+    if registry.log.public_pem != key.public_pem:
+        row = next(row for row in registry.authority.logs if row.pem == key.public_pem)
+        successor = Successor(row.origin, row.log_id)
+        registry.log.freeze(signer=registry.log_key, now=registry.clock.now(), successor=successor)
+        if successor_of(registry.log.head) != successor:
+            raise RegistryUnusable(
+                "the log of records was frozen for another log than the one to begin",
+                cause=f"it goes on with {registry.log.head.continues or 'none'}",
+                remedy=f"put back that log's key as {next_path(Path('keys'), 'log')}, from a backup",
+                check="log.successor",
+            )
+        _begin_log(registry, row, key)
+        registry.follow()
+    with tally.keeping(registry):
+        pass  # the tally that this signs is the new key's
+    registry.remember()
+
+
+def _begin_log(registry: Registry, row: AuthorityLog, key: Signer) -> None:
+    before, now = registry.log, registry.clock.now()
+    about = {"kind": "weighbridge.log/1", "registry": registry.id, "time": rfc3339(now)}
+    first = follows(before.checkpoint_text, origin=before.origin, public_pem=before.public_pem)
+    folder: Path = log_folder(registry.layout, key.key_id)
+    Log.create(folder, row.origin, key, now=now, genesis=[first, canonical(about)])
