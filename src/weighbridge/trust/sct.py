@@ -87,7 +87,10 @@ def _check(
 
 
 def _milliseconds(stamp: SignedCertificateTimestamp) -> int:
-    moment = stamp.timestamp.replace(tzinfo=UTC)
+    try:
+        moment = stamp.timestamp.replace(tzinfo=UTC)
+    except (ValueError, OverflowError) as error:
+        raise _refused("its time is beyond the year 9999") from error
     return int(moment.replace(microsecond=0).timestamp()) * 1000 + moment.microsecond // 1000
 
 

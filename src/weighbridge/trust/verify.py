@@ -151,7 +151,9 @@ def _named(bundle: Bundle, authority: Authority) -> list[AuthorityIdentity]:
     said = _leaf(bundle)
     if said is None:
         return []
-    return [one for one in authority.keyless if one.keyless is not None and one.keyless.refusal(said) is None]
+    return [
+        one for one in authority.identities if one.keyless is not None and one.keyless.refusal(said) is None
+    ]
 
 
 def _leaf(bundle: Bundle) -> Signer | None:
