@@ -22,8 +22,8 @@ from world import World
 ME = "me@example.com"
 
 
-@pytest.fixture
-def world(tmp_path):
+@pytest.fixture(params=["v1", "v2"])
+def world(tmp_path, request):
     made = World(tmp_path)
     made.registry.close()
     made.config = type(made.config)(
@@ -34,7 +34,12 @@ def world(tmp_path):
         },
     )
     made.registry = init_registry(
-        made.config, clock=made.hand, entropy=made.hand, root=tmp_path / "demo", demonstration=True
+        made.config,
+        clock=made.hand,
+        entropy=made.hand,
+        root=tmp_path / "demo",
+        demonstration=True,
+        form=request.param,
     )
     yield made
     made.registry.close()

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from weighbridge.keys.ports import Signer
     from weighbridge.registry.wiring import Registry
     from weighbridge.server.app import Serving
-    from weighbridge.trust.keyless import Services
 
 PORT = 8091
 
@@ -102,7 +101,7 @@ def _serve(shared: Shared, registry: Registry, wanted: _Wanted) -> None:
         url = wanted.url or url_of(listening)
         serving = _serving(registry, wanted, url, host_of(listening))
         services = open_services(registry)
-        written = _write_trust_config(services, registry, wanted, url)
+        written = _write_trust_config(registry, wanted, url)
         app = make_app(services, serving, clock=registry.clock, limits=limits)
         _log_requests(shared)
 
@@ -183,24 +182,13 @@ def _publish(registry: Registry, url: str, root: Signer | None = None) -> Path:
         return distribution.publish(registry, url, root).directory
 
 
-def _write_trust_config(services: Services, registry: Registry, wanted: _Wanted, url: str) -> str:
+def _write_trust_config(registry: Registry, wanted: _Wanted, url: str) -> str:
     """Write the file for clients and return its path; it holds no secret."""
     if wanted.trust_config is None:
         return ""
-    from weighbridge.trust.minting import EARLY
-    from weighbridge.trust.signing_config import Endpoints, client_trust_config
+    from weighbridge.registry.distribution import client_config
 
-    issuers = [row.url for row in registry.authority.issuers]
-    roots = services.roots()
-    since = roots.authorities[-1].window.start or registry.clock.now() - EARLY
-    at = Endpoints.at(
-        url,
-        since,
-        log_version=1 if services.log.form == "v1" else 2,
-        operator=services.operator,
-        oidc="" if wanted.demo or not issuers else issuers[0],
-    )
-    wanted.trust_config.write_bytes(client_trust_config(roots, at))
+    wanted.trust_config.write_bytes(client_config(registry, url))
     return str(wanted.trust_config)
 
 

@@ -2,24 +2,39 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
 from weighbridge.cli.options import Shared, common
 from weighbridge.cli.render import emit
+
+if TYPE_CHECKING:
+    from weighbridge.ledger.checkpoint import Form
 
 
 @click.command()
 @click.option(
     "--demo", is_flag=True, help="To try things out: whoever sits here may be anybody, and it says so."
 )
+@click.option(
+    "--signing-log",
+    "form",
+    type=click.Choice(["v1", "v2"]),
+    default="v1",
+    show_default=True,
+    help="The form of the log that clients sign into: v1 is read by every generation of them.",
+)
 @common
-def init(shared: Shared, *, demo: bool) -> int:
+def init(shared: Shared, *, demo: bool, form: Form) -> int:
     """Make a registry in .weighbridge (or --registry): keys, log, starter policy; the root key lies elsewhere."""
     from weighbridge.registry.service_keys import root_folder
     from weighbridge.registry.setup import init_registry
     from weighbridge.registry.wiring import SystemClock, SystemEntropy
 
-    registry = init_registry(shared.config, clock=SystemClock(), entropy=SystemEntropy(), demonstration=demo)
+    registry = init_registry(
+        shared.config, clock=SystemClock(), entropy=SystemEntropy(), demonstration=demo, form=form
+    )
     secrets = root_folder(shared.config.home, registry.id)
     item = {
         "id": registry.id,

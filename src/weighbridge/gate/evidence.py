@@ -38,7 +38,7 @@ from weighbridge.registry import bundles, models, tally
 from weighbridge.registry.outbox import sign, submit
 from weighbridge.registry.rebuilding import scan_kept
 from weighbridge.registry.wiring import Registry
-from weighbridge.registry.witnesses import fresh
+from weighbridge.registry.witnesses import fresh, witnessed
 from weighbridge.store import schema
 from weighbridge.trust.bundle import Bundle
 from weighbridge.trust.verify import verify_bundle, who_signed
@@ -160,8 +160,9 @@ def _revocations_in(registry: Registry, bundle: Bundle) -> list[Revocation]:
 
 
 def _verify(registry: Registry, bundle: Bundle, role: Role) -> Proven:
+    shown = witnessed(bundle, registry.log) if registry.authority.trusted.witnesses else bundle
     return verify_bundle(
-        bundle, authority=registry.authority, project=registry.project, role=role, now=registry.clock.now()
+        shown, authority=registry.authority, project=registry.project, role=role, now=registry.clock.now()
     ).proven
 
 

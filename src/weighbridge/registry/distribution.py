@@ -19,13 +19,28 @@ from weighbridge.trust.signing_config import Endpoints, client_trust_config, wri
 from weighbridge.trust.trusted_root import write_trusted_root
 
 if TYPE_CHECKING:
+    from weighbridge.trust.keyless import Services
     from weighbridge.trust.tuf_repository import OnlineKeys, TufRepository
 
 
-def endpoints(registry: Registry, url: str, *, log_version: Literal[1, 2] = 1) -> Endpoints:
-    """Return the addresses of an instance that serves this registry at `url`; raises BadSetting."""
-    since = registry.authority.issued
-    return Endpoints.at(url, since, log_version=log_version, operator=f"weighbridge.{registry.id}")
+def endpoints(services: Services, url: str, *, oidc: str = "") -> Endpoints:
+    """Return the addresses of an instance that serves these services at `url`; raises BadSetting.
+
+    `oidc` is where clients get tokens when that is elsewhere.
+    """
+    since = services.roots().authorities[-1].window.start
+    assert since is not None  # every authority of ours has a beginning
+    version: Literal[1, 2] = 1 if services.log.form == "v1" else 2
+    return Endpoints.at(url, since, log_version=version, operator=services.operator, oidc=oidc)
+
+
+def token_address(registry: Registry) -> str:
+    """Return the issuer that clients are told of: the first one believed, or empty where tokens are made here."""
+    return (
+        ""
+        if registry.authority.demonstration or not registry.authority.issuers
+        else registry.authority.issuers[0].url
+    )
 
 
 def trusted_root(registry: Registry) -> bytes:
@@ -35,7 +50,8 @@ def trusted_root(registry: Registry) -> bytes:
 
 def client_config(registry: Registry, url: str) -> bytes:
     """Return trusted root and addresses in one file (ClientTrustConfig), for clients that take one."""
-    return client_trust_config(open_services(registry).roots(), endpoints(registry, url))
+    services = open_services(registry)
+    return client_trust_config(services.roots(), endpoints(services, url, oidc=token_address(registry)))
 
 
 def publish(registry: Registry, url: str, root: Signer | None = None) -> TufRepository:
@@ -43,9 +59,11 @@ def publish(registry: Registry, url: str, root: Signer | None = None) -> TufRepo
 
     The first time it takes the offline key. Raises UsageError without it, or without the extra `server`.
     """
+    services = open_services(registry)
+    addresses = endpoints(services, url, oidc=token_address(registry))
     targets = {
-        "trusted_root.json": trusted_root(registry),
-        "signing_config.v0.2.json": write_signing_config(endpoints(registry, url)),
+        "trusted_root.json": write_trusted_root(services.roots()),
+        "signing_config.v0.2.json": write_signing_config(addresses),
     }
     keys, now = _online(registry), registry.clock.now()
     from weighbridge.trust.tuf_repository import TufRepository

@@ -21,7 +21,7 @@ from weighbridge.core.statement import Statement
 from weighbridge.keys.files import FileKey, generate
 from weighbridge.keys.ports import Algorithm, Signer
 from weighbridge.keys.public import key_id_of_pem, pem_of_der
-from weighbridge.ledger.checkpoint import origin_of
+from weighbridge.ledger.checkpoint import Form, origin_of
 from weighbridge.ledger.sequencer import Log
 from weighbridge.registry import next_keys
 from weighbridge.registry.layout import Layout
@@ -69,13 +69,19 @@ def make_keys(*, demonstration: bool) -> dict[str, FileKey]:
 
 
 def make_services(
-    layout: Layout, registry: str, keys: Mapping[str, FileKey], *, now: datetime, entropy: Entropy
+    layout: Layout,
+    registry: str,
+    keys: Mapping[str, FileKey],
+    *,
+    now: datetime,
+    entropy: Entropy,
+    form: Form = "v1",
 ) -> tuple[Roots, AuthorityLog]:
-    """Begin every service of a new registry; return what its authority says of them."""
+    """Begin every service of a new registry; return what its authority says of them. `form` is the signing log's."""
     authority = new_authority(registry, keys["ca-root"], keys["ca"].public_pem, now=now, entropy=entropy)
     stamps = new_timestamps(registry, keys["tsa-root"], keys["tsa"].public_pem, now=now, entropy=entropy)
     ctlog = new_ctlog(layout, registry, keys["ct"], authority.chain, now=now)
-    log = new_signing_log(layout, registry, keys["signing-log"], now=now)
+    log = new_signing_log(layout, registry, keys["signing-log"], now=now, form=form)
     return Roots(authorities=(authority,), ctlogs=(ctlog,), timestamps=(stamps,)), log
 
 
@@ -113,19 +119,25 @@ def ctlog_row(registry: str, key: Signer, *, now: datetime) -> CtLog:
 
 
 def new_signing_log(
-    layout: Layout, registry: str, key: Signer, *, now: datetime, after: bytes = b""
+    layout: Layout, registry: str, key: Signer, *, now: datetime, after: bytes = b"", form: Form = "v1"
 ) -> AuthorityLog:
     """Begin a signing log, with an entry about the frozen one that it follows (`shards.follows`) when there is one."""
     about = {"kind": "weighbridge.signing-log/1", "registry": registry, "time": rfc3339(now)}
     first, second = [canonical({**about, "entry": number}) for number in (1, 2)]
     folder = folder_of(layout, "signing-log", key.key_id)
-    row = signing_log_row(registry, key, now=now)
-    Log.create(folder, row.origin, key, now=now, genesis=[after or first, second])
+    row = signing_log_row(registry, key, now=now, form=form)
+    Log.create(folder, row.origin, key, now=now, genesis=[after or first, second], form=form)
     return row
 
 
-def signing_log_row(registry: str, key: Signer, *, now: datetime) -> AuthorityLog:
-    """Return what the authority says of a signing log that this key signs from now on."""
+def signing_log_row(registry: str, key: Signer, *, now: datetime, form: Form = "v1") -> AuthorityLog:
+    """Return what the authority says of a signing log that this key signs from now on.
+
+    A log of form v1 keeps Rekor v1 entries with the time it signs; one of v2 Rekor v2 entries, whose time is a timestamp's.
+    """
+    if form == "v2":
+        host = f"{log_origin_start(registry, 'signing')}.{key.key_id.hex[:12]}"
+        return AuthorityLog(host, key.public_pem, Window(now - EARLY))
     return AuthorityLog(log_origin(registry, "signing", key), key.public_pem, Window(now - EARLY))
 
 
@@ -190,7 +202,11 @@ def check(registry: Registry) -> list[str]:
     """Read every log of the services again, and look when what signs here ends; returns what is not in order."""
     authority, now = registry.authority, registry.clock.now()
     logs = [("ct", row.pem) for row in authority.trusted.ctlogs]
-    logs += [("signing-log", row.pem) for row in authority.logs if ".signing - " in row.origin]
+    logs += [
+        ("signing-log", row.pem)
+        for row in authority.logs
+        if row.origin.startswith(log_origin_start(registry.id, "signing"))
+    ]
     problems = []
     for kind, pem in logs:
         try:
@@ -248,7 +264,7 @@ def log_origin(registry: str, kind: str, key: Signer) -> str:
 
 def log_origin_start(registry: str, kind: str) -> str:
     """Return how the origins of a kind of log begin."""
-    return origin_of(f"{registry}.{kind}", 0).removesuffix("0")
+    return f"{_name(registry)}.{kind}"
 
 
 def _tree_id(key: Signer) -> int:

@@ -18,7 +18,7 @@ from weighbridge.core.clock import Clock, Entropy, rfc3339
 from weighbridge.core.errors import UsageError
 from weighbridge.core.tier import Role
 from weighbridge.keys.files import FileKey, generate
-from weighbridge.ledger.checkpoint import origin_of
+from weighbridge.ledger.checkpoint import Form, origin_of
 from weighbridge.ledger.sequencer import Log
 from weighbridge.policy.settings import load_bundle, starter
 from weighbridge.registry import services, tally
@@ -46,9 +46,17 @@ FIRST_ROLES = {
 
 
 def init_registry(
-    config: Config, *, clock: Clock, entropy: Entropy, root: Path | None = None, demonstration: bool = False
+    config: Config,
+    *,
+    clock: Clock,
+    entropy: Entropy,
+    root: Path | None = None,
+    demonstration: bool = False,
+    form: Form = "v1",
 ) -> Registry:
     """Make a registry and open it; in a demonstration its development issuer vouches for anybody at this machine.
+
+    `form` is that of the log that clients sign into: v1 as every generation of them takes it, or v2.
 
     Everything is made in a folder beside the target and moved there at the end, so that a killed init
     leaves no half registry. Raises UsageError when something is already there.
@@ -63,7 +71,7 @@ def init_registry(
     layout.root.parent.mkdir(parents=True, exist_ok=True)
     making = Layout(layout.root.with_name(f"{layout.root.name}.{registry_id}.making"))
     try:
-        make = _Making(making, config, registry_id, clock, entropy, demonstration)
+        make = _Making(making, config, registry_id, clock, entropy, demonstration, form)
         pin = make.run()
         if layout.root.exists():
             layout.root.rmdir()
@@ -85,6 +93,7 @@ class _Making:
     clock: Clock
     entropy: Entropy
     demonstration: bool
+    form: Form
 
     def run(self) -> Pin:
         """Make keys, services, log, authority, policy and records; return what the user remembers of them."""
@@ -97,7 +106,7 @@ class _Making:
         self._keep(keys)
         origin = origin_of(self.registry, int(self.registry[:12], 16))
         trusted, signing_log = services.make_services(
-            layout, self.registry, keys, now=now, entropy=self.entropy
+            layout, self.registry, keys, now=now, entropy=self.entropy, form=self.form
         )
         logs = (AuthorityLog(origin, keys["log"].public_pem), signing_log)
         authority = self._authority(keys, logs, trusted)
