@@ -74,7 +74,8 @@ def about(registry: Registry, identities: Sequence[Digest]) -> list[Bundle]:
     with registry.records.read() as connection:
         for start in range(0, len(identities), 500):
             part = [str(d) for d in identities[start : start + 500]]
-            kept = sa.literal_column("bundle.rowid")  # a log that follows another counts from 0 again
+            # Not by place in the log: one that follows another counts from 0 again.
+            kept: sa.ColumnElement[int] = sa.literal_column("bundle.rowid")
             query = sa.select(subject.c.bundle, bundle.c.content, kept).distinct()
             query = query.select_from(subject.outerjoin(bundle, subject.c.bundle == bundle.c.digest))
             query = query.where(subject.c.identity.in_(part))

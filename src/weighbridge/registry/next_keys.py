@@ -37,20 +37,23 @@ def waiting(keys: Path) -> tuple[str, ...]:
     return tuple(sorted(name.removesuffix(ending) for name in names if name.endswith(ending)))
 
 
-def adopt(keys: Path, name: str) -> None:
-    """Let the key to follow take the place of the old one, which is gone then; raises Unreadable."""
+def put(key: Path, place: Path) -> None:
+    """Move a key file to a place, where another one may lie that is gone then; on disk before this returns.
+
+    Raises Unreadable.
+    """
     try:
-        next_path(keys, name).replace(keys / f"{name}.pem")
-        folder = os.open(keys, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        key.replace(place)
+        folder = os.open(place.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             os.fsync(folder)
         finally:
             os.close(folder)
     except OSError as error:
         raise Unreadable(
-            f"the new {name} key could not take the old one's place",
+            f"a new key could not take its place at {place}",
             cause=os.strerror(error.errno or 0),
-            remedy="check the disk, then run any command that writes: it finishes this",
+            remedy="check the disk, then run the command again: it finishes this",
         ) from error
 
 

@@ -23,7 +23,7 @@ from pathlib import Path
 from weighbridge.core.canonical import canonical
 from weighbridge.core.clock import rfc3339
 from weighbridge.core.digest import Digest
-from weighbridge.core.errors import RegistryUnusable, UsageError, WeighbridgeError
+from weighbridge.core.errors import NotFound, RegistryUnusable, UsageError
 from weighbridge.keys.files import generate
 from weighbridge.keys.ports import Algorithm, Signer
 from weighbridge.ledger.sequencer import Log
@@ -32,7 +32,7 @@ from weighbridge.ledger.tiles import CHECKPOINT
 from weighbridge.registry import next_keys, services, tally
 from weighbridge.registry.authorities import publish
 from weighbridge.registry.chain import log_folder
-from weighbridge.registry.next_keys import IDENTITIES, adopt, in_force, next_path, pem_of_leaf
+from weighbridge.registry.next_keys import IDENTITIES, in_force, next_path, pem_of_leaf, put
 from weighbridge.registry.service_keys import load_service_key, save_service_key
 from weighbridge.registry.wiring import Registry
 from weighbridge.trust.authority import Authority, AuthorityLog
@@ -79,8 +79,10 @@ def rotate(
     time. Raises UsageError, Refused and VerificationFailed; then the old key is still the one in use.
     """
     _check(registry, name, since)
-    finished = since is None and _is_cut_off(registry, name)
-    with registry.writing():  # finishes what needs no root key
+    left = _left(registry, name)
+    with registry.writing():  # finishes what needs no root key, and lets what waits in the outbox take effect
+        named = left is not None and in_force(registry.authority, name, left)
+        finished = since is None and (named or _is_unended(registry, name))
         if not finished:
             publish(registry, _named(registry, name, _next_key(registry, name), above, since), root)
             finish(registry)
@@ -103,7 +105,7 @@ def finish(registry: Registry) -> None:
             _begin_signing_log(registry, key)
         elif name == "log":
             _go_on(registry, key)
-        adopt(registry.layout.keys, name)
+        put(next_path(registry.layout.keys, name), registry.layout.keys / f"{name}.pem")
         registry.forget_keys()
 
 
@@ -124,24 +126,29 @@ def _check(registry: Registry, name: str, since: datetime | None) -> None:
         )
 
 
-def _is_cut_off(registry: Registry, name: str) -> bool:
-    """Tell whether the authority already names the key to follow, or still names a log that another follows."""
-    if next_path(registry.layout.keys, name).exists():
-        return in_force(registry.authority, name, _load_next(registry, name).public_pem)
+def _is_unended(registry: Registry, name: str) -> bool:
+    """Tell whether the authority still takes the word of a log that another follows."""
     return name == "log" and any(_row_of(registry, log).window.end is None for log in registry.before)
+
+
+def _left(registry: Registry, name: str) -> str | None:
+    """Return the public key that a rotation before this left beside the old one, or None."""
+    try:
+        return _load_next(registry, name).public_pem
+    except NotFound:
+        return None
 
 
 def _next_key(registry: Registry, name: str) -> Signer:
     """Return the key to follow: the one that a rotation before this left, else a new one, flushed to disk."""
-    keys = registry.layout.keys
-    path = next_path(keys, name)
     try:
-        if path.exists():
-            return _load_next(registry, name)
-    except WeighbridgeError:
-        path.unlink()  # cut off while it was written: nobody named it yet
+        return _load_next(registry, name)
+    except NotFound:
+        keys, making = registry.layout.keys, f"{name}{next_keys.SUFFIX}.making"
+    (keys / f"{making}.pem").unlink(missing_ok=True)  # cut off while it was written
     key = generate(ALGORITHMS[name])
-    save_service_key(keys, f"{name}{next_keys.SUFFIX}", key, registry.config, registry.id)
+    save_service_key(keys, making, key, registry.config, registry.id)
+    put(keys / f"{making}.pem", next_path(keys, name))
     return key
 
 
