@@ -105,7 +105,7 @@ def verify_inclusion(leaf: bytes, index: int, size: int, proof: Sequence[bytes],
             return False
         if node & 1 or node == last:
             found = node_hash(step, found)
-            while node & 1 == 0 and node:
+            while node & 1 == 0:  # it ends: node is last here, which is not 0
                 node, last = node >> 1, last >> 1
         else:
             found = node_hash(found, step)
@@ -135,7 +135,7 @@ def verify_consistency(
             return False
         if node & 1 or node == last:
             found_old, found_new = node_hash(step, found_old), node_hash(step, found_new)
-            while node & 1 == 0 and node:
+            while node & 1 == 0:  # it ends: node is last here, which is not 0
                 node, last = node >> 1, last >> 1
         else:
             found_new = node_hash(found_new, step)
