@@ -149,19 +149,18 @@ def _growth(registry: Registry, note: str, item: dict[str, JSON]) -> str:
 
     kept = note if note.endswith("\n") else note + "\n"
     old = parse_checkpoint(kept)[0]
-    named = next(row for row in registry.authority.logs if row.origin == registry.log.origin)
-    if old.size > registry.log.size:
+    log = next((row for row in registry.before if row.origin == old.origin), registry.log)
+    if old.size > log.size:
         raise VerificationFailed(
             "the log is shorter than it was",
-            cause=f"the kept checkpoint has {old.size} entries, the log {registry.log.size}",
+            cause=f"the kept checkpoint has {old.size} entries, the log {log.size}",
             remedy="the log was rolled back or replaced: ask the registry's owner",
             check="log.consistency",
         )
-    proof = registry.log.consistency(old.size)
-    verify_log_extension(kept, registry.log.checkpoint_text, proof, named.pem)
-    item["consistency"] = {
-        "from": old.size,
-        "to": registry.log.size,
-        "hashes": [step.hex() for step in proof],
-    }
-    return f"the log grew from {old.size} to {registry.log.size} entries and nothing in it was changed ({len(proof)} hashes)"
+    proof = log.consistency(old.size)
+    verify_log_extension(kept, log.checkpoint_text, proof, log.public_pem)
+    item["consistency"] = {"from": old.size, "to": log.size, "hashes": [step.hex() for step in proof]}
+    grown = f"the log grew from {old.size} to {log.size} entries and nothing in it was changed ({len(proof)} hashes)"
+    if log is registry.log:
+        return grown
+    return f"{grown}\nit is frozen, and goes on as {registry.log.origin!r}, which begins with its last checkpoint"

@@ -35,15 +35,22 @@ SERVICES = NAMES[:4]
     metavar="KEY",
     help="For ca and tsa: the offline key above it (default: ca-root or tsa-root, as init made it).",
 )
+@click.option(
+    "--new-issuer", is_flag=True, help="With --issuer-key: it is new, and gets a root certificate of its own."
+)
 @ROOT
 @common
-def rotate(shared: Shared, name: str, *, compromised: str, issuer_key: str, root_key: str) -> int:
+def rotate(
+    shared: Shared, name: str, *, compromised: str, issuer_key: str, new_issuer: bool, root_key: str
+) -> int:
     """Exchange a key of this registry; what the old one proved keeps counting. Run again to finish one cut off."""
     since = _moment(compromised) if compromised else None
     from weighbridge.registry import rotation
 
     if issuer_key and name not in rotation.ABOVE:
         raise UsageError(f"no key stands above {name}", remedy="leave --issuer-key out")
+    if new_issuer and not issuer_key:
+        raise UsageError("which key is new?", remedy="name it with --issuer-key")
     with opened(shared) as registry:
         root = offline_key(shared, registry, "root", root_key)
         above = (
@@ -51,7 +58,7 @@ def rotate(shared: Shared, name: str, *, compromised: str, issuer_key: str, root
             if name in rotation.ABOVE
             else None
         )
-        done = rotation.rotate(registry, name, root, above=above, since=since)
+        done = rotation.rotate(registry, name, root, above=above, since=since, new_above=new_issuer)
         item: dict[str, JSON] = {
             "name": done.name,
             "key": str(done.key),
@@ -59,7 +66,7 @@ def rotate(shared: Shared, name: str, *, compromised: str, issuer_key: str, root
             "finished": done.finished,
             "compromised_since": rfc3339(since) if since else None,
         }
-        emit(shared, "rotation", [item], _told(done, since))
+        emit(shared, "exchange", [item], _told(done, since))
     return 0
 
 

@@ -72,10 +72,11 @@ def rotate(
     *,
     above: Signer | None = None,
     since: datetime | None = None,
+    new_above: bool = False,
 ) -> Rotated:
     """Exchange one of the registry's keys; run again after it was cut off, it finishes that.
 
-    `above` is the offline key over certificates (`ABOVE`). With `since` the old key counts no further than that
+    `above` is the offline key over certificates (`ABOVE`); a new one with `new_above`. With `since` the old key counts no further than that
     time. Raises UsageError, Refused and VerificationFailed; then the old key is still the one in use.
     """
     _check(registry, name, since)
@@ -84,6 +85,7 @@ def rotate(
         named = left is not None and in_force(registry.authority, name, left)
         finished = since is None and (named or _is_unended(registry, name))
         if not finished:
+            _check_above(registry, name, above, new=new_above)
             publish(registry, _named(registry, name, _next_key(registry, name), above, since), root)
             finish(registry)
         if name == "log":
@@ -182,42 +184,45 @@ def _named(
 
 
 def _certified(registry: Registry, key: Signer, above: Signer | None) -> CertificateAuthority:
-    root = _demand(above, "ca")
-    top = _top([row.chain for row in registry.authority.trusted.authorities], root, "ca")
-    return services.new_authority(
-        registry.id, root, key.public_pem, now=registry.clock.now(), entropy=registry.entropy, above=top
-    )
+    assert above is not None
+    top = _top(_chains(registry, "ca"), above)
+    now, entropy = registry.clock.now(), registry.entropy
+    return services.new_authority(registry.id, above, key.public_pem, now=now, entropy=entropy, above=top)
 
 
 def _stamping(registry: Registry, key: Signer, above: Signer | None) -> TimestampAuthority:
-    root = _demand(above, "tsa")
-    top = _top([row.chain for row in registry.authority.trusted.timestamps], root, "tsa")
-    return services.new_timestamps(
-        registry.id, root, key.public_pem, now=registry.clock.now(), entropy=registry.entropy, above=top
-    )
+    assert above is not None
+    top = _top(_chains(registry, "tsa"), above)
+    now, entropy = registry.clock.now(), registry.entropy
+    return services.new_timestamps(registry.id, above, key.public_pem, now=now, entropy=entropy, above=top)
 
 
-def _demand(above: Signer | None, name: str) -> Signer:
+def _check_above(registry: Registry, name: str, above: Signer | None, *, new: bool) -> None:
+    """Refuse a certified key without the one above it, one that is not known, and a new one that is."""
+    if name not in ABOVE:
+        return
     if above is None:
         raise UsageError(
             f"the {name} key is certified by an offline key",
             remedy=f"run it where {ABOVE[name]}.pem is, or name that key with --issuer-key",
         )
-    return above
-
-
-def _top(chains: list[tuple[bytes, ...]], root: Signer, name: str) -> bytes:
-    """Return the root certificate that the authority has for this key."""
-    for chain in chains:
-        if pem_of_leaf(chain[-1:]) == root.public_pem:
-            return chain[-1]
-    if chains:
+    chains = _chains(registry, name)
+    if chains and bool(_top(chains, above)) == new:
         raise UsageError(
-            f"this is not the key above the registry's {name} key",
-            cause=f"the authority has no root certificate of key {root.key_id.short}",
-            remedy=f"give {ABOVE[name]}.pem, as `init` made it",
+            f"this is not {'a new' if new else 'the'} key above the registry's {name} key",
+            cause=f"the authority has {'a' if new else 'no'} root certificate of key {above.key_id.short}",
+            remedy=f"give {'another key' if new else f'{ABOVE[name]}.pem, as `init` made it, or say --new-issuer'}",
         )
-    return b""
+
+
+def _chains(registry: Registry, name: str) -> list[tuple[bytes, ...]]:
+    trusted = registry.authority.trusted
+    return [row.chain for row in (trusted.authorities if name == "ca" else trusted.timestamps)]
+
+
+def _top(chains: list[tuple[bytes, ...]], root: Signer) -> bytes:
+    """Return the root certificate that the authority has for this key, empty for none."""
+    return next((chain[-1] for chain in chains if pem_of_leaf(chain[-1:]) == root.public_pem), b"")
 
 
 def _end_logs(registry: Registry, root: Signer, since: datetime | None) -> None:
