@@ -22,18 +22,21 @@ import sys
 import types
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 ACCEPTED = ROOT / "tools" / "mutants.accepted"
-CPU_SECONDS = 45
+CPU_SECONDS = 30
 
 # What decides, and the tests that answer for it; a later file is run only where the earlier ones noticed nothing.
 _TRUST, _LEDGER, _POLICY = (f"tests/{room}/test_{room}_" for room in ("trust", "ledger", "policy"))
 _PROVING = tuple(
-    f"{_TRUST}{name}.py" for name in ("prove", "inclusion", "witnessed", "certificates", "timestamp")
+    f"{_TRUST}{name}.py"
+    for name in ("prove", "inclusion", "witnessed", "certificates", "timestamp", "mutants_limits")
 )
 _AUTHORITY = (f"{_TRUST}authority.py", f"{_TRUST}authority_services.py", f"{_TRUST}verify.py")
 TARGETS: dict[str, tuple[str, ...]] = {
@@ -90,6 +93,8 @@ class Mutant:
     """One changed module: its name, where it differs, and the source to run instead."""
 
     module: str
+    place: str
+    """Class and function it is in."""
     line: int
     change: str
     source: str
@@ -97,7 +102,7 @@ class Mutant:
     @property
     def key(self) -> str:
         """Name the mutant without its line, so that it keeps its name when the file grows."""
-        return f"{self.module}: {self.change}"
+        return f"{self.module}{self.place}: {self.change}"
 
 
 def mutants(module: str) -> Iterator[Mutant]:
@@ -106,7 +111,7 @@ def mutants(module: str) -> Iterator[Mutant]:
     assert spec is not None
     assert spec.origin is not None
     tree = ast.parse(Path(spec.origin).read_text(encoding="utf-8"))
-    nodes = list(ast.walk(tree))
+    nodes, places = list(ast.walk(tree)), _places(tree, "")
     for index, node in enumerate(nodes):
         for choice in range(len(_changes(node))):
             changed = copy.deepcopy(tree)
@@ -114,7 +119,17 @@ def mutants(module: str) -> Iterator[Mutant]:
             what = _changes(target)[choice]
             what.apply()
             source = ast.unparse(ast.fix_missing_locations(changed))
-            yield Mutant(module, getattr(node, "lineno", 0), what.text, source)
+            yield Mutant(module, places[node], getattr(node, "lineno", 0), what.text, source)
+
+
+def _places(node: ast.AST, place: str) -> dict[ast.AST, str]:
+    """Return for each node the class and function it stands in."""
+    found = {node: place}
+    if isinstance(node, ast.ClassDef | ast.FunctionDef):
+        place = f"{place}.{node.name}"
+    for inner in ast.iter_child_nodes(node):
+        found |= _places(inner, place)
+    return found
 
 
 @dataclass(frozen=True)
@@ -219,27 +234,27 @@ def survives(mutant: Mutant | None, tests: Sequence[str]) -> bool:
         return all(pytest.main([*options, one]) == pytest.ExitCode.OK for one in dict.fromkeys(tests))
 
 
-def _work(mutant: Mutant | None, tests: Sequence[str], answer: object) -> None:
+def _work(mutant: Mutant | None, tests: Sequence[str], answer: Connection) -> None:
     os.chdir(ROOT)
     alive = survives(mutant, tests)
-    answer.send(alive)  # type: ignore[attr-defined]
+    answer.send(alive)
 
 
-def forked(mutant: Mutant | None, tests: Sequence[str]) -> tuple[multiprocessing.Process, object]:
+def forked(mutant: Mutant | None, tests: Sequence[str]) -> tuple[BaseProcess, Connection]:
     """Start the tests in a process of their own; its answer comes through the pipe, or never."""
     context = multiprocessing.get_context("fork")
     receive, send = context.Pipe(duplex=False)
     process = context.Process(target=_work, args=(mutant, tests, send))
     process.start()
     send.close()
-    return process, receive  # type: ignore[return-value]
+    return process, receive
 
 
-def collected(started: tuple[multiprocessing.Process, object]) -> bool:
+def collected(started: tuple[BaseProcess, Connection]) -> bool:
     """Wait for a process and return whether its tests passed; one that died noticed something."""
     process, receive = started
     try:
-        alive = bool(receive.recv())  # type: ignore[attr-defined]
+        alive = bool(receive.recv())
     except EOFError:
         alive = False
     process.join()
@@ -258,12 +273,20 @@ def examine(module: str, tests: Sequence[str], known: dict[str, str]) -> tuple[i
     if not collected(forked(None, tests)):
         raise SystemExit(f"the tests of {module} fail without any mutant: {' '.join(tests)}")
     every = list(mutants(module))
-    workers = os.cpu_count() or 1
+    todo = [mutant for mutant in reversed(every) if mutant.key not in known]
+    running: dict[Connection, tuple[Mutant, BaseProcess]] = {}
     alive = []
-    for start in range(0, len(every), workers):
-        group = [(mutant, forked(mutant, tests)) for mutant in every[start : start + workers]]
-        alive += [mutant for mutant, started in group if collected(started)]
-    return len(every), [mutant for mutant in alive if mutant.key not in known]
+    while todo or running:
+        while todo and len(running) < (os.cpu_count() or 1):
+            mutant = todo.pop()
+            process, answer = forked(mutant, tests)
+            running[answer] = (mutant, process)
+        ended = wait(list(running))
+        for answer in [one for one in running if one in ended]:
+            mutant, process = running.pop(answer)
+            if collected((process, answer)):
+                alive.append(mutant)
+    return len(every), sorted(alive, key=lambda mutant: mutant.line)
 
 
 def main(words: Sequence[str]) -> int:
@@ -272,16 +295,20 @@ def main(words: Sequence[str]) -> int:
         importlib.import_module(name)
     known = accepted()
     total = survived = 0
+    unknown = set(known)
     for module, tests in TARGETS.items():
         if words and not any(word in module for word in words):
             continue
+        unknown -= {mutant.key for mutant in mutants(module)}
         count, alive = examine(module, tests, known)
         total, survived = total + count, survived + len(alive)
         print(f"{module}: {count} mutants, {len(alive)} survived", flush=True)
         for mutant in alive:
             print(f"  line {mutant.line}: {mutant.change}", flush=True)
     print(f"{total} mutants, {survived} survived, {len(known)} accepted as changing nothing")
-    return 1 if survived or not total else 0
+    for key in () if words else sorted(unknown):
+        print(f"accepted, and there is no such mutant: {key}")
+    return 1 if survived or not total or (unknown and not words) else 0
 
 
 if __name__ == "__main__":

@@ -114,7 +114,7 @@ def _intoto2(spec: Any, signed: Signed) -> str | None:
     if not signed.payload_is(_hash1(content["payloadHash"])):
         return "payload"
     envelope = content["envelope"]
-    if signed.envelope is None or envelope["payloadType"] != signed.envelope.payload_type:
+    if envelope["payloadType"] != (signed.envelope.payload_type if signed.envelope else ""):
         return "payload type"
     (row,) = envelope["signatures"]
     # Rekor encodes the signature, which is base64 already, once more.

@@ -157,9 +157,7 @@ class BuiltBy:
     def refusal(self, signer: Signer) -> str | None:
         """Return why source and builder are no pair, or None."""
         source, builder = signer.claims.get(_SOURCE, ""), signer.claims.get(_BUILDER, signer.subject)
-        if source and any(
-            matches(first, source) and matches(second, builder) for first, second in self.pairs
-        ):
+        if any(matches(first, source) and matches(second, builder) for first, second in self.pairs):
             return None
         return f"{source or 'no source repository'!r} built by {builder!r} is no pair that is expected"
 
