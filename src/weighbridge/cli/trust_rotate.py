@@ -15,9 +15,11 @@ from weighbridge.core.clock import parse_rfc3339, rfc3339
 from weighbridge.core.errors import UsageError
 
 if TYPE_CHECKING:
+    from weighbridge.keys.ports import Signer
     from weighbridge.registry.rotation import Rotated
+    from weighbridge.registry.wiring import Registry
 
-NAMES = ("ca", "ct", "tsa", "signing-log", "log", "gate", "intake")
+NAMES = ("ca", "ct", "tsa", "signing-log", "log", "gate", "intake", "tuf")
 SERVICES = NAMES[:4]
 
 
@@ -33,7 +35,7 @@ SERVICES = NAMES[:4]
     "--issuer-key",
     default="",
     metavar="KEY",
-    help="For ca and tsa: the offline key above it (default: ca-root or tsa-root, as init made it).",
+    help="For ca, tsa and tuf: the offline key above it (default: ca-root, tsa-root or tuf-root, as init made it).",
 )
 @click.option(
     "--new-issuer", is_flag=True, help="With --issuer-key: it is new, and gets a root certificate of its own."
@@ -47,18 +49,23 @@ def rotate(
     since = _moment(compromised) if compromised else None
     from weighbridge.registry import rotation
 
-    if issuer_key and name not in rotation.ABOVE:
-        raise UsageError(f"no key stands above {name}", remedy="leave --issuer-key out")
-    if new_issuer and not issuer_key:
-        raise UsageError("which key is new?", remedy="name it with --issuer-key")
-    with opened(shared) as registry:
-        root = offline_key(shared, registry, "root", root_key)
-        above = (
-            offline_key(shared, registry, rotation.ABOVE[name], issuer_key)
-            if name in rotation.ABOVE
-            else None
+    if name == "tuf" and compromised:
+        raise UsageError(
+            "what was fetched from a TUF repository cannot be taken back",
+            cause="clients believe the key until they fetch the next root",
+            remedy="leave --compromised out; end the keys that were named wrongly",
         )
-        done = rotation.rotate(registry, name, root, above=above, since=since, new_above=new_issuer)
+    if issuer_key and name not in (*rotation.ABOVE, "tuf"):
+        raise UsageError(f"no key stands above {name}", remedy="leave --issuer-key out")
+    if new_issuer and (not issuer_key or name == "tuf"):
+        raise UsageError("which key is new?", remedy="name it with --issuer-key, for ca or tsa")
+    with opened(shared) as registry:
+        above = _above(shared, registry, name, issuer_key)
+        if name == "tuf" and above is not None:
+            done = rotation.rotate_distribution(registry, above)
+        else:
+            root = offline_key(shared, registry, "root", root_key)
+            done = rotation.rotate(registry, name, root, above=above, since=since, new_above=new_issuer)
         item: dict[str, JSON] = {
             "name": done.name,
             "key": str(done.key),
@@ -70,11 +77,20 @@ def rotate(
     return 0
 
 
+def _above(shared: Shared, registry: Registry, name: str, reference: str) -> Signer | None:
+    from weighbridge.registry import rotation
+
+    offline = "tuf-root" if name == "tuf" else rotation.ABOVE.get(name)
+    return offline_key(shared, registry, offline, reference) if offline else None
+
+
 def _told(done: Rotated, since: datetime | None) -> str:
     how = "a rotation that was cut off is finished" if done.finished else "done"
     lines = [f"{how}: the {done.name} key is {done.key.short} (authority version {done.version})"]
     if since:
         lines.append(f"what the keys before it did after {rfc3339(since)} no longer counts")
+    if done.name == "tuf":
+        lines.append("clients follow by themselves; start `weighbridge serve` again where it runs")
     if done.name in SERVICES:
         lines.append("start `weighbridge serve` again where it runs, and hand out the trusted root again")
     if done.name == "log":

@@ -92,7 +92,21 @@ def folder(registry: Registry) -> Path:
     return registry.layout.services / "tuf"
 
 
-def _online(registry: Registry) -> OnlineKeys:
+def change_keys(registry: Registry, key: Signer, root: Signer) -> None:
+    """Let another key sign the repository from now on, by its next root; nothing where none was begun.
+
+    Must be called while `registry.writing()`. Raises Refused(tuf.keys) when `root` is no root key in force.
+    """
+    if not begun(registry):
+        return
+    online, now = _all_by(key), registry.clock.now()
+    from weighbridge.trust.tuf_repository import TufRepository
+
+    TufRepository(folder(registry)).rotate([root], now, online=online)
+
+
+def _all_by(key: Signer) -> OnlineKeys:
+    """Let one key sign all that is signed online; raises UsageError without the extra `server`."""
     try:
         from weighbridge.trust.tuf_repository import OnlineKeys
 
@@ -104,6 +118,10 @@ def _online(registry: Registry) -> OnlineKeys:
             remedy="pip install 'weighbridge[server]'",
             check="server.missing",
         ) from None
+    return OnlineKeys(key, key, key)
+
+
+def _online(registry: Registry) -> OnlineKeys:
     if not (registry.layout.keys / f"{DISTRIBUTION_KEY}.pem").exists():
         raise RegistryUnusable(
             "this registry has no key for what clients fetch",
@@ -112,4 +130,4 @@ def _online(registry: Registry) -> OnlineKeys:
             check="services.missing",
         )
     key = registry.service_key(DISTRIBUTION_KEY)
-    return OnlineKeys(key, key, key)
+    return _all_by(key)

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from weighbridge.core.canonical import parse
 from weighbridge.core.errors import Unreadable
+from weighbridge.registry.layout import Layout
 from weighbridge.trust.authority import Authority
 
 if TYPE_CHECKING:
@@ -71,6 +73,21 @@ def in_force(authority: Authority, name: str, pem: str) -> bool:
         "tsa": [row.chain for row in trusted.timestamps if row.window.end is None],
     }
     return any(pem_of_leaf(chain) == pem for chain in ours.get(name, []))
+
+
+def in_repository(layout: Layout, pem: str) -> bool:
+    """Tell whether the newest root of what clients fetch (`services/tuf`) names a public key for the online roles."""
+    try:
+        names = [path.name.partition(".") for path in (layout.services / "tuf").iterdir()]
+        newest = max(int(number) for number, _, rest in names if rest == "root.json" and number.isdecimal())
+        document: Any = parse((layout.services / "tuf" / f"{newest}.root.json").read_bytes())
+        root = document["signed"]
+        return any(
+            root["keys"][key]["keyval"]["public"].strip() == pem.strip()
+            for key in root["roles"]["timestamp"]["keyids"]
+        )
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return False  # there is none yet, or it is damaged: then the key that is there stays
 
 
 def pem_of_leaf(chain: Sequence[bytes]) -> str:

@@ -32,7 +32,8 @@ from weighbridge.ledger.tiles import CHECKPOINT
 from weighbridge.registry import next_keys, services, tally
 from weighbridge.registry.authorities import publish
 from weighbridge.registry.chain import log_folder
-from weighbridge.registry.next_keys import IDENTITIES, in_force, next_path, pem_of_leaf, put
+from weighbridge.registry.distribution import change_keys
+from weighbridge.registry.next_keys import IDENTITIES, in_force, in_repository, next_path, pem_of_leaf, put
 from weighbridge.registry.service_keys import load_service_key, save_service_key
 from weighbridge.registry.wiring import Registry
 from weighbridge.trust.authority import Authority, AuthorityLog
@@ -80,10 +81,10 @@ def rotate(
     time. Raises UsageError, Refused and VerificationFailed; then the old key is still the one in use.
     """
     _check(registry, name, since)
-    left = _left(registry, name)
+    left, unended = _left(registry, name), _is_unended(registry, name)
     with registry.writing():  # finishes what needs no root key, and lets what waits in the outbox take effect
         named = left is not None and in_force(registry.authority, name, left)
-        finished = since is None and (named or _is_unended(registry, name))
+        finished = since is None and (named or unended or _is_unended(registry, name))
         if not finished:
             _check_above(registry, name, above, new=new_above)
             publish(registry, _named(registry, name, _next_key(registry, name), above, since), root)
@@ -93,10 +94,30 @@ def rotate(
         return Rotated(name, registry.service_key(name).key_id, registry.authority.version, finished)
 
 
+def rotate_distribution(registry: Registry, root: Signer) -> Rotated:
+    """Exchange the key of what clients fetch (`distribution`), with that repository's offline root key.
+
+    Makes its next root in any case, and so renews that as well. Clients follow from root to root; the key that a
+    thief has is in force for those who did not fetch the next root yet. Raises Refused(tuf.keys) for another root key.
+    """
+    name = services.DISTRIBUTION_KEY
+    left = _left(registry, name)
+    with registry.writing():
+        finished = left is not None and in_repository(registry.layout, left)
+        key = registry.service_key(name) if finished else _next_key(registry, name)
+        change_keys(registry, key, root)
+        if not finished:
+            put(next_path(registry.layout.keys, name), registry.layout.keys / f"{name}.pem")
+        return Rotated(name, key.key_id, registry.authority.version, finished)
+
+
 def finish(registry: Registry) -> None:
     """Bring to its end what the authority already says; needs no root key. Must be called while writing."""
     for name in sorted(next_keys.waiting(registry.layout.keys), key=_order):
         key = _load_next(registry, name)
+        if name == services.DISTRIBUTION_KEY and in_repository(registry.layout, key.public_pem):
+            put(next_path(registry.layout.keys, name), registry.layout.keys / f"{name}.pem")
+            continue
         if name not in ALGORITHMS or not in_force(registry.authority, name, key.public_pem):
             continue  # it was not published yet
         if name == "ca":
@@ -148,7 +169,7 @@ def _next_key(registry: Registry, name: str) -> Signer:
     except NotFound:
         keys, making = registry.layout.keys, f"{name}{next_keys.SUFFIX}.making"
     (keys / f"{making}.pem").unlink(missing_ok=True)  # cut off while it was written
-    key = generate(ALGORITHMS[name])
+    key = generate(ALGORITHMS.get(name, "ecdsa-p256"))
     save_service_key(keys, making, key, registry.config, registry.id)
     put(keys / f"{making}.pem", next_path(keys, name))
     return key

@@ -112,6 +112,8 @@ class Registry:
     def _uses(self, name: str, pem: str) -> bool:
         if name == "log":
             return self.log.public_pem == pem
+        if name == "tuf":
+            return next_keys.in_repository(self.layout, pem)
         return next_keys.in_force(self.authority, name, pem)
 
     @contextmanager

@@ -80,7 +80,7 @@ class TufRepository:
             raise Refused(
                 f"there is a repository in {directory} already",
                 cause="clients who trust its root would never come to another",
-                remedy="rotate its keys instead: weighbridge key rotate tuf",
+                remedy="rotate its keys instead: weighbridge trust rotate tuf",
                 check="tuf.exists",
             )
         (directory / "targets").mkdir(parents=True, exist_ok=True)
