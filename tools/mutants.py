@@ -38,7 +38,7 @@ _PROVING = tuple(
     f"{_TRUST}{name}.py"
     for name in ("prove", "inclusion", "witnessed", "certificates", "timestamp", "mutants_limits")
 )
-_AUTHORITY = (f"{_TRUST}authority.py", f"{_TRUST}authority_services.py", f"{_TRUST}verify.py")
+_AUTHORITY = tuple(f"{_TRUST}{name}.py" for name in ("mutants_authority", "authority_services", "authority"))
 TARGETS: dict[str, tuple[str, ...]] = {
     "weighbridge.trust.prove": _PROVING,
     "weighbridge.trust.inclusion": (f"{_TRUST}inclusion.py", *_PROVING),
@@ -48,17 +48,17 @@ TARGETS: dict[str, tuple[str, ...]] = {
     "weighbridge.trust.entries": (f"{_TRUST}inclusion.py", *_PROVING),
     "weighbridge.trust.verify": (f"{_TRUST}verify.py", f"{_TRUST}mutants_verify.py"),
     "weighbridge.trust.artifact": (f"{_TRUST}prove.py",),
-    "weighbridge.trust.demand": (f"{_TRUST}prove.py", *_AUTHORITY),
+    "weighbridge.trust.demand": (f"{_TRUST}mutants_limits.py", *_PROVING, *_AUTHORITY),
     "weighbridge.trust.roots": (f"{_TRUST}inclusion.py", *_PROVING),
     "weighbridge.trust.dsse": (f"{_TRUST}dsse.py", f"{_TRUST}bundle.py"),
     "weighbridge.trust.bundle_form": (f"{_TRUST}bundle.py", *_PROVING),
-    "weighbridge.trust.trusted_root": (f"{_TRUST}trusted_root.py", *_PROVING),
+    "weighbridge.trust.trusted_root": (f"{_TRUST}trusted_root.py", f"{_TRUST}mutants_roots.py"),
     "weighbridge.trust.expect": (f"{_TRUST}expect.py",),
     "weighbridge.trust.pattern": (f"{_TRUST}expect.py",),
     "weighbridge.trust.authority_words": _AUTHORITY,
     "weighbridge.trust.authority_keyless": _AUTHORITY,
-    "weighbridge.trust.authority_services": (f"{_TRUST}authority_services.py", *_AUTHORITY),
-    "weighbridge.ledger.cosignature": (f"{_TRUST}inclusion.py", f"{_LEDGER}witness.py"),
+    "weighbridge.trust.authority_services": _AUTHORITY,
+    "weighbridge.ledger.cosignature": (f"{_LEDGER}mutants_cosign.py",),
     "weighbridge.ledger.checkpoint": (f"{_LEDGER}mutants.py", f"{_LEDGER}checkpoint.py"),
     "weighbridge.ledger.merkle": (f"{_LEDGER}mutants.py", f"{_LEDGER}merkle.py"),
     "weighbridge.ledger.shards": (f"{_LEDGER}shards.py",),
