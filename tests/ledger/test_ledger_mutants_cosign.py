@@ -116,6 +116,7 @@ def test_what_is_nearly_a_verifier_key():
         spelled("w test", b"\x04", ed),
         spelled("", b"\x04", ed),
         f"{name}+{'0' * 8}+{value}",
+        f"{name}+{said}+{base64.b64encode(bytes([1]) + ed).decode()}",
         f"{name}+{said.upper()}0+{value}",
         f"{name}+{said}+{value}!",
         f"{name}+{said}",

@@ -1,14 +1,16 @@
 """Trusted roots at their edges: size, ids that are neither of a key nor of a name, kinds that are passed over."""
 
 import json
+from dataclasses import replace
 
 import pytest
+from sigstore_issuing import private, spki
 from sigstore_world import ORIGIN2, make, roots
 
-from weighbridge.core.errors import OutOfBudget
+from weighbridge.core.errors import OutOfBudget, VerificationFailed
 from weighbridge.ledger.checkpoint import log_id_of
 from weighbridge.trust.dsse import encode64
-from weighbridge.trust.trusted_root import MAX_ROOT, read_trusted_root
+from weighbridge.trust.trusted_root import MAX_ROOT, read_trusted_root, write_trusted_root
 
 
 def changed(change, part="tlogs", at=1):
@@ -39,3 +41,43 @@ def test_an_id_binds_the_name_only_where_it_was_made_of_it():
 
     for change in (free, other_name, nameless):
         assert changed(change).logs[1].origin == ""
+
+
+def test_the_kind_that_is_said_is_the_keys():
+    """`PKIX_RSA_PKCS1V5` says no size (sigstore_common.proto), every other kind says all of it."""
+    raw = {kind: encode64(spki(private("a log", kind))) for kind in ("rsa", "ecdsa-p256")}
+
+    def said(kind, details):
+        def change(row):
+            row["publicKey"] |= {"rawBytes": raw[kind], "keyDetails": details}
+
+        return change
+
+    for details in ("PKIX_RSA_PKCS1V5", "PKIX_RSA_PKCS1V15_2048_SHA256"):
+        assert len(changed(said("rsa", details)).logs) == 2
+    wrong = [("ecdsa-p256", "PKIX_RSA_PKCS1V5"), ("rsa", "PKIX_RSA_PKCS1V15_4096_SHA256")]
+    for kind, details in [*wrong, ("rsa", "PKIX_ECDSA_P256_SHA_256")]:
+        with pytest.raises(VerificationFailed) as caught:
+            changed(said(kind, details))
+        assert caught.value.check == "root.form"
+        assert "said to be" in caught.value.cause
+
+
+@pytest.mark.parametrize("name", ["organization", "commonName"])
+def test_names_for_people_are_text(name):
+    with pytest.raises(VerificationFailed) as caught:
+        changed(lambda row: row["subject"].update({name: 5}), "certificateAuthorities", 0)
+    assert caught.value.check == "root.form"
+
+
+def test_operators_are_kept():
+    known = roots()
+    operated = {
+        name: tuple(replace(row, operator="op.test") for row in getattr(known, name))
+        for name in ("logs", "authorities", "ctlogs", "timestamps")
+    }
+    again = read_trusted_root(write_trusted_root(replace(known, **operated)))
+    for name in operated:
+        assert {row.operator for row in getattr(again, name)} == {"op.test"}
+        assert {row.operator for row in getattr(read_trusted_root(write_trusted_root(known)), name)} == {""}
+    assert b"operator" not in write_trusted_root(known)

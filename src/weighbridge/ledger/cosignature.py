@@ -190,7 +190,7 @@ def verify_cosignatures(note: str, witnesses: Iterable[WitnessKey]) -> tuple[tup
 def _verified(witness: WitnessKey, checkpoint: Checkpoint, value: bytes) -> datetime:
     time = int.from_bytes(value[:8], "big")
     pem = pem_of_der(_SPKI[witness.algorithm] + witness.key)
-    if len(value) > 8 and time <= MAX_TIME:
+    if time <= MAX_TIME:
         message = cosigned_message(witness.name, witness.algorithm, checkpoint, time)
         if verify_signature(pem, message, value[8:]):
             return datetime.fromtimestamp(time, UTC)
