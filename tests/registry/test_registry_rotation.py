@@ -14,11 +14,19 @@ import pytest
 from weighbridge.claims import predicates
 from weighbridge.config import read_config
 from weighbridge.core.digest import Digest
-from weighbridge.core.errors import NotFound, Refused, UsageError, VerificationFailed, WeighbridgeError
+from weighbridge.core.errors import (
+    LoadRefused,
+    NotFound,
+    Refused,
+    UsageError,
+    VerificationFailed,
+    WeighbridgeError,
+)
 from weighbridge.core.tier import Role, Tier
-from weighbridge.gate.promote import promote
+from weighbridge.gate.promote import admit, promote
 from weighbridge.keys.files import generate, load
 from weighbridge.ledger.sequencer import Log
+from weighbridge.loader.load import load as load_model
 from weighbridge.registry import (
     bundles,
     distribution,
@@ -285,9 +293,12 @@ def dies(house, monkeypatch, name, at):
     return False
 
 
+@pytest.mark.parametrize("every", [5, pytest.param(1, marks=pytest.mark.full)])
 @pytest.mark.parametrize("name", ["ca", "ct", "signing-log", "log", "gate"])
-def test_a_death_at_any_step_is_finished_by_whoever_comes_next(template, tmp_path, monkeypatch, proven, name):
-    for at in itertools.count():
+def test_a_death_at_any_step_is_finished_by_whoever_comes_next(
+    template, tmp_path, monkeypatch, proven, name, every
+):
+    for at in itertools.count(0, every):
         house = Copy(template[0], tmp_path / str(at), template[3])
         died = dies(house, monkeypatch, name, at)
         house.hand.pass_(minutes=5)
@@ -469,6 +480,52 @@ def test_nobody_knows_of_a_theft_to_come(house):
 
 
 # What may not happen.
+
+
+def test_a_key_that_somebody_else_put_there_is_not_named(house):
+    """Whoever can write the folder, and has no passphrase, knows the key that he puts there."""
+    planted = generate()
+    planted.save(next_keys.next_path(house.registry.layout.keys, "gate"))
+    house.reopen()
+    done = house.rotate("gate")
+    assert done.key == house.registry.service_key("gate").key_id != planted.key_id
+    assert house.registry.authority.identity_for(planted.key_id) is None
+
+
+def test_a_key_that_was_in_use_before_is_not_named_again(house):
+    old = house.registry.layout.keys / "gate.pem"
+    kept = old.read_bytes()
+    house.rotate("gate")
+    again = next_keys.next_path(house.registry.layout.keys, "gate")
+    again.write_bytes(kept)
+    again.chmod(0o600)
+    assert checked(lambda: house.rotate("gate")) == "authority.form"
+
+
+def test_ending_a_former_key_again_does_not_prolong_it(house):
+    house.rotate("gate")
+    (end,) = former(house, "gate")
+    (name,) = [row.name for row in house.registry.authority.identities if row.name.startswith("gate.")]
+    house.hand.pass_(days=1)
+    later = house.registry.authority.revoked(name, house.hand.now())
+    assert next(row.valid_until for row in later.identities if row.name == name) == end
+
+
+def test_loaders_with_the_old_pin_and_those_with_the_new_one(house, template, tmp_path):
+    admitted = next(path for path in (house.folder / "demo" / "models").iterdir()) / "model"
+    environ = {"WEIGHBRIDGE_CONFIG_HOME": str(house.config.home), "HOME": str(tmp_path)}
+    old = {**environ, "WEIGHBRIDGE_CONFIG_HOME": str(tmp_path / "elsewhere")}
+    shutil.copytree(template[0] / "config", tmp_path / "elsewhere")
+    for name in ("log", "gate"):
+        house.rotate(name)
+    assert load_model(admitted, clock=house.hand, environ=old).manifest
+    with pytest.raises(LoadRefused) as refused:  # its evidence holds the authority of then
+        load_model(admitted, clock=house.hand, environ=environ)
+    assert refused.value.check == "authority.rollback"
+    digest = load_model(admitted, clock=house.hand, environ=old).manifest.digest
+    assert admit(house.registry, digest).decision.allow
+    for known in (old, environ):
+        assert load_model(admitted, clock=house.hand, environ=known).manifest
 
 
 def test_a_failure_before_the_authority_names_it_leaves_the_old_key(house):

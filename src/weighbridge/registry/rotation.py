@@ -24,7 +24,7 @@ from weighbridge.core.canonical import canonical
 from weighbridge.core.clock import rfc3339
 from weighbridge.core.digest import Digest
 from weighbridge.core.errors import NotFound, RegistryUnusable, UsageError
-from weighbridge.keys.files import generate
+from weighbridge.keys.files import generate, load
 from weighbridge.keys.ports import Algorithm, Signer
 from weighbridge.ledger.sequencer import Log
 from weighbridge.ledger.shards import Successor, follows, frozen_at, successor_of
@@ -34,7 +34,7 @@ from weighbridge.registry.authorities import publish
 from weighbridge.registry.chain import log_folder
 from weighbridge.registry.distribution import change_keys
 from weighbridge.registry.next_keys import IDENTITIES, in_force, in_repository, next_path, pem_of_leaf, put
-from weighbridge.registry.service_keys import load_service_key, save_service_key
+from weighbridge.registry.service_keys import load_service_key, read_passphrase, save_service_key
 from weighbridge.registry.wiring import Registry
 from weighbridge.trust.authority import Authority, AuthorityLog
 from weighbridge.trust.ca import LEAF_LIFE
@@ -77,8 +77,8 @@ def rotate(
 ) -> Rotated:
     """Exchange one of the registry's keys; run again after it was cut off, it finishes that.
 
-    `above` is the offline key over certificates (`ABOVE`); a new one with `new_above`. With `since` the old key counts no further than that
-    time. Raises UsageError, Refused and VerificationFailed; then the old key is still the one in use.
+    `above` is the offline key over certificates (`ABOVE`); a new one with `new_above`. With `since` the old key
+    counts no further than that time. Raises UsageError, Refused and VerificationFailed; then the old key is still the one in use.
     """
     _check(registry, name, since)
     left, unended = _left(registry, name), _is_unended(registry, name)
@@ -164,10 +164,16 @@ def _left(registry: Registry, name: str) -> str | None:
 
 def _next_key(registry: Registry, name: str) -> Signer:
     """Return the key to follow: the one that a rotation before this left, else a new one, flushed to disk."""
+    keys, making = registry.layout.keys, f"{name}{next_keys.SUFFIX}.making"
+    passphrase = read_passphrase(registry.config, registry.id)
     try:
-        return _load_next(registry, name)
+        return load(next_path(keys, name), passphrase)
     except NotFound:
-        keys, making = registry.layout.keys, f"{name}{next_keys.SUFFIX}.making"
+        pass
+    except UsageError:
+        # In the clear, where ours are under a passphrase: whoever put it there has it too, and it is not to be named.
+        if passphrase is None:
+            raise
     (keys / f"{making}.pem").unlink(missing_ok=True)  # cut off while it was written
     key = generate(ALGORITHMS.get(name, "ecdsa-p256"))
     save_service_key(keys, making, key, registry.config, registry.id)

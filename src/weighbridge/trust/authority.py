@@ -315,7 +315,7 @@ class Authority:
         return replace(self, version=self.version + 1, projects=projects)
 
     def revoked(self, name: str, at: datetime) -> Authority:
-        """End an identity: nothing logged after `at` counts. Raises NotFound for names not here."""
+        """End an identity: nothing logged after `at` counts; one that ended before stays so. Raises NotFound for names not here."""
         if all(identity.name != name for identity in self.identities):
             raise NotFound(
                 f"the authority names no {name!r}",
@@ -323,7 +323,9 @@ class Authority:
                 remedy="look with: weighbridge trust show",
             )
         identities = tuple(
-            replace(identity, valid_until=at) if identity.name == name else identity
+            replace(identity, valid_until=min(at, identity.valid_until or at))
+            if identity.name == name
+            else identity
             for identity in self.identities
         )
         return replace(self, version=self.version + 1, identities=identities)
