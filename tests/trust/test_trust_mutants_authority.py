@@ -190,6 +190,8 @@ def test_chains_are_of_one_to_eight_and_end_in_a_root():
 def test_certificates_have_one_spelling():
     pem = pem_of_certificate(ROOT)
     assert der_of_certificate(pem) == ROOT
+    begin, *lines, end = pem.splitlines()
+    assert "64 characters" in refused(der_of_certificate, "\n".join((begin, "".join(lines), end, "")))
     empty = "-----BEGIN CERTIFICATE-----\n-----END CERTIFICATE-----\n"
     for wrong in (
         pem + "\n",

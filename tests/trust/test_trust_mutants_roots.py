@@ -81,3 +81,14 @@ def test_operators_are_kept():
         assert {row.operator for row in getattr(again, name)} == {"op.test"}
         assert {row.operator for row in getattr(read_trusted_root(write_trusted_root(known)), name)} == {""}
     assert b"operator" not in write_trusted_root(known)
+
+
+def test_the_address_written_is_the_name_under_which_a_log_signs():
+    """Clients compare the two; only a log whose name is not known keeps the address it had."""
+    known = roots()
+    logs = tuple(replace(log, base_url="https://elsewhere.test") for log in known.logs)
+    document = json.loads(write_trusted_root(replace(known, logs=logs)))
+    assert [row["baseUrl"] for row in document["tlogs"]] == ["https://rekor.test", f"https://{ORIGIN2}"]
+    nameless = tuple(replace(log, origin="") for log in logs)
+    document = json.loads(write_trusted_root(replace(known, logs=nameless)))
+    assert [row["baseUrl"] for row in document["tlogs"]] == ["https://elsewhere.test"] * 2
