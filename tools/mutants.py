@@ -51,7 +51,7 @@ TARGETS: dict[str, tuple[str, ...]] = {
     "weighbridge.trust.demand": (f"{_TRUST}mutants_limits.py", *_PROVING, *_AUTHORITY),
     "weighbridge.trust.roots": (f"{_TRUST}inclusion.py", *_PROVING),
     "weighbridge.trust.dsse": (f"{_TRUST}dsse.py", f"{_TRUST}bundle.py"),
-    "weighbridge.trust.bundle_form": (f"{_TRUST}bundle.py", *_PROVING),
+    "weighbridge.trust.bundle_form": (f"{_TRUST}mutants_bundle.py", f"{_TRUST}bundle.py", *_PROVING),
     "weighbridge.trust.trusted_root": (f"{_TRUST}trusted_root.py", f"{_TRUST}mutants_roots.py"),
     "weighbridge.trust.expect": (f"{_TRUST}expect.py",),
     "weighbridge.trust.pattern": (f"{_TRUST}expect.py",),

@@ -13,6 +13,7 @@ from weighbridge.core.canonical import MAX_SAFE_INTEGER
 from weighbridge.core.errors import VerificationFailed
 from weighbridge.core.tier import Role
 from weighbridge.keys.public import key_id_of_pem
+from weighbridge.trust.authority_keyless import keyless_json
 from weighbridge.trust.authority_services import (
     MAX_CHAIN,
     check_services,
@@ -34,6 +35,8 @@ from weighbridge.trust.authority_words import (
     word,
     word_of,
 )
+from weighbridge.trust.expect import ExpectedIdentity
+from weighbridge.trust.pattern import Pattern
 from weighbridge.trust.roots import (
     CertificateAuthority,
     CtLog,
@@ -229,3 +232,10 @@ def test_every_key_has_a_use():
     strange = row("strange", ed448.Ed448PrivateKey.generate())
     for part, kind in (("authorities", CertificateAuthority), ("timestamps", TimestampAuthority)):
         assert "of a kind that is not used" in refused(key_uses, Roots(**{part: (kind((strange,)),)}))
+
+
+def test_what_is_not_expected_is_not_written():
+    assert keyless_json(ExpectedIdentity(issuer="https://i.test")) == {"issuer": "https://i.test"}
+    assert keyless_json(ExpectedIdentity(subject=Pattern("a+"))) == {"subject": {"pattern": "a+"}}
+    claims = {"source-repository-uri": "https://s.test", "99": "x"}
+    assert keyless_json(ExpectedIdentity(claims=claims)) == {"claims": claims}
