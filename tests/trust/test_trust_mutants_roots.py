@@ -4,7 +4,7 @@ import json
 from dataclasses import replace
 
 import pytest
-from sigstore_issuing import private, spki
+from sigstore_issuing import NOW, private, spki
 from sigstore_world import ORIGIN2, make, roots
 
 from weighbridge.core.errors import OutOfBudget, VerificationFailed
@@ -92,3 +92,22 @@ def test_the_address_written_is_the_name_under_which_a_log_signs():
     nameless = tuple(replace(log, origin="") for log in logs)
     document = json.loads(write_trusted_root(replace(known, logs=nameless)))
     assert [row["baseUrl"] for row in document["tlogs"]] == ["https://elsewhere.test"] * 2
+
+
+def test_an_interval_may_be_one_moment():
+    def one(row):
+        row["publicKey"]["validFor"] = {"start": "2026-11-22T20:10:00Z", "end": "2026-11-22T20:10:00Z"}
+
+    window = changed(one).logs[1].window
+    assert window.start == window.end == NOW
+
+
+def test_what_is_wrong_with_a_certificate_is_said():
+    with pytest.raises(VerificationFailed) as caught:
+        changed(
+            lambda row: row["certChain"]["certificates"][0].update(rawBytes="AAAA"),
+            "certificateAuthorities",
+            0,
+        )
+    assert caught.value.cause.startswith("this is not a certificate we can read: ")
+    assert caught.value.check == "root.form"
