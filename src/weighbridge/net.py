@@ -36,11 +36,11 @@ class Door:
         *,
         offline: bool,
         has_token: bool = False,
-        most: int = MAX_DOCUMENT,
+        most: int | None = None,
         what: str = "the hub",
         setting: str = "the --endpoint setting or HF_ENDPOINT",
     ) -> None:
-        """Check an address; `most` bounds its documents in bytes, `what` and `setting` name it in messages."""
+        """Check an address; `most` bounds its documents in bytes (MAX_DOCUMENT), `what` and `setting` name it in messages."""
         if offline:
             raise Unreachable(
                 f"{endpoint} was not asked",
@@ -62,7 +62,7 @@ class Door:
                 remedy="use https://, or do not give a token",
             )
         self.host = parts.hostname
-        self._most = self._max_body = most
+        self._most = self._max_body = MAX_DOCUMENT if most is None else most
         self._roots = httpx2.create_ssl_context()  # reading the certificates is dear: once a door
 
     def client(self) -> httpx2.Client:

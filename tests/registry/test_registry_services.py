@@ -11,6 +11,7 @@ from weighbridge.core.tier import Role
 from weighbridge.keys.files import generate
 from weighbridge.registry import bundles, distribution, services
 from weighbridge.registry.outbox import submit
+from weighbridge.registry.rotation import rotate
 from weighbridge.registry.service_keys import passphrase_path, root_folder
 from weighbridge.registry.setup import init_registry
 from weighbridge.trust.bundle import Bundle
@@ -220,6 +221,19 @@ def test_the_repository_begins_with_its_root_key_and_goes_on_without_it(world):
         again = distribution.publish(world.registry, url)
     assert again.expires()["timestamp"] > world.hand.now() + timedelta(days=6)
     assert first.target("trusted_root.json") == distribution.trusted_root(world.registry)
+
+
+def test_a_signing_log_keeps_its_form_when_its_key_is_exchanged(world):
+    before = signed(world, world.model())
+    name_me(world)
+    world.hand.pass_(minutes=1)
+    old = services.open_services(world.registry).log
+    rotate(world.registry, "signing-log", world.secret("root"))
+    new = services.open_services(world.registry).log
+    assert (new.form, new.origin != old.origin) == (old.form, True)
+    after = signed(world, world.folder / "encoder")
+    assert after.entries[0].log_id != before.entries[0].log_id
+    assert believed(world, after)
 
 
 def test_a_bundle_without_certificate_is_handed_in_with_its_key(world):

@@ -26,6 +26,7 @@ from weighbridge.core.digest import Digest
 from weighbridge.core.errors import NotFound, RegistryUnusable, UsageError
 from weighbridge.keys.files import generate, load
 from weighbridge.keys.ports import Algorithm, Signer
+from weighbridge.ledger.checkpoint import Form, form_of
 from weighbridge.ledger.sequencer import Log
 from weighbridge.ledger.shards import Successor, follows, frozen_at, successor_of
 from weighbridge.ledger.tiles import CHECKPOINT
@@ -205,9 +206,14 @@ def _named(
     if name == "signing-log":
         old = [row for row in authority.logs if _is_signing(registry, row)]
         others = [row for row in authority.logs if row not in old]
-        made_log = services.signing_log_row(registry.id, key, now=now)
+        made_log = services.signing_log_row(registry.id, key, now=now, form=_signing_form(registry))
         return with_logs(authority, (*others, *ended(old, now=now, since=since), made_log))
     return with_logs(authority, (*authority.logs, services.log_row(registry.id, key, now=now)))
+
+
+def _signing_form(registry: Registry) -> Form:
+    """Return the form that the registry's signing logs have: clients are told of one."""
+    return next((form_of(row.origin) for row in registry.authority.logs if _is_signing(registry, row)), "v1")
 
 
 def _certified(registry: Registry, key: Signer, above: Signer | None) -> CertificateAuthority:
@@ -295,12 +301,15 @@ def _begin_ct(registry: Registry, key: Signer) -> None:
 
 
 def _begin_signing_log(registry: Registry, key: Signer) -> None:
-    row = services.signing_log_row(registry.id, key, now=registry.clock.now())
+    form = _signing_form(registry)
+    row = services.signing_log_row(registry.id, key, now=registry.clock.now(), form=form)
     old = _freeze_service(registry, "signing-log", Successor(row.origin, row.log_id))
     folder = services.folder_of(registry.layout, "signing-log", key.key_id)
     if not (folder / CHECKPOINT).exists():
         after = follows(old.checkpoint_text, origin=old.origin, public_pem=old.public_pem) if old else b""
-        services.new_signing_log(registry.layout, registry.id, key, now=registry.clock.now(), after=after)
+        services.new_signing_log(
+            registry.layout, registry.id, key, now=registry.clock.now(), after=after, form=form
+        )
 
 
 def _freeze_service(registry: Registry, name: str, successor: Successor) -> Log | None:
