@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from weighbridge.core.canonical import JSON
 from weighbridge.core.digest import Digest
 
-
 DEVELOPMENT_ISSUER = "https://development.weighbridge.invalid"
 """Reserved (RFC 6761: `.invalid` never resolves): who vouches for whoever sits at a machine, in demonstrations."""
 

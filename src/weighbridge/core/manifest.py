@@ -273,5 +273,7 @@ class ChunkTable:
         """Read a table; raises ValueError or KeyError when its shape is wrong."""
         if value["schema"] != CHUNKS_SCHEMA or value["chunk_size"] != CHUNK_SIZE:
             raise ValueError("unknown chunk table")
-        rows = [FileChunks(row["path"], row.get("blake3", ""), tuple(row["chunks"])) for row in value["files"]]
+        rows = [
+            FileChunks(row["path"], row.get("blake3", ""), tuple(row["chunks"])) for row in value["files"]
+        ]
         return cls(tuple(rows))
