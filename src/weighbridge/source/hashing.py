@@ -1,7 +1,7 @@
 """Digests of many files at once: whole, by shards or by chunks, several of one reading, over all the cores there are.
 
-Bytes are read into buffers of this process (a mapped file that somebody cuts short would end the process),
-small enough to be still in the cache when the second digest of a reading wants them.
+Large files are mapped while a lease keeps others from cutting them short (`leased`); else, and for small ones, bytes
+are read into buffers of this process, small enough to be still in the cache when a second digest wants them.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import hashlib
 import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, BinaryIO, Protocol
 
@@ -18,6 +19,7 @@ from blake3 import blake3
 from weighbridge.core.digest import Digest
 from weighbridge.core.errors import Unreadable, UsageError
 from weighbridge.core.manifest import CHUNK_SIZE, ChunkTable, FileChunks, FileEntry, Manifest
+from weighbridge.source.leased import WINDOW, Lease, leased
 from weighbridge.source.tree import TreeFile
 
 BLOCK = 256 * 1024
@@ -204,12 +206,14 @@ class _Work:
         with job.file.open() as stream:
             if job.pieces and job.pieces[0].start:
                 stream.seek(job.pieces[0].start)
-            for piece in job.pieces:
-                one = self._make()
-                self._piece(
-                    job.file.path, stream, piece, buffer, [one] if over_all is None else [one, over_all]
-                )
-                found[piece] = one.digest()
+            with leased(stream) if over_all is None and job.size >= WINDOW else nullcontext() as lease:
+                for piece in job.pieces:
+                    one = self._make()
+                    hashers = [one] if over_all is None else [one, over_all]
+                    begin = self._mapped(lease, stream, piece, one) if lease is not None else piece.start
+                    rest = Piece(piece.path, begin, piece.end)
+                    self._piece(job.file.path, stream, rest, buffer, hashers)
+                    found[piece] = one.digest()
             if job.pieces and job.pieces[-1].end == job.file.size and stream.read(1):
                 raise _changed(
                     job.file.path, f"it is longer than the {job.file.size} bytes it was listed with"
@@ -217,6 +221,27 @@ class _Work:
             if job.file.settle is not None:
                 job.file.settle(stream)
         return found, b"" if over_all is None else over_all.digest()
+
+    def _mapped(self, lease: Lease, stream: BinaryIO, piece: Piece, hasher: Hasher) -> int:
+        """Hash whole windows of a piece, as long as the lease holds; return up to where, with the stream there."""
+        at = piece.start
+        size = os.fstat(
+            stream.fileno()
+        ).st_size  # beyond its end a file is not mapped but read, and found short
+        while at % WINDOW == 0 and at + WINDOW <= min(piece.end, size) and lease.holds():
+            try:
+                with lease.window(at, WINDOW) as view:
+                    hasher.update(view)
+            except (OSError, ValueError):
+                break
+            at += WINDOW
+            if self._progress is not None:
+                with self._lock:
+                    self._progress(WINDOW)
+        if not lease.holds():
+            lease.give_back()
+        stream.seek(at)
+        return at
 
     def _piece(
         self, path: str, stream: BinaryIO, piece: Piece, buffer: memoryview, hashers: Sequence[Hasher]
