@@ -61,7 +61,7 @@ TARGETS: dict[str, tuple[str, ...]] = {
     "weighbridge.ledger.cosignature": (f"{_LEDGER}mutants_cosign.py",),
     "weighbridge.ledger.checkpoint": (f"{_LEDGER}mutants.py", f"{_LEDGER}checkpoint.py"),
     "weighbridge.ledger.merkle": (f"{_LEDGER}mutants.py", f"{_LEDGER}merkle.py"),
-    "weighbridge.ledger.shards": (f"{_LEDGER}shards.py",),
+    "weighbridge.ledger.shards": (f"{_LEDGER}shards.py", f"{_LEDGER}mutants.py"),
     "weighbridge.policy.floor": (f"{_POLICY}floor.py",),
     "weighbridge.policy.judge": (f"{_POLICY}judge.py",),
     "weighbridge.policy.contract": (f"{_POLICY}contract.py",),

@@ -2,14 +2,16 @@
 
 import base64
 import hashlib
+from datetime import UTC, datetime
 
 import pytest
 
-from weighbridge.core.errors import VerificationFailed
+from weighbridge.core.errors import UsageError, VerificationFailed
 from weighbridge.keys.files import generate
 from weighbridge.keys.public import der_of_pem, key_id_of_pem
 from weighbridge.ledger import merkle
 from weighbridge.ledger.checkpoint import (
+    FROZEN,
     Checkpoint,
     form_of,
     is_origin,
@@ -21,6 +23,7 @@ from weighbridge.ledger.checkpoint import (
     verify_checkpoint,
 )
 from weighbridge.ledger.merkle import node_hash, verify_consistency, verify_inclusion
+from weighbridge.ledger.shards import frozen_at
 
 LEAF, STEP = merkle.leaf_hash(b"a"), bytes(range(32))
 LEAVES = [merkle.leaf_hash(b"%d" % number) for number in range(8)]
@@ -137,3 +140,13 @@ def test_a_frozen_log_says_so_in_its_own_line():
     assert (frozen.frozen, frozen.continues) == ("today", "log.example.com 00")
     running = Checkpoint(HEAD.origin, 7, STEP, lines[:1])
     assert (running.frozen, running.continues) == ("", "")
+
+
+def test_the_date_of_freezing_is_in_utc_and_in_nothing_else():
+    def said(date):
+        return frozen_at(Checkpoint("weighbridge.acme - 42", 7, STEP, (f"{FROZEN}{date}",)))
+
+    assert said("Mon Nov 23 02:34:02 UTC 2026") == datetime(2026, 11, 23, 2, 34, 2, tzinfo=UTC)
+    for date in ("Mon Nov 23 02:34:02 CET 2026", "Mon Nov 23 02:34:02 2026", "Mon Nov 23 02:34 UTC 2026"):
+        with pytest.raises(UsageError, match="does not say when"):
+            said(date)

@@ -89,3 +89,13 @@ def test_a_chain_has_a_leaf(chain):
         document["verificationMaterial"]["x509CertificateChain"] = chain
 
     assert "empty" in cause(change)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [lambda message: message.pop("messageDigest"), lambda message: message.update(messageDigest=None)],
+)
+def test_the_digest_of_a_bare_signature_may_be_left_out(change):
+    read_one = read(lambda document: change(document["messageSignature"]))
+    assert read_one.message.digest is None
+    assert read(lambda document: None).message.digest is not None
