@@ -54,7 +54,7 @@ TARGETS: dict[str, tuple[str, ...]] = {
     "weighbridge.trust.bundle_form": (f"{_TRUST}mutants_bundle.py", f"{_TRUST}bundle.py", *_PROVING),
     "weighbridge.trust.trusted_root": (f"{_TRUST}trusted_root.py", f"{_TRUST}mutants_roots.py"),
     "weighbridge.trust.expect": (f"{_TRUST}expect.py",),
-    "weighbridge.trust.pattern": (f"{_TRUST}expect.py",),
+    "weighbridge.trust.pattern": (f"{_TRUST}mutants_pattern.py", f"{_TRUST}expect.py"),
     "weighbridge.trust.authority_words": _AUTHORITY,
     "weighbridge.trust.authority_keyless": _AUTHORITY,
     "weighbridge.trust.authority_services": _AUTHORITY,
