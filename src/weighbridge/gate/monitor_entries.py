@@ -7,9 +7,6 @@ the best place to hide one.
 
 from __future__ import annotations
 
-import base64
-import binascii
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -20,21 +17,17 @@ from weighbridge.core.canonical import JSON, parse
 from weighbridge.core.digest import Digest
 from weighbridge.core.errors import BadReference, RegistryUnusable, VerificationFailed
 from weighbridge.core.statement import Statement
-from weighbridge.trust.bundle import DIGESTS, Bundle
+from weighbridge.trust.bundle import Bundle
 from weighbridge.trust.bundle_form import bounded
 from weighbridge.trust.certificates import signer_of
 from weighbridge.trust.ctlog import CertificateEntry, read_entry
-from weighbridge.trust.dsse import decode64, describe, pae
+from weighbridge.trust.dsse import describe, pae
+from weighbridge.trust.entry_parts import digest1, digest2, verifier1, verifier2
 from weighbridge.trust.expect import Expected, ExpectedKey
 from weighbridge.trust.proof import Signer
 
 OWN_KINDS = ("weighbridge.genesis/1", "weighbridge.signing-log/1", "weighbridge.log-follows/1")
 """Entries of our own logs that nobody signed: they say how a log began."""
-
-_PEM = re.compile(
-    r"-----BEGIN (CERTIFICATE|PUBLIC KEY)-----\r?\n([A-Za-z0-9+/=\r\n]{1,65536})-----END \1-----\s{0,2}"
-)
-_THEIRS = {theirs: ours for ours, theirs in DIGESTS.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,32 +228,34 @@ def _read(body: bytes) -> _Said | None:
 
 
 def _dsse1(spec: Any) -> _Said:
-    rows = [_pem(row["verifier"]) for row in spec["signatures"]]
-    return _Said((_hash1(spec["payloadHash"]),), tuple(rows))
+    rows = [verifier1(row["verifier"]) for row in spec["signatures"]]
+    return _Said((digest1(spec["payloadHash"]),), tuple(rows))
 
 
 def _hashedrekord1(spec: Any) -> _Said:
-    return _Said((_hash1(spec["data"]["hash"]),), (_pem(spec["signature"]["publicKey"]["content"]),))
+    return _Said((digest1(spec["data"]["hash"]),), (verifier1(spec["signature"]["publicKey"]["content"]),))
 
 
 def _intoto1(spec: Any) -> _Said:
-    return _Said((_hash1(spec["content"]["payloadHash"]),), (_pem(spec["publicKey"]),))
+    return _Said((digest1(spec["content"]["payloadHash"]),), (verifier1(spec["publicKey"]),))
 
 
 def _intoto2(spec: Any) -> _Said:
     content = spec["content"]
-    rows = [_pem(row["publicKey"]) for row in content["envelope"]["signatures"]]
-    return _Said((_hash1(content["payloadHash"]),), tuple(rows))
+    rows = [verifier1(row["publicKey"]) for row in content["envelope"]["signatures"]]
+    return _Said((digest1(content["payloadHash"]),), tuple(rows))
 
 
 def _hashedrekord2(spec: Any) -> _Said:
     row = spec["hashedRekordV002"]
-    return _Said((_hash2(row["data"]),), (_raw(row["signature"]["verifier"]),))
+    return _Said((digest2(row["data"]),), (verifier2(row["signature"]["verifier"]),))
 
 
 def _dsse2(spec: Any) -> _Said:
     row = spec["dsseV002"]
-    return _Said((_hash2(row["payloadHash"]),), tuple(_raw(one["verifier"]) for one in row["signatures"]))
+    return _Said(
+        (digest2(row["payloadHash"]),), tuple(verifier2(one["verifier"]) for one in row["signatures"])
+    )
 
 
 _READERS: Mapping[tuple[str, str], Callable[[Any], _Said]] = MappingProxyType(
@@ -273,29 +268,3 @@ _READERS: Mapping[tuple[str, str], Callable[[Any], _Said]] = MappingProxyType(
         ("intoto", "0.0.2"): _intoto2,
     }
 )
-
-
-def _hash1(value: Any) -> Digest:
-    return Digest(value["algorithm"], value["value"])
-
-
-def _hash2(value: Any) -> Digest:
-    return Digest(_THEIRS[value["algorithm"]], decode64(value["digest"]).hex())
-
-
-def _pem(value: Any) -> tuple[bool, bytes]:
-    match = _PEM.fullmatch(decode64(value).decode("ascii"))
-    if match is None:
-        raise ValueError("its verifier is not one certificate or public key in PEM")
-    try:
-        der = base64.b64decode(re.sub(r"[\r\n]", "", match[2]), validate=True)
-    except binascii.Error as error:
-        raise ValueError("the PEM of its verifier is damaged") from error
-    return match[1] == "CERTIFICATE", der
-
-
-def _raw(verifier: Any) -> tuple[bool, bytes]:
-    certificate, key = verifier.get("x509Certificate"), verifier.get("publicKey")
-    if (certificate is None) == (key is None):
-        raise ValueError("its verifier is not one certificate or public key")
-    return certificate is not None, decode64((certificate or key)["rawBytes"])

@@ -14,10 +14,7 @@ version 1, rekor-tiles/api/proto for version 2 (0.0.2 of hashedrekord and dsse).
 
 from __future__ import annotations
 
-import base64
-import binascii
 import hashlib
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -28,17 +25,13 @@ from weighbridge.core.digest import Digest
 from weighbridge.core.errors import BadReference, VerificationFailed
 from weighbridge.keys.public import der_of_pem, details_of_pem
 from weighbridge.trust.artifact import Artifact
-from weighbridge.trust.bundle import DIGESTS, LogProof
+from weighbridge.trust.bundle import LogProof
 from weighbridge.trust.bundle_form import bounded
 from weighbridge.trust.dsse import Envelope, decode64, describe, encode64, pae, text
+from weighbridge.trust.entry_parts import digest1, digest2, verifier1, verifier2
 from weighbridge.trust.proof import Signer
 
 CHECK = "log.body"
-
-_PEM = re.compile(
-    r"-----BEGIN (CERTIFICATE|PUBLIC KEY)-----\r?\n([A-Za-z0-9+/=\r\n]{1,65536})-----END \1-----\s{0,2}"
-)
-_THEIRS = {theirs: ours for ours, theirs in DIGESTS.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +80,7 @@ def is_second(entry: LogProof) -> bool:
 
 
 def _hashedrekord1(spec: Any, signed: Signed) -> str | None:
-    if not signed.content_is(_hash1(spec["data"]["hash"])):
+    if not signed.content_is(digest1(spec["data"]["hash"])):
         return "content"
     if decode64(spec["signature"]["content"]) != signed.signature:
         return "signature"
@@ -95,7 +88,7 @@ def _hashedrekord1(spec: Any, signed: Signed) -> str | None:
 
 
 def _dsse1(spec: Any, signed: Signed) -> str | None:
-    if not signed.payload_is(_hash1(spec["payloadHash"])):
+    if not signed.payload_is(digest1(spec["payloadHash"])):
         return "payload"
     (row,) = spec["signatures"]
     if decode64(row["signature"]) != signed.signature:
@@ -104,14 +97,14 @@ def _dsse1(spec: Any, signed: Signed) -> str | None:
 
 
 def _intoto1(spec: Any, signed: Signed) -> str | None:
-    if not signed.payload_is(_hash1(spec["content"]["payloadHash"])):
+    if not signed.payload_is(digest1(spec["content"]["payloadHash"])):
         return "payload"
     return _verifier1(spec["publicKey"], signed)
 
 
 def _intoto2(spec: Any, signed: Signed) -> str | None:
     content = spec["content"]
-    if not signed.payload_is(_hash1(content["payloadHash"])):
+    if not signed.payload_is(digest1(content["payloadHash"])):
         return "payload"
     envelope = content["envelope"]
     if envelope["payloadType"] != (signed.envelope.payload_type if signed.envelope else ""):
@@ -125,14 +118,14 @@ def _intoto2(spec: Any, signed: Signed) -> str | None:
 
 def _hashedrekord2(spec: Any, signed: Signed) -> str | None:
     row = spec["hashedRekordV002"]
-    if not signed.content_is(_hash2(row["data"])):
+    if not signed.content_is(digest2(row["data"])):
         return "content"
     return _signature2(row["signature"], signed)
 
 
 def _dsse2(spec: Any, signed: Signed) -> str | None:
     row = spec["dsseV002"]
-    if not signed.payload_is(_hash2(row["payloadHash"])):
+    if not signed.payload_is(digest2(row["payloadHash"])):
         return "payload"
     (signature,) = row["signatures"]
     return _signature2(signature, signed)
@@ -151,41 +144,18 @@ READERS: Mapping[tuple[str, str], Callable[[Any, Signed], str | None]] = Mapping
 """Each kind's reader: it returns what differs from the bundle, or None."""
 
 
-def _hash1(value: Any) -> Digest:
-    if value["algorithm"] not in DIGESTS:
-        raise ValueError(f"its digest is none of {', '.join(DIGESTS)}")
-    return Digest(value["algorithm"], value["value"])
-
-
-def _hash2(value: Any) -> Digest:
-    if value["algorithm"] not in _THEIRS:
-        raise ValueError(f"its digest is none of {', '.join(_THEIRS)}")
-    return Digest(_THEIRS[value["algorithm"]], decode64(value["digest"]).hex())
-
-
 def _verifier1(value: Any, signed: Signed) -> str | None:
-    """Compare a verifier of version 1: base64 of one PEM block."""
-    match = _PEM.fullmatch(decode64(value).decode("ascii"))
-    if match is None:
-        raise ValueError("its verifier is not one certificate or public key in PEM")
-    try:
-        der = base64.b64decode(re.sub(r"[\r\n]", "", match[2]), validate=True)
-    except binascii.Error as error:
-        raise ValueError("the PEM of its verifier is damaged") from error
-    return None if der == _expected(signed, certificate=match[1] == "CERTIFICATE") else "verifier"
+    is_certificate, der = verifier1(value)
+    return None if der == _expected(signed, certificate=is_certificate) else "verifier"
 
 
 def _signature2(row: Any, signed: Signed) -> str | None:
     if decode64(row["content"]) != signed.signature:
         return "signature"
-    verifier = row["verifier"]
-    certificate, key = verifier.get("x509Certificate"), verifier.get("publicKey")
-    if (certificate is None) == (key is None):
-        raise ValueError("its verifier is not one certificate or public key")
-    der = decode64((certificate or key)["rawBytes"])
-    if text(verifier["keyDetails"]) != details_of_pem(signed.signer.pem):
+    is_certificate, der = verifier2(row["verifier"])
+    if text(row["verifier"]["keyDetails"]) != details_of_pem(signed.signer.pem):
         return "kind of key"
-    return None if der == _expected(signed, certificate=certificate is not None) else "verifier"
+    return None if der == _expected(signed, certificate=is_certificate) else "verifier"
 
 
 def _expected(signed: Signed, *, certificate: bool) -> bytes:
