@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from weighbridge.core.errors import NotFound, Unreadable, UsageError, VerificationFailed
+from weighbridge.cli.options import content_of
+from weighbridge.core.errors import NotFound, UsageError, VerificationFailed
 
 if TYPE_CHECKING:
     from weighbridge.cli.options import Shared
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from weighbridge.trust.proof import Signer
     from weighbridge.trust.roots import CertificateAuthority, Roots
 
-MAX_FILE = 4 * 1024 * 1024
 TYPES = {
     "oms": "https://model_signing/signature/v1.0",
     "slsaprovenance": "https://slsa.dev/provenance/v0.2",
@@ -253,7 +253,7 @@ def _trusted_roots(path: Path) -> list[Roots]:
     from weighbridge.core.canonical import canonical, parse
     from weighbridge.trust.trusted_root import read_trusted_root
 
-    data = _content(path)
+    data = content_of(path)
     rows = [line for line in data.split(b"\n") if line.strip()]
     parts = (
         rows
@@ -281,7 +281,7 @@ def _authorities(paths: Sequence[Path]) -> tuple[CertificateAuthority, ...]:
     certificates = []
     for path in paths:
         try:
-            certificates += x509.load_pem_x509_certificates(_content(path))
+            certificates += x509.load_pem_x509_certificates(content_of(path))
         except ValueError as error:
             raise UsageError(f"{path} holds no certificates in PEM", cause=str(error)) from error
     roots = [row.public_bytes(Encoding.DER) for row in certificates if row.subject == row.issuer]
@@ -334,17 +334,4 @@ def _demand(asked: Asked, roots: Roots | None, asked_of: Demand | None) -> Deman
 
 
 def _public_key(path: Path) -> str:
-    return _content(path).decode("ascii", errors="replace")
-
-
-def _content(path: Path) -> bytes:
-    try:
-        with path.open("rb") as file:
-            data = file.read(MAX_FILE + 1)
-    except FileNotFoundError as error:
-        raise NotFound(f"there is no {path}", remedy="check the path") from error
-    except OSError as error:
-        raise Unreadable(f"{path} cannot be read", cause=error.strerror or str(error)) from error
-    if len(data) > MAX_FILE:
-        raise UsageError(f"{path} is larger than {MAX_FILE} bytes", remedy="give the file that was meant")
-    return data
+    return content_of(path).decode("ascii", errors="replace")

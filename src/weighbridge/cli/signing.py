@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from weighbridge.cli.options import Shared
+from weighbridge.cli.options import Shared, content_of
 from weighbridge.cli.render import emit
 from weighbridge.core.canonical import JSON
-from weighbridge.core.errors import Refused, Unreadable, UsageError, WeighbridgeError
+from weighbridge.core.errors import Refused, UsageError, WeighbridgeError
 
 if TYPE_CHECKING:
     from weighbridge.core.statement import Statement
@@ -141,7 +141,7 @@ def _chain(path: Path, public_pem: str) -> tuple[bytes, ...]:
     from weighbridge.keys.public import der_of_pem
 
     try:
-        found = x509.load_pem_x509_certificates(_content(path))
+        found = x509.load_pem_x509_certificates(content_of(path))
     except ValueError as error:
         raise UsageError(f"{path} holds no certificates in PEM", cause=str(error)) from error
     key = found[0].public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
@@ -201,7 +201,7 @@ def _check_free(path: Path) -> None:
 
     try:
         if path.exists():
-            Bundle.from_json(_content(path))
+            Bundle.from_json(content_of(path))
     except WeighbridgeError as error:
         raise Refused(
             f"{path} is there already and is no claim",
@@ -218,7 +218,7 @@ def _keyless(shared: Shared, registry: Registry | None, statement: Statement, ho
 
         now, offline = datetime.now(UTC), bool(shared.config["offline"])
         token = _token(how, now, offline=offline)
-        instance = _content(how.instance) if how.instance is not None else None
+        instance = content_of(how.instance) if how.instance is not None else None
         data = sign_statement(
             statement.encode(), token, instance=instance, public=how.public, offline=offline
         )
@@ -242,13 +242,5 @@ def _token(how: How, now: datetime, *, offline: bool) -> str:
         return ambient_token(os.environ, now=now, offline=offline).token
     text = how.identity_token
     if text.startswith("@"):
-        text = _content(Path(text[1:])).decode("ascii", errors="replace")
+        text = content_of(Path(text[1:])).decode("ascii", errors="replace")
     return look(text, "--identity-token", audience=AUDIENCE, now=now).token
-
-
-def _content(path: Path) -> bytes:
-    try:
-        with path.open("rb") as file:
-            return file.read(4 * 1024 * 1024)
-    except OSError as error:
-        raise Unreadable(f"{path} cannot be read", cause=error.strerror or str(error)) from error

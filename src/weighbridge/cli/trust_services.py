@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from weighbridge.cli.options import Shared, common, opened
+from weighbridge.cli.options import Shared, common, content_of, opened
 from weighbridge.cli.render import emit
 from weighbridge.cli.root_key import ROOT, offline_key, publish_next
 from weighbridge.core.canonical import JSON
-from weighbridge.core.errors import NotFound, Unreadable, UsageError
+from weighbridge.core.errors import NotFound, UsageError
 
 if TYPE_CHECKING:
     from weighbridge.registry.wiring import Registry
@@ -89,7 +89,7 @@ def _changed(
     authority = registry.authority
     if document is not None:
         first = authority.version + 1
-        for row in read_issuers(_content(document)):
+        for row in read_issuers(content_of(document)):
             authority = authority.with_issuer(row)
         return replace(authority, version=first)
     known = next((row for row in authority.issuers if row.url == url), None)
@@ -122,9 +122,9 @@ def _issuer(
                 "a new issuer is described by its keys, its mapping and for whom it may vouch",
                 remedy="give --jwks FILE, --mapping and --within",
             )
-        return TrustedIssuer(url, kind, pinned_keys(_content(jwks)), within)
+        return TrustedIssuer(url, kind, pinned_keys(content_of(jwks)), within)
     changed = replace(known, mapping=kind or known.mapping, within=within or known.within)
-    return repinned(changed, _content(jwks), registry.clock.now()) if jwks else changed
+    return repinned(changed, content_of(jwks), registry.clock.now()) if jwks else changed
 
 
 @click.command("witness")
@@ -234,11 +234,3 @@ def _print(shared: Shared, data: bytes) -> None:
         shared.output.write_bytes(data + b"\n")
         return
     click.echo(data.decode())
-
-
-def _content(path: Path) -> bytes:
-    try:
-        with path.open("rb") as file:
-            return file.read(4 * 1024 * 1024)
-    except OSError as error:
-        raise Unreadable(f"{path} cannot be read", cause=error.strerror or str(error)) from error
