@@ -38,7 +38,10 @@ _PROVING = tuple(
     f"{_TRUST}{name}.py"
     for name in ("prove", "inclusion", "witnessed", "certificates", "timestamp", "mutants_limits")
 )
-_AUTHORITY = tuple(f"{_TRUST}{name}.py" for name in ("mutants_authority", "authority_services", "authority"))
+_AUTHORITY = tuple(
+    f"{_TRUST}{name}.py"
+    for name in ("mutants_document", "mutants_authority", "authority_services", "authority")
+)
 TARGETS: dict[str, tuple[str, ...]] = {
     "weighbridge.trust.prove": _PROVING,
     "weighbridge.trust.inclusion": (f"{_TRUST}inclusion.py", *_PROVING),
@@ -46,6 +49,7 @@ TARGETS: dict[str, tuple[str, ...]] = {
     "weighbridge.trust.sct": (f"{_TRUST}certificates.py", *_PROVING),
     "weighbridge.trust.timestamp": (f"{_TRUST}timestamp.py", *_PROVING),
     "weighbridge.trust.entries": (f"{_TRUST}inclusion.py", *_PROVING),
+    "weighbridge.trust.entry_parts": (f"{_TRUST}inclusion.py", *_PROVING),
     "weighbridge.trust.verify": (f"{_TRUST}verify.py", f"{_TRUST}mutants_verify.py"),
     "weighbridge.trust.artifact": (f"{_TRUST}prove.py",),
     "weighbridge.trust.demand": (f"{_TRUST}mutants_limits.py", *_PROVING, *_AUTHORITY),
@@ -55,6 +59,9 @@ TARGETS: dict[str, tuple[str, ...]] = {
     "weighbridge.trust.trusted_root": (f"{_TRUST}trusted_root.py", f"{_TRUST}mutants_roots.py"),
     "weighbridge.trust.expect": (f"{_TRUST}expect.py",),
     "weighbridge.trust.pattern": (f"{_TRUST}mutants_pattern.py", f"{_TRUST}expect.py"),
+    "weighbridge.trust.authority": (*_AUTHORITY, f"{_TRUST}verify.py"),
+    "weighbridge.trust.authority_form": _AUTHORITY,
+    "weighbridge.trust.authority_file": _AUTHORITY,
     "weighbridge.trust.authority_words": _AUTHORITY,
     "weighbridge.trust.authority_keyless": _AUTHORITY,
     "weighbridge.trust.authority_services": _AUTHORITY,
