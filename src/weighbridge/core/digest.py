@@ -2,6 +2,7 @@
 
 `sha256:` always means one file's bytes. `wb1:` is the identity of a whole model (SHA-256 of its
 canonical manifest) and `wbw1:` the same over its weight files only; see docs/reference/manifest.md.
+`alias:` stands in a lineage for something that is known by another name only (`core.alias`).
 """
 
 from __future__ import annotations
@@ -12,7 +13,9 @@ from dataclasses import dataclass
 
 from weighbridge.core.errors import BadReference
 
-HEX_LENGTH = {"sha256": 64, "sha384": 96, "sha512": 128, "sha1": 40, "blake3": 64, "wb1": 64, "wbw1": 64}
+HEX_LENGTH = {
+    "sha256": 64, "sha384": 96, "sha512": 128, "sha1": 40, "blake3": 64, "wb1": 64, "wbw1": 64, "alias": 64,
+}  # fmt: skip
 
 _HEX = re.compile(r"[0-9a-f]+")
 

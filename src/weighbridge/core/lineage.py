@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -12,7 +13,11 @@ LINEAGE_SCHEMA = "weighbridge.lineage/1"
 
 
 class Relation(StrEnum):
-    """How a child came from its parent. `packaging` ties weights to the models that carry them."""
+    """How a child came from its parent.
+
+    `packaging` ties weights to the models that carry them, `same-as` a thing to another name of it, and
+    `shared-tensors` two models that hold the same tensors while nobody has said which came first.
+    """
 
     FINE_TUNE = "fine-tune"
     MERGE = "merge"
@@ -23,6 +28,41 @@ class Relation(StrEnum):
     DATASET = "dataset"
     TOKENIZER = "tokenizer"
     PACKAGING = "packaging"
+    CONTINUED_PRETRAINING = "continued-pretraining"
+    PRUNING = "pruning"
+    SAME_AS = "same-as"
+    SHARED_TENSORS = "shared-tensors"
+
+
+class AdvisoryKind(StrEnum):
+    """What is wrong with something: its weights, code in its files, a dataset, its tokenizer, its licence."""
+
+    WEIGHTS = "weights"
+    CODE = "code"
+    DATASET = "dataset"
+    TOKENIZER = "tokenizer"
+    LICENCE = "licence"
+
+
+_SAME = frozenset({Relation.PACKAGING, Relation.SAME_AS})
+_WEIGHTS = frozenset({
+    Relation.FINE_TUNE, Relation.CONTINUED_PRETRAINING, Relation.MERGE, Relation.ADAPTER, Relation.QUANTIZATION,
+    Relation.PRUNING, Relation.CONVERSION,
+})  # fmt: skip
+
+CARRIES: Mapping[AdvisoryKind, frozenset[Relation]] = {
+    AdvisoryKind.WEIGHTS: _SAME | _WEIGHTS | {Relation.DISTILLATION, Relation.SHARED_TENSORS},
+    AdvisoryKind.CODE: frozenset({Relation.SAME_AS}),
+    AdvisoryKind.DATASET: _SAME
+    | _WEIGHTS
+    | {Relation.DATASET, Relation.DISTILLATION, Relation.SHARED_TENSORS},
+    AdvisoryKind.TOKENIZER: _SAME | _WEIGHTS | {Relation.TOKENIZER},
+    AdvisoryKind.LICENCE: _SAME | _WEIGHTS | {Relation.DATASET},
+}
+"""Along which relations each kind of trouble reaches a child.
+
+Code in a file reaches who holds that file (found by the file's SHA-256), not who was trained from it.
+"""
 
 
 class Grade(StrEnum):
