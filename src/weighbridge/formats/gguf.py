@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import BinaryIO
 
 from weighbridge.core.errors import OutOfBudget
@@ -26,6 +26,13 @@ MAX_DIMENSIONS = 4
 DEFAULT_ALIGNMENT = 32
 _MAX_NAME = 65_535
 
+NAMES: Mapping[int, str] = {
+    0: "F32", 1: "F16", 2: "Q4_0", 3: "Q4_1", 6: "Q5_0", 7: "Q5_1", 8: "Q8_0", 9: "Q8_1", 10: "Q2_K", 11: "Q3_K",
+    12: "Q4_K", 13: "Q5_K", 14: "Q6_K", 15: "Q8_K", 16: "IQ2_XXS", 17: "IQ2_XS", 18: "IQ3_XXS", 19: "IQ1_S",
+    20: "IQ4_NL", 21: "IQ3_S", 22: "IQ2_S", 23: "IQ4_XS", 24: "I8", 25: "I16", 26: "I32", 27: "I64", 28: "F64",
+    29: "IQ1_M", 30: "BF16", 34: "TQ1_0", 35: "TQ2_0", 39: "MXFP4", 40: "NVFP4", 41: "Q1_0",
+}  # fmt: skip
+"""Type of a tensor to the name that ggml gives it."""
 BLOCKS: Mapping[int, tuple[int, int]] = {
     0: (1, 4), 1: (1, 2), 2: (32, 18), 3: (32, 20), 6: (32, 22), 7: (32, 24), 8: (32, 34), 9: (32, 40),
     10: (256, 84), 11: (256, 110), 12: (256, 144), 13: (256, 176), 14: (256, 210), 15: (256, 292),
@@ -54,6 +61,8 @@ class Gguf:
     tensors: int
     unknown_types: tuple[int, ...]
     """Types of tensors that this reader has no sizes for; the data section is then not accounted for."""
+    elements: Mapping[int, int] = field(default_factory=dict)
+    """Type of a tensor to the elements of all tensors of that type, without those of unknown types."""
 
 
 def read_gguf(stream: BinaryIO, size: int) -> Gguf:
@@ -71,6 +80,7 @@ class _Reader:
         self.texts: list[tuple[str, bytes]] = []
         self.kept = 0
         self.strings = 0
+        self.elements: dict[int, int] = {}
 
     def read(self) -> Gguf:
         tensors, pairs = self.header()
@@ -83,7 +93,8 @@ class _Reader:
         if not unknown:
             self.data(rows, alignment)
         return Gguf(
-            self.version, self.order == ">", frozenset(self.keys), self.numbers, tuple(self.texts), tensors, unknown
+            self.version, self.order == ">", frozenset(self.keys), self.numbers, tuple(self.texts), tensors, unknown,
+            self.elements,
         )  # fmt: skip
 
     def header(self) -> tuple[int, int]:
@@ -226,6 +237,7 @@ class _Reader:
         block, width = BLOCKS[kind]
         if (shape[0] if shape else 1) % block:
             raise self.cursor.damaged("shape", f"a row of {name[:80]!r} does not fill blocks of {block}")
+        self.elements[kind] = self.elements.get(kind, 0) + elements
         return elements // block * width
 
     def data(self, rows: list[tuple[int, int, str]], alignment: int) -> None:
