@@ -46,6 +46,8 @@ RECORD_ROLES = {
     "deployment": Role.RECORD,
     "revocation": Role.REVOKE,
     "waiver": Role.WAIVE,
+    "advisory": Role.REVOKE,
+    "lift": Role.REVOKE,
 }
 
 
