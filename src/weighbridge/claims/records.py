@@ -1,4 +1,4 @@
-"""Write and read records: decisions, names, deployments, revocations and waivers, as signed statements."""
+"""Write and read records: decisions, names, deployments, revocations, waivers and advisories, as signed statements."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ from typing import Any
 
 from weighbridge.claims import readers
 from weighbridge.claims.words import RECORD_ROLES, kind_of, record_type
+from weighbridge.core.advisory import is_id, read_advisory
 from weighbridge.core.canonical import JSON, canonical
 from weighbridge.core.clock import parse_rfc3339, rfc3339
 from weighbridge.core.digest import Digest
-from weighbridge.core.errors import InternalError, VerificationFailed
-from weighbridge.core.statement import Statement, subject_of
+from weighbridge.core.errors import BadReference, InternalError, VerificationFailed
+from weighbridge.core.statement import Statement, Subject, subject_of
 
 _REQUIRED = {
     "decision": (),
@@ -21,8 +22,12 @@ _REQUIRED = {
     "deployment": ("target",),
     "revocation": ("reason", "since"),
     "waiver": ("rule", "fingerprint", "reason", "expires"),
+    "advisory": ("id", "kind", "reason", "severity", "since"),
+    "lift": ("id", "reason", "since"),
 }
 _TIMES = ("since", "expires")
+_ALIASED = ("advisory", "lift")
+"""Kinds that may also be about what is known by another name only: a subject `alias:` and the SHA-256 of that name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,10 +45,11 @@ class Record:
 def event(
     kind: str, digests: Sequence[Digest], body: Mapping[str, JSON], *, project: str, actor: str, at: datetime
 ) -> Statement:
-    """Make the statement of a record; `kind` is decision, name, deployment, revocation or waiver.
+    """Make the statement of a record; `kind` is decision, name, deployment, revocation, waiver, advisory or lift.
 
     `body` of a revocation holds reason and since, of a waiver rule, fingerprint, reason and expires
-    (RFC 3339), of a name its name, of a deployment its target; anything else may stand beside these.
+    (RFC 3339), of a name its name, of a deployment its target, of an advisory what `core.advisory` says, of
+    a lift the advisory's id, reason and since; anything else may stand beside these.
     """
     if kind not in RECORD_ROLES:
         raise InternalError(f"{kind!r} is no kind of record; known are {', '.join(RECORD_ROLES)}")
@@ -54,7 +60,7 @@ def event(
         "at": rfc3339(at),
         "body": dict(body),
     }
-    statement = Statement(tuple(subject_of(digest) for digest in digests), record_type(kind), predicate)
+    statement = Statement(tuple(_subject(digest) for digest in digests), record_type(kind), predicate)
     read_event(statement)
     return statement
 
@@ -66,7 +72,7 @@ def read_event(statement: Statement) -> Record | None:
         return None
     try:
         return _read(kind, statement)
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, KeyError, BadReference) as error:
         raise VerificationFailed(
             f"this {kind} is not well-formed",
             cause=str(error),
@@ -79,10 +85,7 @@ def _read(kind: str, statement: Statement) -> Record:
     row: Mapping[str, Any] = statement.predicate
     if readers.text(row, "schema") != f"weighbridge.{kind}/1":
         raise ValueError(f"schema is not weighbridge.{kind}/1")
-    for subject in statement.subjects:
-        if subject.name and subject.identity is None:
-            raise ValueError(f"the subject {subject.name!r} is not an identity")
-    about = statement.identities
+    about = tuple(d for s in statement.subjects if (d := _named(s, aliases=kind in _ALIASED)) is not None)
     if not about:
         raise ValueError("it names no model, weights or dataset")
     if kind == "waiver" and [digest.algorithm for digest in about] != ["wb1"]:
@@ -93,5 +96,28 @@ def _read(kind: str, statement: Statement) -> Record:
         if name in _TIMES:
             parse_rfc3339(value)
     canonical(dict(body))
+    project = readers.text(row, "project")
+    if kind == "advisory" and read_advisory(body, project).nodes != about:
+        raise ValueError("its subjects are not the targets that it names")
+    if kind == "lift" and not is_id(readers.text(body, "id")):
+        raise ValueError("it lifts nothing that could be an advisory")
     at = parse_rfc3339(readers.text(row, "at"))
-    return Record(kind, about, readers.text(row, "project"), readers.text(row, "actor"), at, dict(body))
+    return Record(kind, about, project, readers.text(row, "actor"), at, dict(body))
+
+
+def _subject(digest: Digest) -> Subject:
+    if digest.algorithm == "alias":
+        return Subject(str(digest), (("sha256", digest.hex),))
+    return subject_of(digest)
+
+
+def _named(subject: Subject, *, aliases: bool) -> Digest | None:
+    """Return the identity (or the name's node) that a subject is; None for a nameless file."""
+    if not subject.name or subject.identity is not None:
+        return subject.identity
+    if not aliases or not subject.name.startswith("alias:"):
+        raise ValueError(f"the subject {subject.name!r} is not an identity")
+    digest = Digest.parse(subject.name)
+    if dict(subject.digests) != {"sha256": digest.hex}:
+        raise ValueError(f"the subject {subject.name!r} does not carry its own SHA-256")
+    return digest
