@@ -89,6 +89,13 @@ WRITTEN = {
 BOTH = tuple(sorted([MODEL.digest, MODEL.weights]))
 
 
+def ancestors(method):
+    """Return as many ancestors as a build type asks for."""
+    rule = words.METHODS[method]
+    algorithm = "wb1" if rule.relation is Relation.DATASET else "wbw1"
+    return [p.Parent(wb(f"base {n}", algorithm), rule.relation) for n in range(rule.least)]
+
+
 def read(statement):
     """Read a statement as it comes back from a bundle."""
     return p.read_claim(Statement.decode(statement.encode()))
@@ -150,9 +157,10 @@ def test_what_policies_ask_for():
 
 def test_training_names_every_method():
     for method in words.TRAINING:
-        statement = p.train(MODEL.weights, method, PARENTS, builder="b", invocation="i")
+        statement = p.train(MODEL.weights, method, ancestors(method), builder="b", invocation="i")
         assert read(statement).detail["method"] == method
         assert p.stage_of(statement) is Stage.TRAIN
+        assert words.method_for(words.METHODS[method].relation) == method
     with pytest.raises(InternalError):
         p.train(MODEL.weights, "package", PARENTS, builder="b", invocation="i")
 
@@ -205,7 +213,11 @@ def test_a_model_that_came_as_files_has_no_commit():
         (words.PROVENANCE, {"buildDefinition": {"buildType": ["x"]}}),
         (words.PROVENANCE, {"buildDefinition": {"buildType": "https://slsa.dev/container-based-build/v0.1"}}),
         (words.PROVENANCE, {"buildDefinition": {"buildType": "https://weighbridge.dev/buildtypes/train/v2"}}),
-        (words.BOM + "/v1.5", {}),
+        (words.BOM + "/v2.0", {}),
+        (words.BOM + "/v1.5/x", {}),
+        (words.PROVENANCE_0_2, {"buildType": "https://weighbridge.dev/buildtypes/train/v1"}),
+        ("https://in-toto.io/attestation/vulns/v0.3", {}),
+        ("https://in-toto.io/attestation/svr/v0.1", {}),
     ],
 )
 def test_a_statement_that_is_not_ours_is_carried(kind, predicate):
@@ -335,7 +347,7 @@ def test_training_from_nothing(rows):
 
 @pytest.mark.parametrize("own", BOTH, ids=str)
 def test_nothing_is_its_own_parent(own):
-    row = parent(digest__sha256=own.hex, annotations__identity=str(own), annotations__relation="merge")
+    row = parent(digest__sha256=own.hex, annotations__identity=str(own), annotations__relation="fine-tune")
     cause = spoil(Stage.TRAIN, lambda whole: definition(whole).update(resolvedDependencies=[row]))
     assert cause == "something cannot be its own parent"
 
@@ -359,7 +371,9 @@ def test_training_needs_its_run():
 
 @pytest.mark.parametrize("wrong", [3, None, "text", ["id"]])
 def test_an_object_is_an_object(wrong):
-    assert spoil(Stage.TRAIN, lambda row: row["runDetails"].update(builder=wrong)) == "id is missing"
+    assert (
+        spoil(Stage.TRAIN, lambda row: row["runDetails"].update(builder=wrong)) == "builder is not an object"
+    )
 
 
 def test_byproducts_are_objects():

@@ -265,7 +265,12 @@ def test_an_admission_read_as_a_claim_is_strict_as_well():
         lambda row: row.update(verificationResult="yes"),
         lambda row: row[words.ADMISSION].update(tier="golden"),
         lambda row: row[words.ADMISSION].update(expires="soon"),
-        lambda row: row.pop(words.ADMISSION),
+        lambda row: row.update({words.ADMISSION: None}),
+        lambda row: row.pop("verifier"),
+        lambda row: row.pop("resourceUri"),
+        lambda row: row.update(policy={}),
+        lambda row: row.update(verifiedLevels="SLSA_BUILD_LEVEL_3"),
+        lambda row: row.update(timeVerified="yesterday"),
     ):
         predicate = copy.deepcopy(dict(vsa().predicate))
         change(predicate)

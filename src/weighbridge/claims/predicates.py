@@ -13,23 +13,30 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from weighbridge.claims import readers
+from weighbridge.claims import provenance, readers, reports
+from weighbridge.claims.provenance import CHUNKS, EQUIVALENCE, MANIFEST
 from weighbridge.claims.words import (
     ACCEPTED_ORIGIN,
     ADMISSION,
     BOM,
     CONVERSION,
+    CONVERTING,
     DATASET,
     IDENTITY_NOTE,
+    MATERIAL_NOTE,
+    MATERIALS,
     METRICS,
     PACKAGING,
     PROVENANCE,
     RELATION_NOTE,
     SCAN,
+    SVR,
     TEST_RESULT,
     TRAINING,
     VSA,
+    VULNS,
     Claim,
+    Material,
     Parent,
     build_type,
     kind_of,
@@ -40,6 +47,7 @@ from weighbridge.core.canonical import JSON, canonical, parse
 from weighbridge.core.clock import rfc3339
 from weighbridge.core.digest import Digest
 from weighbridge.core.errors import BadManifest, BadReference, InternalError, VerificationFailed
+from weighbridge.core.lineage import Relation
 from weighbridge.core.manifest import ChunkTable, Manifest
 from weighbridge.core.statement import Statement, subject_of, subjects_of
 from weighbridge.core.tier import Stage
@@ -49,12 +57,10 @@ if TYPE_CHECKING:  # a report is handed in by whoever scans; claims are read by 
 
 __all__ = [
     "ACCEPTED_ORIGIN", "ADMISSION", "BOM", "CONVERSION", "DATASET", "METRICS", "PROVENANCE", "SCAN", "TEST_RESULT",
-    "TRAINING", "VSA", "Claim", "Parent", "bom", "chunk_table", "convert", "data", "evaluate", "kind_of", "origin",
-    "package", "packaged", "read_claim", "role_of", "scan", "stage_of", "train",
+    "TRAINING", "VSA", "Claim", "Material", "Parent", "bom", "build_conversion", "chunk_table", "convert", "data",
+    "evaluate", "kind_of", "origin", "package", "packaged", "read_claim", "role_of", "scan", "stage_of", "svr",
+    "train", "vulns",
 ]  # fmt: skip
-
-CHUNKS = "weighbridge.chunks/1"
-MANIFEST = "weighbridge.manifest/1"
 
 
 def data(
@@ -88,19 +94,22 @@ def train(
     parameters: Mapping[str, JSON] | None = None,
     started: datetime | None = None,
     finished: datetime | None = None,
-    materials: Sequence[Mapping[str, JSON]] = (),
+    materials: Sequence[Material | Mapping[str, JSON]] = (),
+    internal: Mapping[str, JSON] | None = None,
 ) -> Statement:
     """Say how weights (`wbw1:`) were made: SLSA provenance v1, `method` one of `words.TRAINING`.
 
-    `builder` is the URI of what ran, `invocation` its run. `materials` are further in-toto
-    ResourceDescriptors (code, containers) that are not ancestors.
+    `builder` is the URI of what ran, `invocation` its run, `parameters` what its user chose and `internal` what
+    the builder did. `materials` are no ancestors: dependency locks, code, containers (`Material`), or any
+    other in-toto ResourceDescriptor.
     """
     if method not in TRAINING:
         raise InternalError(f"{method!r} is no way of training; known are {', '.join(TRAINING)}")
     subjects = (subject_of(weights),) if model is None else (subject_of(weights), subject_of(model))
     dependencies: list[JSON] = [_descriptor(parent) for parent in parents]
     run = _run(builder, invocation, started, finished)
-    predicate = _provenance(method, parameters, [*dependencies, *materials], run)
+    dependencies += [_material(one) for one in materials]
+    predicate = _provenance(method, parameters, dependencies, run, internal)
     return _sound(Statement(subjects, PROVENANCE, predicate))
 
 
@@ -112,6 +121,7 @@ def package(
     invocation: str,
     parameters: Mapping[str, JSON] | None = None,
     finished: datetime | None = None,
+    materials: Sequence[Material | Mapping[str, JSON]] = (),
 ) -> Statement:
     """Say that these files were put together as one model; carries the manifest and the chunk table."""
     run = _run(builder, invocation, None, finished)
@@ -119,7 +129,7 @@ def package(
         _embedded(MANIFEST, manifest.canonical_bytes),
         _embedded(CHUNKS, canonical(chunks.to_json())),
     ]
-    predicate = _provenance(PACKAGING, parameters, [], run)
+    predicate = _provenance(PACKAGING, parameters, [_material(one) for one in materials], run)
     return _sound(Statement(subjects_of(manifest, files=True), PROVENANCE, predicate))
 
 
@@ -171,6 +181,35 @@ def convert(
     return _sound(Statement(subjects_of(output), CONVERSION, predicate))
 
 
+def build_conversion(
+    output: Manifest,
+    source: Digest,
+    *,
+    equivalence: str,
+    source_root: str,
+    output_root: str,
+    method: str,
+    builder: str,
+    invocation: str,
+    materials: Sequence[Material | Mapping[str, JSON]] = (),
+    finished: datetime | None = None,
+) -> Statement:
+    """Say what `convert` says, as a builder's SLSA provenance: `method` is an external parameter."""
+    run = _run(builder, invocation, None, finished)
+    roots: dict[str, JSON] = {
+        "equivalence": equivalence,
+        "source_root": source_root,
+        "output_root": output_root,
+    }
+    run["byproducts"] = [
+        _embedded(MANIFEST, output.canonical_bytes),
+        _embedded(EQUIVALENCE, canonical(roots)),
+    ]
+    dependencies = [_descriptor(Parent(source, Relation.CONVERSION)), *(_material(one) for one in materials)]
+    predicate = _provenance(CONVERTING, {"method": method}, dependencies, run)
+    return _sound(Statement(subjects_of(output), PROVENANCE, predicate))
+
+
 def origin(
     received: Manifest,
     *,
@@ -210,6 +249,33 @@ def scan(manifest: Manifest, report: Report) -> Statement:
     return _sound(Statement(subjects_of(manifest), SCAN, {"report": report.to_json()}))
 
 
+def vulns(
+    manifest: Manifest,
+    scanner: Mapping[str, str],
+    database: Mapping[str, str],
+    found: Mapping[str, Mapping[str, str]],
+    *,
+    started: datetime,
+    finished: datetime,
+) -> Statement:
+    """Say which known vulnerabilities a scanner found in a model's files; `reports.vulns_predicate` gives the shapes."""
+    predicate = reports.vulns_predicate(scanner, database, found, started=started, finished=finished)
+    return _sound(Statement(subjects_of(manifest), VULNS, predicate))
+
+
+def svr(
+    manifest: Manifest,
+    verifier: str,
+    properties: Sequence[str],
+    *,
+    created: datetime,
+    policies: Sequence[Mapping[str, JSON]] = (),
+) -> Statement:
+    """Say which properties a verifier found, under which policies: a simple verification result."""
+    predicate = reports.svr_predicate(verifier, properties, created, policies)
+    return _sound(Statement(subjects_of(manifest), SVR, predicate))
+
+
 def read_claim(statement: Statement) -> Claim | None:
     """Read a statement as the claim it is; None when its type is not one of ours.
 
@@ -220,7 +286,8 @@ def read_claim(statement: Statement) -> Claim | None:
     if stage is None:
         return None
     try:
-        claim = _READERS[stage](statement)
+        built = stage is Stage.CONVERT and statement.predicate_type == PROVENANCE
+        claim = provenance.read_conversion(statement) if built else _READERS[stage](statement)
         readers.check_subjects(statement)
         if {parent.digest for parent in claim.parents} & set(claim.about):
             raise ValueError("something cannot be its own parent")
@@ -240,13 +307,13 @@ def packaged(statement: Statement) -> tuple[Manifest, ChunkTable]:
     claim = read_claim(statement)
     if claim is None or claim.stage is not Stage.PACKAGE:
         raise VerificationFailed("this claim carries no list of files", check="claim.form")
-    return readers.embedded_manifest(statement), readers.embedded_chunks(statement)
+    return provenance.embedded_manifest(statement), provenance.embedded_chunks(statement)
 
 
 def chunk_table(statement: Statement) -> ChunkTable:
     """Return the chunk table that a packaging claim carries; raises VerificationFailed(claim.form)."""
     try:
-        return readers.embedded_chunks(statement)
+        return provenance.embedded_chunks(statement)
     except (ValueError, TypeError, KeyError, AttributeError, BadReference) as error:
         raise VerificationFailed(
             "this claim carries no chunk table", cause=str(error), check="claim.form"
@@ -255,14 +322,14 @@ def chunk_table(statement: Statement) -> ChunkTable:
 
 _READERS: Mapping[Stage, Callable[[Statement], Claim]] = {
     Stage.DATA: readers.read_data,
-    Stage.TRAIN: readers.read_train,
+    Stage.TRAIN: provenance.read_train,
     Stage.EVALUATE: readers.read_evaluate,
-    Stage.PACKAGE: readers.read_package,
+    Stage.PACKAGE: provenance.read_package,
     Stage.CONVERT: readers.read_convert,
     Stage.ORIGIN: readers.read_origin,
     Stage.BOM: readers.read_bom,
-    Stage.SCAN: readers.read_scan,
-    Stage.ADMIT: readers.read_admit,
+    Stage.SCAN: reports.read_scan,
+    Stage.ADMIT: reports.read_admit,
 }
 
 
@@ -280,6 +347,21 @@ def _descriptor(parent: Parent) -> JSON:
     if parent.name:
         row["name"] = parent.name
     return row
+
+
+def _material(one: Material | Mapping[str, JSON]) -> JSON:
+    """Return the descriptor of something that went into a build and is no ancestor."""
+    if not isinstance(one, Material):
+        return dict(one)
+    if one.role not in MATERIALS:
+        raise InternalError(f"{one.role!r} is no material; known are {', '.join(MATERIALS)}")
+    algorithm = "gitCommit" if one.digest.algorithm == "sha1" else one.digest.algorithm
+    row: dict[str, JSON] = {
+        "name": one.name,
+        "digest": {algorithm: one.digest.hex},
+        "annotations": {MATERIAL_NOTE: one.role},
+    }
+    return {**row, "uri": one.uri} if one.uri else row
 
 
 def _embedded(name: str, content: bytes) -> JSON:
@@ -300,11 +382,16 @@ def _run(
 
 
 def _provenance(
-    method: str, parameters: Mapping[str, JSON] | None, dependencies: Sequence[JSON], run: Mapping[str, JSON]
+    method: str,
+    parameters: Mapping[str, JSON] | None,
+    dependencies: Sequence[JSON],
+    run: Mapping[str, JSON],
+    internal: Mapping[str, JSON] | None = None,
 ) -> dict[str, JSON]:
     definition: dict[str, JSON] = {
         "buildType": build_type(method),
         "externalParameters": dict(parameters or {}),
         "resolvedDependencies": list(dependencies),
+        **({"internalParameters": dict(internal)} if internal else {}),
     }
     return {"buildDefinition": definition, "runDetails": dict(run)}

@@ -1,4 +1,6 @@
-"""Strict readers, one for each stage: a predicate becomes a Claim or a plain error that says what is wrong.
+"""Strict readers of our own predicates: each becomes a Claim or a plain error that says what is wrong.
+
+Builds are read by `provenance`, reports and summaries by `reports`, with the helpers at the end of this file.
 
 They raise ValueError, TypeError, KeyError, AttributeError, BadReference or BadManifest; `predicates.read_claim` words these
 as a refusal. Members nobody knows are tolerated (in-toto parsing rules), known ones of the wrong type
@@ -7,18 +9,18 @@ are not.
 
 from __future__ import annotations
 
-import base64
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 
-from weighbridge.claims.words import ADMISSION, IDENTITY_NOTE, METRICS, RELATION_NOTE, Claim, Parent
-from weighbridge.core.canonical import JSON, canonical, parse
+from weighbridge.claims.words import IDENTITY_NOTE, METRICS, RELATION_NOTE, Claim, Parent, bom_version
+from weighbridge.core.canonical import JSON, canonical
 from weighbridge.core.clock import parse_rfc3339, rfc3339
 from weighbridge.core.digest import Digest
 from weighbridge.core.lineage import Relation
-from weighbridge.core.manifest import ChunkTable, Manifest
+from weighbridge.core.manifest import Manifest
 from weighbridge.core.statement import IDENTITY_ALGORITHMS, Statement
-from weighbridge.core.tier import Stage, Tier
+from weighbridge.core.tier import Stage
 
 RESULTS = ("PASSED", "WARNED", "FAILED")
 EQUIVALENCES = ("proven", "unproven")
@@ -44,47 +46,12 @@ def read_data(statement: Statement) -> Claim:
     """Read a dataset claim: about one dataset, perhaps made of others."""
     row = statement.predicate
     _only(statement, "wb1")
-    parents = _parents(row.get("parents", []), everything=True)
+    parents = parents_of(row.get("parents", []), everything=True)
     if any(parent.relation is not Relation.DATASET for parent in parents):
         raise ValueError("a dataset is made of datasets only")
     detail = {name: text(row, name) for name in ("source", "licence")}
     detail["description"] = text(row, "description", empty=True) if "description" in row else ""
-    return _claim(Stage.DATA, statement, parents, text(row, "invocation"), detail)
-
-
-def read_train(statement: Statement) -> Claim:
-    """Read a training claim: about weights, with at least one parent."""
-    if not any(digest.algorithm == "wbw1" for digest in statement.identities):
-        raise ValueError("training binds to weights, and no wbw1: subject is there")
-    row = statement.predicate
-    definition, run = mapping(row, "buildDefinition"), mapping(row, "runDetails")
-    parents = _parents(member(definition, "resolvedDependencies"), everything=False)
-    if not parents:
-        raise ValueError("it names neither a dataset nor a base it came from")
-    method = text(definition, "buildType").rsplit("/", 2)[1]
-    detail: dict[str, JSON] = {"method": method, "builder": text(member(run, "builder"), "id")}
-    mapping(definition, "externalParameters")
-    return _claim(Stage.TRAIN, statement, parents, _invocation(run), detail)
-
-
-def read_package(statement: Statement) -> Claim:
-    """Read a packaging claim; the manifest it carries must be the model it is about, file by file."""
-    row = statement.predicate
-    definition, run = mapping(row, "buildDefinition"), mapping(row, "runDetails")
-    mapping(definition, "externalParameters")
-    manifest = embedded_manifest(statement)
-    _agrees(statement, manifest)
-    files = {(s.name, dict(s.digests).get("sha256")) for s in statement.subjects if s.name.startswith("./")}
-    if files != {(f"./{entry.path}", entry.sha256.hex) for entry in manifest.files}:
-        raise ValueError("its file subjects are not the files of the manifest it carries")
-    table = embedded_chunks(statement)
-    if {row.path for row in table.files} != {entry.path for entry in manifest.files}:
-        raise ValueError("its chunk table is not about the files of the manifest it carries")
-    detail: dict[str, JSON] = {
-        "builder": text(member(run, "builder"), "id"),
-        "chunks": str(Digest.of(canonical(table.to_json()))),
-    }
-    return _claim(Stage.PACKAGE, statement, (), _invocation(run), detail)
+    return claim_of(Stage.DATA, statement, parents, text(row, "invocation"), detail)
 
 
 def read_evaluate(statement: Statement) -> Claim:
@@ -101,30 +68,28 @@ def read_evaluate(statement: Statement) -> Claim:
         if isinstance(value, bool) or not isinstance(value, (int, float)):
             raise TypeError(f"the metric {name!r} is not a number")
     detail: dict[str, JSON] = {"result": result, "metrics": dict(metrics)}
-    return _claim(Stage.EVALUATE, statement, (), text(extension, "invocation"), detail)
+    for name in ("passedTests", "warnedTests", "failedTests"):
+        if name in row:
+            detail[name] = texts(row[name], name)
+    return claim_of(Stage.EVALUATE, statement, (), text(extension, "invocation"), detail)
 
 
 def read_convert(statement: Statement) -> Claim:
     """Read a conversion; proven equivalence means equal roots over the tensors of both sides."""
     row = statement.predicate
-    _agrees(statement, _manifest(row))
+    agrees(statement, _manifest(row))
     source = Digest.parse(text(row, "source"))
     if source.algorithm != "wb1":
         raise ValueError("the source of a conversion is a whole model (wb1:)")
-    names = ("method", "equivalence", "source_root", "output_root", "tool")
-    detail: dict[str, JSON] = {name: text(row, name) for name in names}
-    if detail["equivalence"] not in EQUIVALENCES:
-        raise ValueError(f"equivalence is none of {', '.join(EQUIVALENCES)}")
-    if detail["equivalence"] == "proven" and detail["source_root"] != detail["output_root"]:
-        raise ValueError("equivalence is called proven, but the tensors of source and output differ")
+    detail = {name: text(row, name) for name in ("method", "tool")} | equivalence_of(row)
     parents = (Parent(source, Relation.CONVERSION),)
-    return _claim(Stage.CONVERT, statement, parents, text(row, "invocation"), detail)
+    return claim_of(Stage.CONVERT, statement, parents, text(row, "invocation"), detail)
 
 
 def read_origin(statement: Statement) -> Claim:
     """Read an accepted origin: about the files as received."""
     row = statement.predicate
-    _agrees(statement, _manifest(row))
+    agrees(statement, _manifest(row))
     detail: dict[str, JSON] = {
         name: text(row, name) for name in ("publisher", "licence", "reviewer", "reason")
     }
@@ -136,7 +101,7 @@ def read_origin(statement: Statement) -> Claim:
     detail["matches_announced"] = matches
     detail["expires"] = rfc3339(parse_rfc3339(text(row, "expires")))
     invocation = text(row, "invocation", empty=True) if "invocation" in row else ""
-    return _claim(Stage.ORIGIN, statement, (), invocation, detail)
+    return claim_of(Stage.ORIGIN, statement, (), invocation, detail)
 
 
 def read_bom(statement: Statement) -> Claim:
@@ -144,46 +109,11 @@ def read_bom(statement: Statement) -> Claim:
     row = statement.predicate
     if text(row, "bomFormat") != "CycloneDX":
         raise ValueError("bomFormat is not CycloneDX")
-    _only_model(statement)
-    return _claim(Stage.BOM, statement, (), "", {"spec_version": text(row, "specVersion")})
-
-
-def read_scan(statement: Statement) -> Claim:
-    """Read somebody's scan report: information, never the gate's own scan."""
-    report = mapping(statement.predicate, "report")
-    if text(report, "manifest") not in {str(digest) for digest in statement.identities}:
-        raise ValueError("the report is about another model than the claim")
-    detail: dict[str, JSON] = {"verdict": text(report, "verdict")}
-    detail["ruleset"] = text(mapping(report, "ruleset"), "digest")
-    return _claim(Stage.SCAN, statement, (), "", detail)
-
-
-def read_admit(statement: Statement) -> Claim:
-    """Read a verification summary; `summary.read_vsa` gives all of it."""
-    row = statement.predicate
-    extension = mapping(row, ADMISSION)
-    if text(row, "verificationResult") not in ("PASSED", "FAILED"):
-        raise ValueError("verificationResult is neither PASSED nor FAILED")
-    _only_model(statement)
-    detail: dict[str, JSON] = {name: text(extension, name) for name in ("registry", "project", "decision")}
-    detail["result"] = text(row, "verificationResult")
-    detail["tier"] = Tier(text(extension, "tier")).value
-    detail["expires"] = rfc3339(parse_rfc3339(text(extension, "expires")))
-    return _claim(Stage.ADMIT, statement, (), "", detail)
-
-
-def embedded_manifest(statement: Statement) -> Manifest:
-    """Return the manifest among the byproducts."""
-    return Manifest.from_json(_content(statement, "weighbridge.manifest/1"))
-
-
-def embedded_chunks(statement: Statement) -> ChunkTable:
-    """Return the chunk table among the byproducts."""
-    content = _content(statement, "weighbridge.chunks/1")
-    table = ChunkTable.from_json(parse(content))
-    if canonical(table.to_json()) != content:
-        raise ValueError("the chunk table is not canonical JSON")
-    return table
+    version = bom_version(statement.predicate_type)
+    if version and text(row, "specVersion") != version:
+        raise ValueError(f"its type says {version}, and its specVersion another one")
+    only_model(statement)
+    return claim_of(Stage.BOM, statement, (), "", {"spec_version": text(row, "specVersion")})
 
 
 def text(row: object, name: str, *, empty: bool = False) -> str:
@@ -209,13 +139,38 @@ def mapping(row: Any, name: str) -> Mapping[str, Any]:
     return value
 
 
-def _claim(
+def texts(rows: Any, name: str) -> list[JSON]:
+    """Return a list of texts, none of them empty."""
+    if not isinstance(rows, list) or not all(isinstance(item, str) and item for item in rows):
+        raise TypeError(f"{name} are a list of texts")
+    return list(rows)
+
+
+def moment(row: Any, name: str) -> datetime:
+    """Return the member `name` as a time (RFC 3339)."""
+    return parse_rfc3339(text(row, name))
+
+
+def equivalence_of(row: Mapping[str, Any]) -> dict[str, JSON]:
+    """Read how sure it is that two sides hold the same tensors; proven means equal digests over all of them."""
+    detail: dict[str, JSON] = {
+        name: text(row, name) for name in ("equivalence", "source_root", "output_root")
+    }
+    if detail["equivalence"] not in EQUIVALENCES:
+        raise ValueError(f"equivalence is none of {', '.join(EQUIVALENCES)}")
+    if detail["equivalence"] == "proven" and detail["source_root"] != detail["output_root"]:
+        raise ValueError("equivalence is called proven, but the tensors of source and output differ")
+    return detail
+
+
+def claim_of(
     stage: Stage,
     statement: Statement,
     parents: tuple[Parent, ...],
     invocation: str,
     detail: Mapping[str, JSON],
 ) -> Claim:
+    """Make the claim of a statement; relations and invocation stand in its detail, where policies see them."""
     relations: JSON = {str(parent.digest): parent.relation.value for parent in parents}
     about = tuple(sorted(set(statement.identities)))
     return Claim(
@@ -228,27 +183,24 @@ def _only(statement: Statement, algorithm: str) -> None:
         raise ValueError(f"it must be about exactly one {algorithm}: identity")
 
 
-def _only_model(statement: Statement) -> None:
+def only_model(statement: Statement) -> None:
+    """Refuse a description that is not about a whole model."""
     if not any(digest.algorithm == "wb1" for digest in statement.identities):
         raise ValueError("it must be about a whole model (wb1:)")
-
-
-def _invocation(run: Any) -> str:
-    return text(member(run, "metadata"), "invocationId")
 
 
 def _manifest(row: Mapping[str, Any]) -> Manifest:
     return Manifest.from_json(canonical(mapping(row, "manifest")))
 
 
-def _agrees(statement: Statement, manifest: Manifest) -> None:
+def agrees(statement: Statement, manifest: Manifest) -> None:
     """Refuse a claim that is about anything but the manifest it carries and that manifest's weights."""
     expected = {manifest.digest} if manifest.weights is None else {manifest.digest, manifest.weights}
     if set(statement.identities) != expected:
         raise ValueError("its subjects are not the model and the weights of the manifest it carries")
 
 
-def _parents(rows: Any, *, everything: bool) -> tuple[Parent, ...]:
+def parents_of(rows: Any, *, everything: bool) -> tuple[Parent, ...]:
     """Read the dependencies that carry an identity; with `everything`, each must."""
     if not isinstance(rows, list):
         raise TypeError("dependencies are a list")
@@ -277,15 +229,3 @@ def _parent(row: Any) -> Parent | None:
     if not isinstance(name, str):
         raise TypeError("the name of a parent is a string")
     return Parent(identity, Relation(text(notes, RELATION_NOTE)), name)
-
-
-def _content(statement: Statement, name: str) -> bytes:
-    """Return the one byproduct called `name`, after comparing it with its digest."""
-    rows: Iterable[Any] = member(mapping(statement.predicate, "runDetails"), "byproducts")
-    found = [row for row in rows if row.get("name") == name]
-    if len(found) != 1:
-        raise ValueError(f"there must be exactly one byproduct {name}")
-    content = base64.b64decode(text(found[0], "content"), validate=True)
-    if Digest.of(content).hex != mapping(found[0], "digest").get("sha256"):
-        raise ValueError(f"the byproduct {name} is not what its digest says")
-    return content

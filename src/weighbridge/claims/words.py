@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 from weighbridge.core.canonical import JSON
 from weighbridge.core.digest import Digest
@@ -17,8 +19,14 @@ CONVERSION = f"{HOUSE}/attestation/conversion/v0.1"
 ACCEPTED_ORIGIN = f"{HOUSE}/attestation/accepted-origin/v0.1"
 SCAN = f"{HOUSE}/attestation/scan/v0.1"
 PROVENANCE = "https://slsa.dev/provenance/v1"
+PROVENANCE_0_2 = "https://slsa.dev/provenance/v0.2"
+"""Carried, and mapped where that is exact (`provenance.read_provenance`); it proves no link."""
 TEST_RESULT = "https://in-toto.io/attestation/test-result/v0.1"
 VSA = "https://slsa.dev/verification_summary/v1"
+SVR = "https://in-toto.io/attestation/svr/v0.2"
+VULNS = "https://in-toto.io/attestation/vulns/v0.2"
+VULNS_0_1 = "https://in-toto.io/attestation/vulns/v0.1"
+VULNS_COSIGN = "https://cosign.sigstore.dev/attestation/vuln/v1"
 BOM = "https://cyclonedx.org/bom"
 
 METRICS = f"{HOUSE}/attestation/metrics/v0.1"
@@ -26,20 +34,58 @@ METRICS = f"{HOUSE}/attestation/metrics/v0.1"
 ADMISSION = f"{HOUSE}/attestation/admission/v0.1"
 """Name of the member that carries registry, tier, decision and expiry inside a verification summary."""
 
-TRAINING = ("train", "fine-tune", "merge", "adapter", "quantize", "distil")
-PACKAGING = "package"
 IDENTITY_NOTE = "weighbridge:identity"
 RELATION_NOTE = "weighbridge:relation"
+MATERIAL_NOTE = "weighbridge:material"
+"""Marks a dependency that is no ancestor: what else went into a build, one of MATERIALS."""
+MATERIALS = ("lock", "code", "container", "configuration", "environment")
+
+
+@dataclass(frozen=True, slots=True)
+class Method:
+    """What one of our build types may say: the relation its ancestors stand in, how many, and what beside them."""
+
+    stage: Stage
+    relation: Relation | None
+    least: int = 1
+    most: int | None = None
+    beside: frozenset[Relation] = frozenset()
+
+
+_DATA = frozenset({Relation.DATASET, Relation.TOKENIZER})
+
+METHODS: Mapping[str, Method] = MappingProxyType(
+    {
+        "train": Method(Stage.TRAIN, Relation.DATASET, beside=frozenset({Relation.TOKENIZER})),
+        "fine-tune": Method(Stage.TRAIN, Relation.FINE_TUNE, beside=_DATA),
+        "continued-pretraining": Method(Stage.TRAIN, Relation.CONTINUED_PRETRAINING, beside=_DATA),
+        "merge": Method(Stage.TRAIN, Relation.MERGE, least=2, beside=_DATA),
+        "adapter": Method(Stage.TRAIN, Relation.ADAPTER, beside=_DATA),
+        "quantize": Method(Stage.TRAIN, Relation.QUANTIZATION, most=1, beside=_DATA),
+        "prune": Method(Stage.TRAIN, Relation.PRUNING, most=1, beside=_DATA),
+        "distil": Method(Stage.TRAIN, Relation.DISTILLATION, beside=_DATA | {Relation.FINE_TUNE}),
+        "convert": Method(Stage.CONVERT, Relation.CONVERSION, most=1),
+        "package": Method(Stage.PACKAGE, None, least=0, most=0),
+    }
+)
+"""Our build types, by the word in their URI; docs/reference/claims.md has a section for each."""
+TRAINING = tuple(name for name, method in METHODS.items() if method.stage is Stage.TRAIN)
+PACKAGING, CONVERTING = "package", "convert"
 
 _STAGES = {
     DATASET: Stage.DATA,
     CONVERSION: Stage.CONVERT,
     ACCEPTED_ORIGIN: Stage.ORIGIN,
     SCAN: Stage.SCAN,
+    VULNS: Stage.SCAN,
+    VULNS_0_1: Stage.SCAN,
+    VULNS_COSIGN: Stage.SCAN,
     TEST_RESULT: Stage.EVALUATE,
     VSA: Stage.ADMIT,
+    SVR: Stage.ADMIT,
     BOM: Stage.BOM,
 }
+_BOM_VERSION = re.compile(r"https://cyclonedx\.org/bom/v(1\.[0-9])")
 RECORD_ROLES = {
     "decision": Role.DECIDE,
     "name": Role.RECORD,
@@ -61,6 +107,19 @@ class Parent:
 
 
 @dataclass(frozen=True, slots=True)
+class Material:
+    """Something else that went into a build, by digest: a dependency lock, code, a container, a configuration.
+
+    `role` is one of MATERIALS. The digest may be a git commit (`sha1`). It is no ancestor.
+    """
+
+    role: str
+    name: str
+    digest: Digest
+    uri: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Claim:
     """A well-formed statement about how a model came to be. Well-formed is not yet true, nor trusted.
 
@@ -76,18 +135,16 @@ class Claim:
 
 
 def build_type(method: str) -> str:
-    """Return the SLSA buildType of a training method or of `package`."""
+    """Return the SLSA buildType of a word of METHODS."""
     return f"{HOUSE}/buildtypes/{method}/v1"
 
 
 def record_type(kind: str) -> str:
-    """Return the predicate type of a record: decision, name, deployment, revocation or waiver."""
+    """Return the predicate type of a record: decision, name, deployment, revocation, waiver, advisory or lift."""
     return f"{HOUSE}/attestation/{kind}/v0.1"
 
 
-_BUILD_STAGES = {build_type(method): Stage.TRAIN for method in TRAINING} | {
-    build_type(PACKAGING): Stage.PACKAGE
-}
+_BUILDS = {build_type(name): name for name in METHODS}
 _RECORDS = {record_type(kind): kind for kind in RECORD_ROLES}
 
 
@@ -96,11 +153,32 @@ def stage_of(statement: Statement) -> Stage | None:
 
     A provenance of a build type we do not know is a stranger's: it is carried, never counted.
     """
+    method = method_of(statement)
+    if method is not None:
+        return METHODS[method].stage
+    if bom_version(statement.predicate_type):
+        return Stage.BOM
+    return _STAGES.get(statement.predicate_type)
+
+
+def method_of(statement: Statement) -> str | None:
+    """Tell which of our build types a provenance is of (a word of METHODS); None when it is none of ours."""
     if statement.predicate_type != PROVENANCE:
-        return _STAGES.get(statement.predicate_type)
+        return None
     definition = statement.predicate.get("buildDefinition")
     kind = definition.get("buildType") if isinstance(definition, Mapping) else None
-    return _BUILD_STAGES.get(kind) if isinstance(kind, str) else None
+    return _BUILDS.get(kind) if isinstance(kind, str) else None
+
+
+def method_for(relation: Relation) -> str | None:
+    """Return the build type whose ancestors stand in this relation; None where there is none."""
+    return next((name for name, method in METHODS.items() if method.relation is relation), None)
+
+
+def bom_version(predicate_type: str) -> str:
+    """Return the version in a CycloneDX predicate type that carries one (`…/bom/v1.6`), else an empty text."""
+    found = _BOM_VERSION.fullmatch(predicate_type)
+    return found[1] if found else ""
 
 
 def kind_of(statement: Statement) -> str | None:
