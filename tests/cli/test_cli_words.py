@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from weighbridge.cli.logs import Redactor
 from weighbridge.cli.main import COMMANDS, EVERYDAY, main, run
+from weighbridge.core.redact import Redactor
 
 ROOT = Path(__file__).resolve().parents[2]
 SCHEMAS = ROOT / "docs" / "reference" / "schemas"

@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from weighbridge.cli.options import content_of
 from weighbridge.core.errors import NotFound, UsageError, VerificationFailed
+from weighbridge.source.small import content_of
 
 if TYPE_CHECKING:
     from weighbridge.cli.options import Shared

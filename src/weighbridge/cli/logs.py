@@ -4,37 +4,10 @@ from __future__ import annotations
 
 import json
 import logging
-import re
 import sys
 from collections.abc import Mapping
 
-SECRET_NAMES = re.compile(r"TOKEN|SECRET|PASSWORD|PASSWD|API_?KEY|CREDENTIAL|PRIVATE", re.IGNORECASE)
-PATTERNS = (
-    re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|$)", re.DOTALL),
-    re.compile(r"\bhf_[A-Za-z0-9]{8,}"),
-    re.compile(r"\b(?:AKIA|ASIA)[A-Z0-9]{16}\b"),
-    re.compile(r"(?i)\b(?:bearer|basic)\s+[A-Za-z0-9._~+/=-]{8,}"),
-    re.compile(r"(?<=://)[^/\s:@]+:[^/\s@]+(?=@)"),
-    re.compile(r"\beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+"),
-)
-STRUCK = "[struck out]"
-MIN_SECRET = 6
-
-
-class Redactor:
-    """Strikes out values of secret-looking environment variables and anything of a secret's shape."""
-
-    def __init__(self, environ: Mapping[str, str]) -> None:
-        named = {value for name, value in environ.items() if SECRET_NAMES.search(name)}
-        self._values = sorted((value for value in named if len(value) >= MIN_SECRET), key=len, reverse=True)
-
-    def __call__(self, text: str) -> str:
-        """Return the text without secrets."""
-        for value in self._values:
-            text = text.replace(value, STRUCK)
-        for pattern in PATTERNS:
-            text = pattern.sub(STRUCK, text)
-        return text
+from weighbridge.core.redact import SECRET_NAMES, STRUCK, Redactor
 
 
 class JsonLines(logging.Formatter):

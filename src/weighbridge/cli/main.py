@@ -167,7 +167,7 @@ def show_error(error: WeighbridgeError, arguments: list[str]) -> None:
     """
     import os
 
-    from weighbridge.cli.logs import Redactor
+    from weighbridge.core.redact import Redactor
 
     redact = Redactor(os.environ)
     if {"json", "--format=json"} & set(arguments):

@@ -12,10 +12,11 @@ import click
 
 from weighbridge.cli.options import Shared, common_with, opened
 from weighbridge.cli.render import count, emit, safe
-from weighbridge.cli.signing import BUNDLE, How, chosen, hand_in, how_to_sign, sign_with
+from weighbridge.cli.signing import BUNDLE, chosen, hand_in, how_to_sign, sign_with
 from weighbridge.core.canonical import JSON
 from weighbridge.core.digest import Digest
 from weighbridge.core.errors import NotFound, Refused, UsageError
+from weighbridge.registry.signing import How
 
 OMS = "oms"
 

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from weighbridge.cli.options import Shared, common, content_of, opened
+from weighbridge.cli.options import Shared, common, opened
 from weighbridge.cli.render import emit
 from weighbridge.cli.root_key import ROOT, offline_key, publish_next
 from weighbridge.core.canonical import JSON
 from weighbridge.core.errors import NotFound, UsageError
+from weighbridge.source.small import content_of
 
 if TYPE_CHECKING:
     from weighbridge.registry.wiring import Registry
