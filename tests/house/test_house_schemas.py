@@ -10,7 +10,8 @@ from pathlib import Path
 import jsonschema
 import pytest
 
-from weighbridge.core import decision, errors, finding, lineage, tier
+from weighbridge.core import advisory, decision, errors, finding, lineage, tier, walks
+from weighbridge.core.advisory import Advised, Advisory, AdvisorySeverity
 from weighbridge.core.canonical import canonical
 from weighbridge.core.decision import Check, Decision, Outcome, Receipt
 from weighbridge.core.digest import Digest
@@ -37,7 +38,7 @@ from weighbridge.core.finding import (
     Verdict,
 )
 from weighbridge.core.identity import Identity
-from weighbridge.core.lineage import Grade, Parentage, Relation
+from weighbridge.core.lineage import AdvisoryKind, Grade, Parentage, Relation
 from weighbridge.core.manifest import ChunkTable, FileChunks, FileEntry, Manifest
 from weighbridge.core.tier import Assurance, Mode, Origin, Role, Stage, Status, Tier
 from weighbridge.gate.lineage import Hit, Lineage, Node
@@ -56,6 +57,15 @@ NOW = datetime(2026, 11, 22, 20, 10, tzinfo=UTC)
 SIGNER = Identity(SHA, name="trainer")
 STRANGER = Identity(Digest.of(b"stranger"))
 RULESET = Ruleset("1", SHA)
+ADVISORY = Advisory(
+    AdvisoryKind.WEIGHTS,
+    (PARENT,),
+    "poisoned",
+    AdvisorySeverity.HIGH,
+    "2026-11-22T20:10:00Z",
+    "default",
+    str(SHA),
+)
 FINDING = Finding(
     "pickle-call",
     Verdict.DANGEROUS,
@@ -147,6 +157,7 @@ def evidence():
         (Revocation(PARENT, "poisoned", NOW, SHA),),
         (Waiver("unlisted", FINDING.fingerprint, MODEL, "reviewed", SIGNER, NOW, SHA),),
         ("the record of yesterday cannot be read",),
+        (Advised(ADVISORY, PARENT, (Parentage(PARENT, MODEL, Relation.FINE_TUNE, Grade.ATTESTED, str(SHA)),)),),
     )  # fmt: skip
     nothing = BytesFact(Outcome.CANNOT_TELL, "not kept here")
     bare = Evidence(
@@ -240,7 +251,7 @@ def test_chunks():
 
 
 def core_enums():
-    modules = (decision, finding, lineage, tier)
+    modules = (advisory, decision, finding, lineage, tier, walks)
     members = [pair for module in modules for pair in inspect.getmembers(module, inspect.isclass)]
     found = {name: [e.value for e in c] for name, c in members if issubclass(c, StrEnum) and c is not StrEnum}
     return found | {"Kind": list(dict.fromkeys(c.kind for c in error_classes()))}

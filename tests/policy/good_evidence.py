@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 
 from weighbridge.claims.chain import walk
+from weighbridge.core.advisory import Advised, Advisory, AdvisorySeverity
 from weighbridge.core.decision import Outcome
 from weighbridge.core.digest import Digest
 from weighbridge.core.evidence import (
@@ -20,6 +22,7 @@ from weighbridge.core.evidence import (
 )
 from weighbridge.core.finding import Finding, Location, Severity, Verdict
 from weighbridge.core.identity import Identity
+from weighbridge.core.lineage import AdvisoryKind, Grade, Parentage, Relation
 from weighbridge.core.tier import Assurance, Origin, Stage
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
@@ -200,3 +203,18 @@ def waiver(item, evidence, **changes):
 
 def revocation(target, since=None):
     return Revocation(target, "poisoned", since or NOW - DAY, sha("revocation"))
+
+
+def advised(*steps):
+    """An advisory about the first of `steps` that reaches the last."""
+    said = Advisory(
+        AdvisoryKind.WEIGHTS,
+        (steps[0],),
+        "poisoned",
+        AdvisorySeverity.HIGH,
+        "2026-11-22T00:00:00Z",
+        "default",
+    )
+    pairs = pairwise(steps)
+    way = tuple(Parentage(a, b, Relation.FINE_TUNE, Grade.ATTESTED, str(sha("claim"))) for a, b in pairs)
+    return Advised(replace(said, bundle=str(sha("advisory"))), steps[0], way)

@@ -512,6 +512,17 @@ def test_a_revocation_counts_at_once():
     blocked_by(evidence, "ancestry.unrevoked")
 
 
+@pytest.mark.parametrize("steps", [(g.BASE_WEIGHTS, g.WEIGHTS), (g.MODEL,)])
+def test_an_advisory_that_reaches_it(steps):
+    advised = g.advised(*steps)
+    evidence = replace(own(), advisories=(advised,))
+    check = blocked_by(evidence, "advisory.clear")
+    assert advised.advisory.id in check.found
+    assert all(step.short in check.found for step in steps)
+    assert check.proof == advised.advisory.bundle
+    assert check.remedy == f"weighbridge advisory show {advised.advisory.id}"
+
+
 # ------------------------------------------------------------ the stages
 
 OWN_STAGES = {Stage.DATA: g.DATA, Stage.TRAIN: g.TRAIN, Stage.EVALUATE: g.EVALUATE, Stage.PACKAGE: g.PACKAGE}

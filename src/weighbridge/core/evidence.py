@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from weighbridge.core.advisory import Advised
 from weighbridge.core.canonical import JSON, canonical
 from weighbridge.core.clock import rfc3339
 from weighbridge.core.decision import Outcome
@@ -255,6 +256,8 @@ class Evidence:
     waivers: tuple[Waiver, ...] = ()
     problems: tuple[str, ...] = ()
     """What could not be established at all (an unreadable record, a service that did not answer)."""
+    advisories: tuple[Advised, ...] = ()
+    """Only those that stand and surely reach this model, each with the way on which it does."""
 
     def about_model(self, stage: Stage) -> tuple[ClaimFact, ...]:
         """Return this model's own claims of one stage, verified ones first."""
@@ -276,6 +279,7 @@ class Evidence:
             "claims": [fact.to_json() for fact in self.claims],
             "ancestry": self.ancestry.to_json(),
             "revocations": [revocation.to_json() for revocation in self.revocations],
+            "advisories": [advised.to_json() for advised in self.advisories],
             "waivers": [waiver.to_json() for waiver in self.waivers],
             "problems": list(self.problems),
         }

@@ -303,6 +303,16 @@ def _ancestry_unrevoked(evidence: Evidence, _now: datetime) -> Found:
     return Found(PASS, "no ancestor is revoked")
 
 
+def _unadvised(evidence: Evidence, _now: datetime) -> Found:
+    if not evidence.advisories:
+        return Found(PASS, "no advisory reaches it")
+    first, *more = evidence.advisories
+    advisory = first.advisory
+    also = f" (and {', '.join(advised.advisory.id for advised in more)})" if more else ""
+    found = f"{advisory.id} ({advisory.severity.value}, {advisory.kind.value}): {advisory.reason}; by way of {first}{also}"
+    return Found(FAIL, found, advisory.bundle, f"weighbridge advisory show {advisory.id}")
+
+
 # ---------------------------------------------------------------- the stages
 
 _REMEDIES = {
@@ -418,6 +428,9 @@ FLOOR: tuple[Condition, ...] = (
     Condition("ancestry.unrevoked", _ancestry_unrevoked,
         "nothing it descends from is revoked",
         "a fine-tune of a base that was withdrawn"),
+    Condition("advisory.clear", _unadvised,
+        "no advisory that stands reaches it, by what is attested or observed",
+        "what came from poisoned weights or data, under another name"),
 )
 # fmt: on
 
