@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from weighbridge.claims import chain
+from weighbridge.claims import chain, graph
 from weighbridge.claims.chain import refusal, walk
 from weighbridge.core.decision import Outcome
 from weighbridge.core.digest import Digest
@@ -459,24 +459,24 @@ def line(length):
 
 
 def test_too_deep_an_ancestry():
-    assert go(*line(chain.MAX_DEPTH - 2)).end == "data"  # and two more: the model itself and the dataset
-    assert go(*line(chain.MAX_DEPTH - 1)).end == "broken"
-    found = go(*line(chain.MAX_DEPTH + 10))
+    assert go(*line(graph.MAX_DEPTH - 2)).end == "data"  # and two more: the model itself and the dataset
+    assert go(*line(graph.MAX_DEPTH - 1)).end == "broken"
+    found = go(*line(graph.MAX_DEPTH + 10))
     assert found.end == "broken"
-    assert found.reason == f"the ancestry is deeper than {chain.MAX_DEPTH} generations"
+    assert found.reason == f"the ancestry is deeper than {graph.MAX_DEPTH} generations"
     assert found.broken_at is not None
 
 
 def test_too_large_an_ancestry(monkeypatch):
-    monkeypatch.setattr(chain, "MAX_NODES", 20)
+    monkeypatch.setattr(graph, "MAX_NODES", 20)
     wide = [train("m", *(("merge", wbw(f"p{n}")) for n in range(30)))]
     wide += [train(f"p{n}", ("merge", wbw(f"q{n}"))) for n in range(30)]
     found = go(*wide)
     assert found.end == "broken"
     assert "20 members" in found.reason
     assert found.broken_at in found.visited
-    monkeypatch.setattr(chain, "MAX_NODES", 10_000)
-    monkeypatch.setattr(chain, "MAX_LINKS", 20)
+    monkeypatch.setattr(graph, "MAX_NODES", 10_000)
+    monkeypatch.setattr(graph, "MAX_LINKS", 20)
     assert "20 links" in go(*wide).reason
 
 
@@ -489,9 +489,9 @@ def test_the_budget_is_exact(monkeypatch, name, needed):
         train("b", D),
         data("d"),
     ]
-    monkeypatch.setattr(chain, name, needed + 1)
+    monkeypatch.setattr(graph, name, needed + 1)
     assert go(*facts).end == "data"
-    monkeypatch.setattr(chain, name, needed)
+    monkeypatch.setattr(graph, name, needed)
     assert go(*facts).end == "broken"
 
 

@@ -33,6 +33,8 @@ class Proven:
     log_index: int | None
     logged_at: datetime | None
     assurance: Assurance | None
+    certificate: Mapping[str, str] = field(default_factory=dict)
+    """What the signer's certificate claims beside issuer and subject, by name (`trust.expect.CLAIMS`); empty for a key."""
 
     def to_json(self) -> dict[str, JSON]:
         """Return the proof as JSON."""
@@ -43,6 +45,7 @@ class Proven:
             "log_index": self.log_index,
             "logged_at": rfc3339(self.logged_at) if self.logged_at else None,
             "assurance": self.assurance.value if self.assurance else None,
+            "certificate": dict(self.certificate),
         }
 
 
@@ -141,8 +144,9 @@ class Ancestry:
     """Where the walk up from this model ended (`claims.chain`).
 
     `end` is `data` (attested datasets all the way), `origin` (an accepted origin) or `broken`; then
-    `broken_at` is the identity whose link is missing and `reason` says which claim and why. `visited`
-    are all identities met, this model's own included: revocation is looked up over them.
+    `broken_at` is the identity whose link is missing, `reason` says which claim and why, and `check` names it.
+    `visited` are all identities met, this model's own included: revocation is looked up over them. `equal` are
+    those whose evaluations speak of this model: its own, and weights of which it was proven to hold the tensors.
     """
 
     end: str
@@ -153,6 +157,8 @@ class Ancestry:
     reason: str = ""
     origins: tuple[Digest, ...] = ()
     """The identities at which the walk ended in an accepted origin."""
+    check: str = ""
+    equal: tuple[Digest, ...] = ()
 
     def to_json(self) -> dict[str, JSON]:
         """Return the ancestry as JSON."""
@@ -163,6 +169,8 @@ class Ancestry:
             "broken_at": str(self.broken_at) if self.broken_at else None,
             "reason": self.reason,
             "origins": [str(d) for d in self.origins],
+            "check": self.check,
+            "equal": [str(d) for d in self.equal],
         }
 
 

@@ -47,6 +47,14 @@ CLAIMS: Mapping[str, str] = MappingProxyType(
 _SOURCE, _BUILDER = CLAIMS["source-repository-uri"], CLAIMS["build-signer-uri"]
 
 
+_NAMES = {number: name for name, number in CLAIMS.items()}
+
+
+def named(number: str) -> str:
+    """Return the name of a claim by its number, or the number where it has none (1 and 8 are the issuer)."""
+    return _NAMES.get(number, number)
+
+
 class Expected(Protocol):
     """Says whether a proven signer is one that is expected."""
 

@@ -33,6 +33,7 @@ from weighbridge.trust.bundle import Bundle
 from weighbridge.trust.certificates import signer_of
 from weighbridge.trust.demand import Demand
 from weighbridge.trust.dsse import Envelope
+from weighbridge.trust.expect import named
 from weighbridge.trust.proof import Proof, Signer
 from weighbridge.trust.prove import SKEW, prove, verify_one_signature
 
@@ -221,4 +222,5 @@ def _proven(bundle: Bundle, identity: AuthorityIdentity, proof: Proof) -> Proven
         log_index=first.index if first else None,
         logged_at=min(moments, default=None) if first else None,
         assurance=proof.assurance,
+        certificate={named(number): value for number, value in sorted(proof.signer.claims.items())},
     )
