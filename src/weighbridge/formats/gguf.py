@@ -65,6 +65,34 @@ class Gguf:
     """Type of a tensor to the elements of all tensors of that type, without those of unknown types."""
 
 
+@dataclass(frozen=True, slots=True)
+class GgufTensor:
+    """One tensor: its name, ggml's number of its type, its shape with the slowest side first, its bytes in the file."""
+
+    name: str
+    kind: int
+    shape: tuple[int, ...]
+    start: int
+    size: int
+
+
+def read_tensors(stream: BinaryIO, size: int) -> tuple[GgufTensor, ...]:
+    """Read where the tensors of a GGUF file lie, in the order of their bytes; raises as `read_gguf` does.
+
+    Refused as well (`gguf.order`, `gguf.type`): big-endian files, and types whose blocks have no known size.
+    """
+    reader = _Reader(stream, size)
+    unknown = reader.read().unknown_types
+    if reader.order == ">":
+        raise reader.cursor.damaged("order", "its numbers are big-endian, which nobody reads here")
+    if unknown:
+        raise reader.cursor.damaged("type", f"it holds tensors of the unknown types {unknown[:8]}")
+    return tuple(
+        GgufTensor(name, *reader.kinds[name], reader.start + offset, length)
+        for offset, length, name in reader.rows
+    )
+
+
 def read_gguf(stream: BinaryIO, size: int) -> Gguf:
     """Read a file of `size` bytes; raises Unreadable (checks `gguf.*`) and OutOfBudget."""
     return _Reader(stream, size).read()
@@ -81,6 +109,9 @@ class _Reader:
         self.kept = 0
         self.strings = 0
         self.elements: dict[int, int] = {}
+        self.kinds: dict[str, tuple[int, tuple[int, ...]]] = {}
+        self.rows: list[tuple[int, int, str]] = []
+        self.start = size
 
     def read(self) -> Gguf:
         tensors, pairs = self.header()
@@ -90,6 +121,7 @@ class _Reader:
         if alignment <= 0 or alignment & (alignment - 1) or alignment > 1 << 20:
             raise self.cursor.damaged("alignment", f"the alignment {alignment} is no power of two")
         rows, unknown = self.tensor_table(tensors, alignment)
+        self.rows = rows
         if not unknown:
             self.data(rows, alignment)
         return Gguf(
@@ -218,6 +250,7 @@ class _Reader:
             shape = [self.count() for _ in range(dimensions)]
             kind = cursor.number(self.order + "I")
             offset = cursor.number(self.order + "Q")
+            self.kinds[name] = kind, tuple(reversed(shape))
             if offset % alignment:
                 raise cursor.damaged(
                     "alignment", f"the tensor {name[:80]!r} does not lie on a multiple of {alignment}"
@@ -249,7 +282,7 @@ class _Reader:
             cursor.zeros(cursor.left(), "the end of the file")
             return
         cursor.zeros(-cursor.place % alignment, "the padding before the data")
-        start = cursor.place
+        self.start = start = cursor.place
         for offset, length, name in rows:
             gap = start + offset - cursor.place
             if gap < 0:
