@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
 
 import sqlalchemy as sa
 
@@ -44,8 +43,11 @@ from weighbridge.trust.bundle import Bundle
 from weighbridge.trust.verify import verify_bundle, who_signed
 
 MAX_IDENTITIES = 10_000
-DESCRIBING = (Stage.BOM, Stage.SCAN, Stage.EVALUATE, Stage.ADMIT)
-"""Stages that say nothing about descent: gathered for the model itself only."""
+DESCRIBING = (Stage.BOM, Stage.SCAN, Stage.ADMIT)
+"""Stages that say nothing about descent: gathered for the model itself only.
+
+Evaluations are gathered for its ancestors too: those of the weights that it was proven to hold speak of it.
+"""
 
 
 def gather(registry: Registry, model: models.Model, *, keep_scan: bool = True) -> Evidence:
@@ -64,6 +66,7 @@ def gather(registry: Registry, model: models.Model, *, keep_scan: bool = True) -
     if models.versions(registry, manifest.files) != before:
         kept, report = BytesFact(Outcome.FAIL, "a kept file was changed while it was being read"), None
     ancestry = walk(manifest.digest, manifest.weights, claims)
+    claims = tuple(fact for fact in claims if _counts(fact, ancestry))
     origin = _origin(model, ancestry)
     visited = {manifest.digest, *ancestry.visited} | ({manifest.weights} if manifest.weights else set())
     return Evidence(
@@ -82,6 +85,11 @@ def gather(registry: Registry, model: models.Model, *, keep_scan: bool = True) -
     )
 
 
+def told(registry: Registry, manifest: Manifest) -> tuple[ClaimFact, ...]:
+    """Return the claims about a model and everything its verified claims lead to, each verified or refused now."""
+    return _Facts(registry, manifest).gather()
+
+
 def _stale(registry: Registry) -> tuple[str, ...]:
     """Say when no quorum of witnesses has seen the log for longer than the authority allows."""
     age, now = registry.authority.checkpoint_age, registry.clock.now()
@@ -94,6 +102,11 @@ def _stale(registry: Registry) -> tuple[str, ...]:
     return (
         f"the log was last seen by its witnesses: {last}; at most {age} s ago is asked for (weighbridge log cosign)",
     )
+
+
+def _counts(fact: ClaimFact, ancestry: Ancestry) -> bool:
+    """Tell whether a claim belongs to the evidence: an evaluation only when it speaks of this model."""
+    return fact.stage is not Stage.EVALUATE or bool(set(fact.about) & set(ancestry.equal))
 
 
 def _origin(model: models.Model, ancestry: Ancestry) -> Origin:
@@ -231,9 +244,6 @@ class _Facts:
 
     def _detail(self, stage: Stage, claim: Claim, statement: Statement) -> dict[str, JSON]:
         """Return what policies may ask of a claim; a BOM is first held against the manifest."""
-        if stage is Stage.SCAN:
-            report: Any = statement.predicate["report"]
-            return {"ruleset": report["ruleset"]["digest"]}
         if stage is not Stage.BOM:
             return dict(claim.detail)
         check_bom(dict(statement.predicate), self.manifest)

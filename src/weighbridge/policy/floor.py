@@ -335,7 +335,8 @@ def _binds(fact: ClaimFact, evidence: Evidence) -> bool:
     """Tell whether a claim speaks of what its stage must speak of.
 
     Data is about a dataset this model descends from; training about its weights; an accepted origin about
-    where its ancestry ended; an evaluation about the weights or the whole; the rest about the whole.
+    where its ancestry ended; an evaluation about the whole, the weights, or weights whose tensors these were
+    proven to be; the rest about the whole.
     """
     about = set(fact.about)
     if fact.stage is Stage.DATA:
@@ -346,7 +347,7 @@ def _binds(fact: ClaimFact, evidence: Evidence) -> bool:
     if fact.stage is Stage.ORIGIN:
         return bool(about & set(evidence.ancestry.origins))
     if fact.stage is Stage.EVALUATE:
-        return bool(about & _own(evidence))
+        return bool(about & (_own(evidence) | set(evidence.ancestry.equal)))
     return evidence.manifest in about
 
 
