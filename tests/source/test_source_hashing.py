@@ -31,7 +31,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(params=["threads", "alone"])
 def cores(request, monkeypatch):
-    monkeypatch.setattr(hashing, "_cores", lambda: 4 if request.param == "threads" else 1)
+    monkeypatch.setattr(hashing, "cores", lambda: 4 if request.param == "threads" else 1)
 
 
 @pytest.mark.parametrize("algorithm", ONES)
@@ -117,7 +117,7 @@ def test_a_file_that_changes_between_listing_and_reading(tmp_path, cores):
 
 
 def test_the_first_files_error_is_the_one_told_and_work_ends(monkeypatch):
-    monkeypatch.setattr(hashing, "_cores", lambda: 4)
+    monkeypatch.setattr(hashing, "cores", lambda: 4)
     opened = []
 
     def broken(name):

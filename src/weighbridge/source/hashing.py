@@ -144,7 +144,7 @@ _Done = tuple[dict[Piece, bytes], bytes]
 
 def _all(jobs: Sequence[_Job], algorithm: str, progress: Progress | None) -> list[_Done]:
     """Do all jobs, the largest first, on as many threads as there are cores; results are in the order of the jobs."""
-    threads = min(_cores(), MAX_THREADS, len(jobs))
+    threads = min(cores(), MAX_THREADS, len(jobs))
     work = _Work(jobs, algorithm, progress)
     if threads < 2 or sum(job.size for job in jobs) < ALONE:
         work.run()
@@ -265,7 +265,8 @@ class _Work:
                     self._progress(count)
 
 
-def _cores() -> int:
+def cores() -> int:
+    """Return how many cores this process may use."""
     try:
         return len(os.sched_getaffinity(0))
     except AttributeError:  # not on every system
