@@ -172,7 +172,7 @@ def incompatible(case: Case) -> Iterator[LicenceFinding]:
                 continue
             where = next((r for r in (other, one) if r is not None and r.reach.weak), other or one)
             yield case.finding(
-                "INCOMPATIBLE", Effect.BLOCK, row, tuple(sorted((first.id, second.id))), reason,
+                "INCOMPATIBLE", Effect.BLOCK, where, tuple(sorted((first.id, second.id))), reason,
                 remedy="use only one of the two, or ask a licensor for another licence",
                 sections=(first.sections(*duties), second.sections(*duties)),
             )  # fmt: skip
