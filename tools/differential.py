@@ -28,7 +28,7 @@ RECORD = ROOT / "benchmarks" / "results" / "differential.json"
 STEP = 20
 MOST_LISTED = 50
 LIBRARIES = ("sigstore", "sigstore-models", "cryptography", "rfc3161-client")
-VERIFIER = ("artifact", "bundle", "bundle_form", "certificates", "demand", "dsse", "entries", "expect", "inclusion", "proof", "prove", "roots", "sct", "timestamp", "trusted_root")  # fmt: skip
+VERIFIER = ("artifact", "bundle", "bundle_form", "certificates", "demand", "dsse", "entries", "entry_parts", "expect", "inclusion", "proof", "prove", "roots", "sct", "timestamp", "trusted_root")  # fmt: skip
 SOURCES = (
     *(ROOT / "tests" / "differential").glob("differ_*.py"),
     *(ROOT / "src" / "weighbridge" / "trust" / f"{name}.py" for name in VERIFIER),
