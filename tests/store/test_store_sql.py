@@ -8,7 +8,7 @@ from weighbridge.core.errors import Locked, RegistryUnusable
 from weighbridge.store import schema, sql
 from weighbridge.store.sql import Records
 
-LINKS = {"bundle_subject"}
+LINKS = {"bundle_subject", "mark"}
 """Tables that only index another record."""
 
 

@@ -13,17 +13,15 @@ from dataclasses import replace
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.sqlite import insert as upsert
 
 from weighbridge.claims.predicates import kind_of, read_claim, role_of, stage_of
-from weighbridge.core.digest import Digest
 from weighbridge.core.errors import VerificationFailed
 from weighbridge.core.identity import Identity
 from weighbridge.core.lineage import Grade, Parentage, Relation
 from weighbridge.core.statement import Statement
 from weighbridge.core.tier import Role, Stage
 from weighbridge.registry.wiring import Registry
-from weighbridge.store import schema
+from weighbridge.store import lineage_index
 from weighbridge.trust.bundle import Bundle
 from weighbridge.trust.verify import verify_bundle, who_signed
 
@@ -50,11 +48,12 @@ def draw(registry: Registry, connection: sa.Connection, bundle: Bundle, record: 
         return
     statement = Statement.decode(bundle.envelope.payload)
     grade = _grade(registry, bundle, role_of(statement), str(record["project"]))
-    for edge in found:
-        if edge.relation is not Relation.PACKAGING:
-            add(connection, replace(edge, grade=grade), record)
-        elif grade is Grade.ATTESTED:
-            add(connection, edge, record)
+    graded = [
+        edge if edge.relation is Relation.PACKAGING else replace(edge, grade=grade)
+        for edge in found
+        if edge.relation is not Relation.PACKAGING or grade is Grade.ATTESTED
+    ]
+    lineage_index.add_edges(connection, graded, record)
 
 
 def stated(bundle: Bundle) -> list[Parentage]:
@@ -76,32 +75,6 @@ def stated(bundle: Bundle) -> list[Parentage]:
         for parent in claim.parents
         if parent.digest != child
     ]
-
-
-def add(connection: sa.Connection, edge: Parentage, record: Mapping[str, Any]) -> None:
-    """Add one edge; adding it again changes nothing."""
-    row = {
-        "parent": _artifact(connection, edge.parent, record),
-        "child": _artifact(connection, edge.child, record),
-        "relation": edge.relation.value,
-        "bundle": edge.source,
-        "grade": edge.grade.value,
-        **record,
-    }
-    connection.execute(upsert(schema.edge).values(row).on_conflict_do_nothing())
-
-
-def _artifact(connection: sa.Connection, digest: Digest, record: Mapping[str, Any]) -> int:
-    table = schema.artifact
-    query = sa.select(table.c.id).where(table.c.digest == str(digest))
-    found = connection.execute(query).scalar()
-    if found is None:
-        kind = "weights" if digest.algorithm == "wbw1" else "model"
-        row = {"digest": str(digest), "kind": kind, "label": "", **record}
-        connection.execute(upsert(table).values(row).on_conflict_do_nothing())
-        found = connection.execute(query).scalar()
-    assert found is not None
-    return int(found)
 
 
 def _grade(registry: Registry, bundle: Bundle, role: Role | None, project: str) -> Grade:

@@ -2,7 +2,8 @@
 
 One set of SQLAlchemy Core tables for SQLite and PostgreSQL. Times are RFC 3339 text in UTC, digests
 are `algorithm:hex` text, documents are canonical JSON text. Lineage nodes are keyed by integers:
-edges keyed by 32-byte digests took twice the time and space in the measurements this follows.
+edges keyed by 32-byte digests took twice the time and space in the measurements this follows. An edge has
+one index in each direction that holds all a walk asks for, so that no walk reads the rows themselves.
 Migrations (store/migrations) build exactly these tables; a test holds the two against each other.
 """
 
@@ -137,20 +138,83 @@ artifact = Table(
     Column("digest", String(80), nullable=False, unique=True),
     Column("kind", String(16), nullable=False),
     Column("label", String(256), nullable=False, default=""),
+    Column("state", String(16), nullable=False, default="known", server_default="known"),
 )
+"""A node of the lineage: of `kind` model, weights, dataset or alias; a `placeholder` is a name nobody has answered to."""
 
 edge = Table(
     "edge",
     metadata,
     Column("parent", Integer, ForeignKey("artifact.id"), primary_key=True),
     Column("child", Integer, ForeignKey("artifact.id"), primary_key=True),
-    Column("relation", String(16), primary_key=True),
+    Column("relation", String(32), primary_key=True),
     Column("bundle", String(80), primary_key=True),
     *_record(),
     Column("grade", String(16), nullable=False),
-    Index("ix_edge_child", "child", "parent", "relation"),
+    Index("ix_edge_child", "child", "parent", "relation", "grade"),
+    Index("ix_edge_parent", "parent", "child", "relation", "grade"),
+)
+
+alias = Table(
+    "alias",
+    metadata,
+    Column("scheme", String(16), primary_key=True),
+    Column("value", String(256), primary_key=True),
+    Column("artifact", Integer, ForeignKey("artifact.id"), primary_key=True),
+    Column("bundle", String(80), primary_key=True),
+    *_record(),
+    Column("grade", String(16), nullable=False),
+    Index("ix_alias_artifact", "artifact"),
+)
+"""By what else a thing is known, how sure that is, and which bundle says so (empty: this registry, from the bytes)."""
+
+mark = Table(
+    "mark",
+    metadata,
+    Column("kind", String(8), primary_key=True),
+    Column("mark", String(32), primary_key=True),
+    Column("artifact", Integer, ForeignKey("artifact.id"), primary_key=True),
+    Index("ix_mark_artifact", "artifact"),
     sqlite_with_rowid=False,
 )
+"""A few digests of the tensors of weights, by which weights that share some are found; drawn from `fingerprint`."""
+
+fingerprint = Table(
+    "fingerprint",
+    metadata,
+    Column("artifact", Integer, ForeignKey("artifact.id"), primary_key=True, autoincrement=False),
+    *_record(),
+    Column("content", Text, nullable=False),
+)
+
+advisory = Table(
+    "advisory",
+    metadata,
+    Column("key", Integer, primary_key=True),
+    *_record(),
+    Column("id", String(128), nullable=False),
+    Column("kind", String(16), nullable=False),
+    Column("targets", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("severity", String(16), nullable=False),
+    Column("published", String(20), nullable=False),
+    Column("lifted_at", String(20)),
+    Column("bundle", String(80), nullable=False),
+    UniqueConstraint("project", "id"),
+)
+
+taint = Table(
+    "taint",
+    metadata,
+    Column("artifact", Integer, ForeignKey("artifact.id"), primary_key=True),
+    Column("advisory", Integer, ForeignKey("advisory.key"), primary_key=True),
+    *_record(),
+    Column("distance", Integer, nullable=False),
+    Column("via", String(32), nullable=False),
+    Column("grade", String(16), nullable=False),
+    Index("ix_taint_advisory", "advisory"),
+)
+"""Whom an advisory reaches: fewest steps, a relation it came by, and the grade of the surest way (`store.taints`)."""
 
 authority = Table(
     "authority",

@@ -1,7 +1,8 @@
-"""Records in SQLite (or any database SQLAlchemy speaks): opening, migrating, transactions.
+"""Records in SQLite or PostgreSQL: opening, migrating, transactions.
 
-A write transaction takes SQLite's write lock at its beginning, so two writers meet here and not in the
-middle of their work. Durability: WAL with synchronous=FULL; a committed transaction survives power loss.
+A write transaction takes a lock at its beginning (SQLite's own, or an advisory one), so two writers meet here
+and not in the middle of their work. Durability in SQLite: WAL with synchronous=FULL; a committed transaction
+survives power loss. PostgreSQL is as durable as its settings make it.
 """
 
 from __future__ import annotations
@@ -15,14 +16,17 @@ from urllib.parse import quote
 
 import sqlalchemy as sa
 from sqlalchemy import event
-from sqlalchemy.exc import DatabaseError, OperationalError
+from sqlalchemy.exc import ArgumentError, DatabaseError, OperationalError
 
-from weighbridge.core.errors import Locked, RegistryUnusable, WeighbridgeError
+from weighbridge.core.errors import Locked, RegistryUnusable, UsageError, WeighbridgeError
+from weighbridge.store.dialect import begin_reading, begin_writing, is_busy
 
-HEAD = "0001"
-KNOWN = ("0001",)
+HEAD = "0002"
+KNOWN = ("0001", "0002")
 BUSY_MS = 5000
-READING: tuple[str, ...] = ("foreign_keys=ON", "trusted_schema=OFF")
+"""How long a writer waits for another."""
+READING: tuple[str, ...] = ("foreign_keys=ON", "trusted_schema=OFF", "cache_size=-65536", "temp_store=MEMORY")
+"""64 MiB of pages at most, and what a walk has seen in memory; nothing is mapped, so that a cut file is an error."""
 PRAGMAS: tuple[str, ...] = ("journal_mode=WAL", "synchronous=FULL", *READING)
 
 
@@ -45,11 +49,32 @@ class Records:
         records._migrate()
         return records
 
+    @classmethod
+    def open_url(cls, url: str) -> Records:
+        """Open the PostgreSQL database at `url` (`postgresql+psycopg://…`), making or migrating its tables.
+
+        Raises UsageError for a URL of another kind or without the extra `postgres`, else as `open` does.
+        """
+        try:
+            parsed = sa.make_url(url)
+            if parsed.drivername != "postgresql+psycopg":
+                raise ArgumentError(f"it asks for {parsed.drivername}")
+            engine = sa.create_engine(parsed, hide_parameters=True)
+        except (ArgumentError, ImportError) as error:
+            raise UsageError(
+                "this is no database that records can be kept in",
+                cause=str(error),
+                remedy="give postgresql+psycopg://USER@HOST/NAME, and install weighbridge with the extra `postgres`",
+            ) from error
+        records = cls(engine, parsed.render_as_string(hide_password=True))
+        records._migrate()
+        return records
+
     @contextmanager
     def write(self) -> Iterator[sa.Connection]:
         """Begin a write transaction; commits on success, rolls back on any exception."""
         with self._errors(), self._engine.connect() as connection:
-            connection.exec_driver_sql("BEGIN IMMEDIATE")
+            begin_writing(connection, BUSY_MS)
             try:
                 yield connection
             except BaseException:
@@ -61,7 +86,7 @@ class Records:
     def read(self) -> Iterator[sa.Connection]:
         """Begin a read transaction: one consistent view until it ends."""
         with self._errors(), self._engine.connect() as connection:
-            connection.exec_driver_sql("BEGIN")
+            begin_reading(connection)
             try:
                 yield connection
             finally:
@@ -78,14 +103,13 @@ class Records:
         except WeighbridgeError:
             raise
         except OperationalError as error:
-            text = str(error.orig)
-            if "locked" in text or "busy" in text:
+            if is_busy(error.orig):
                 raise Locked(
                     "the registry's database is locked",
                     cause=f"another process has been writing to {self._where} for more than {BUSY_MS // 1000} s",
                     remedy="wait for it to end and run the command again; nothing was changed",
                 ) from error
-            raise self._unusable(text) from error
+            raise self._unusable(str(error.orig)) from error
         except DatabaseError as error:
             raise self._unusable(str(error.orig)) from error
 
@@ -93,7 +117,9 @@ class Records:
         return RegistryUnusable(
             f"the registry's database at {self._where} cannot be used",
             cause=cause,
-            remedy="check the disk, then restore the registry from a backup",
+            remedy="check the disk, then restore the registry from a backup"
+            if self._engine.dialect.name == "sqlite"
+            else "check that the database answers and that this user may make tables in it",
         )
 
     def _migrate(self) -> None:
@@ -130,7 +156,7 @@ def _engine(path: Path) -> sa.Engine:
 
 
 def _version(connection: sa.Connection) -> str | None:
-    tables = connection.exec_driver_sql("SELECT name FROM sqlite_master WHERE type = 'table'").scalars().all()
+    tables = sa.inspect(connection).get_table_names()
     if "alembic_version" not in tables:
         if tables:
             raise RegistryUnusable(
@@ -150,4 +176,5 @@ def _upgrade(connection: sa.Connection) -> None:
     config = Config()
     config.set_main_option("script_location", "weighbridge:store/migrations")
     config.attributes["connection"] = connection
+    config.attributes["busy_ms"] = BUSY_MS
     command.upgrade(config, "head")

@@ -1,0 +1,245 @@
+"""The lineage index, read: who is above, who is below, and by which way.
+
+The walks are recursive queries with UNION over integer keys, which visit each node once and end on cycles
+(UNION ALL would not). A question about one model walks up, where few are; only an exploration walks down.
+Large answers are worked on as integers; identities are looked up for what is returned only.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
+
+import sqlalchemy as sa
+
+from weighbridge.core.digest import Digest
+from weighbridge.core.lineage import Grade, Parentage, Relation
+from weighbridge.store.dialect import listed, pack
+
+SURE = frozenset({Grade.ATTESTED, Grade.OBSERVED})
+"""The grades that count where something is refused: anybody may declare."""
+
+Relations = frozenset[Relation] | None
+Grades = frozenset[Grade] | None
+Step = tuple[int, int, str, str, str]
+"""parent, child, relation, grade, bundle: an edge as it lies in the table."""
+
+_RANKS = {grade.value: grade.rank for grade in Grade}
+
+_AFFECTED = (
+    "WITH RECURSIVE u(id) AS (SELECT id FROM artifact WHERE digest = :node "
+    "UNION SELECT e.parent FROM u JOIN edge e ON e.child = u.id{where}) "
+    "SELECT EXISTS (SELECT 1 FROM u WHERE id IN (SELECT id FROM artifact WHERE digest IN ({by})))"
+)
+_UP = (
+    "WITH RECURSIVE w(id) AS (SELECT id FROM artifact WHERE digest IN ({roots}) "
+    "UNION SELECT e.parent FROM w JOIN edge e ON e.child = w.id{where}) "
+)
+_DOWN = (
+    "WITH RECURSIVE w(id) AS (SELECT id FROM artifact WHERE digest IN ({roots}) "
+    "UNION SELECT e.child FROM w JOIN edge e ON e.parent = w.id{where}) "
+)
+_NODES = "SELECT a.digest FROM w JOIN artifact a ON a.id = w.id"
+_PAIRS = "SELECT e.parent, e.child FROM w JOIN edge e ON e.child = w.id{where}"
+_STEPS = "SELECT e.parent, e.child, e.relation, e.grade, e.bundle FROM w JOIN edge e ON e.{end} = w.id{where}"
+_EDGES = (
+    "SELECT p.digest, c.digest, e.relation, e.grade, e.bundle FROM w JOIN edge e ON e.{end} = w.id{where} "
+    "JOIN artifact p ON p.id = e.parent JOIN artifact c ON c.id = e.child "
+    "ORDER BY p.digest, c.digest, e.relation, e.bundle LIMIT :limit"
+)
+_EVERYTHING = 2**62
+
+
+def affected(
+    connection: sa.Connection,
+    node: Digest,
+    by: Digest | Sequence[Digest],
+    *,
+    relations: Relations = None,
+    grades: Grades = None,
+) -> bool:
+    """Tell whether `node` is, or descends from, (one of) `by` along these relations and grades (None: any)."""
+    query = _query(connection.dialect.name, _AFFECTED, relations, grades)
+    return bool(connection.execute(query, {"node": str(node), "by": _packed(by)}).scalar())
+
+
+def affected_among(
+    connection: sa.Connection,
+    nodes: Sequence[Digest],
+    by: Digest | Sequence[Digest],
+    *,
+    relations: Relations = None,
+    grades: Grades = None,
+) -> list[Digest]:
+    """Return those of `nodes` that are, or descend from, (one of) `by`, in their order: one walk up from all of them."""
+    query = _query(connection.dialect.name, _UP + _PAIRS, relations, grades)
+    children: dict[int, list[int]] = {}
+    for parent, child in connection.execute(query, {"roots": _packed(nodes)}):
+        children.setdefault(parent, []).append(child)
+    ends = numbers(connection, nodes)
+    reached = set(numbers(connection, [by] if isinstance(by, Digest) else by).values())
+    work = list(reached)
+    while work:
+        for child in children.get(work.pop(), ()):
+            if child not in reached:
+                reached.add(child)
+                work.append(child)
+    return [node for node in nodes if ends.get(node) in reached]
+
+
+def descendants(
+    connection: sa.Connection, roots: Sequence[Digest], *, relations: Relations = None, grades: Grades = None
+) -> list[Digest]:
+    """Return every identity that descends from `roots`, the roots included where they are known, sorted."""
+    return _nodes(connection, _DOWN, roots, relations, grades)
+
+
+def ancestors(
+    connection: sa.Connection, roots: Sequence[Digest], *, relations: Relations = None, grades: Grades = None
+) -> list[Digest]:
+    """Return every identity that any of `roots` may descend from, the roots included where they are known, sorted."""
+    return _nodes(connection, _UP, roots, relations, grades)
+
+
+def edges_above(
+    connection: sa.Connection,
+    roots: Sequence[Digest],
+    *,
+    limit: int | None = None,
+    relations: Relations = None,
+) -> list[Parentage]:
+    """Return the edges met when walking up from `roots`, sorted; the first `limit` of them where one is given."""
+    return _edges(connection, _UP + _EDGES.replace("{end}", "child"), roots, limit, relations)
+
+
+def edges_below(
+    connection: sa.Connection,
+    roots: Sequence[Digest],
+    *,
+    limit: int | None = None,
+    relations: Relations = None,
+) -> list[Parentage]:
+    """Return the edges met when walking down from `roots`, sorted; the first `limit` of them where one is given."""
+    return _edges(connection, _DOWN + _EDGES.replace("{end}", "parent"), roots, limit, relations)
+
+
+def shortest_paths(
+    connection: sa.Connection,
+    roots: Sequence[Digest],
+    wanted: Sequence[Digest],
+    *,
+    relations: Relations = None,
+) -> dict[Digest, tuple[Parentage, ...]]:
+    """Return, for each of `wanted` that descends from a root, the shortest way to it, surer edges first.
+
+    It walks up from the wanted, so that a root with many descendants costs no more than one with few.
+    """
+    starts, ends = numbers(connection, roots), numbers(connection, wanted)
+    query = _query(connection.dialect.name, _UP + _STEPS.replace("{end}", "child"), relations, None)
+    steps: list[Step] = [tuple(row) for row in connection.execute(query, {"roots": _packed(wanted)})]
+    reached = _breadth_first(starts.values(), steps)
+    ways = {digest: _way(node, reached) for digest, node in ends.items() if node in reached}
+    names = digests(connection, {node for way in ways.values() for step in way for node in step[:2]})
+    return {digest: tuple(_edge(step, names) for step in way) for digest, way in ways.items()}
+
+
+def numbers(connection: sa.Connection, identities: Iterable[Digest]) -> dict[Digest, int]:
+    """Return the number of each identity that the index knows."""
+    wanted = {str(digest): digest for digest in identities}
+    if not wanted:
+        return {}
+    text = f"SELECT digest, id FROM artifact WHERE digest IN ({listed(connection.dialect.name, 'wanted')})"  # noqa: S608 (our own words only)
+    found = connection.execute(_text(text), {"wanted": pack(wanted)})
+    return {wanted[digest]: number for digest, number in found}
+
+
+def digests(connection: sa.Connection, ids: Iterable[int]) -> dict[int, Digest]:
+    """Return the identity behind each number."""
+    wanted = sorted(ids)
+    if not wanted:
+        return {}
+    inside = listed(connection.dialect.name, "wanted", number=True)
+    text = f"SELECT id, digest FROM artifact WHERE id IN ({inside})"  # noqa: S608 (our own words only)
+    return {
+        n: Digest.parse(digest) for n, digest in connection.execute(_text(text), {"wanted": pack(wanted)})
+    }
+
+
+def only(relations: Relations, grades: Grades) -> str:
+    """Return the condition on the edge `e`, to be put after a join's own."""
+    parts = (
+        (column, chosen)
+        for column, chosen in (("relation", relations), ("grade", grades))
+        if chosen is not None
+    )
+    return "".join(
+        f" AND e.{column} IN ({', '.join(repr(word.value) for word in sorted(chosen)) or 'NULL'})"
+        for column, chosen in parts
+    )
+
+
+@lru_cache(maxsize=512)
+def _query(dialect: str, text: str, relations: Relations, grades: Grades) -> sa.TextClause:
+    lists = {name: listed(dialect, name) for name in ("roots", "by")}
+    return sa.text(text.format(where=only(relations, grades), **lists))
+
+
+@lru_cache(maxsize=64)
+def _text(text: str) -> sa.TextClause:
+    return sa.text(text)
+
+
+def _packed(identities: Digest | Iterable[Digest]) -> str:
+    return pack(
+        [str(identities)] if isinstance(identities, Digest) else [str(digest) for digest in identities]
+    )
+
+
+def _nodes(
+    connection: sa.Connection, walk: str, roots: Sequence[Digest], relations: Relations, grades: Grades
+) -> list[Digest]:
+    query = _query(connection.dialect.name, walk + _NODES, relations, grades)
+    found = connection.execute(query, {"roots": _packed(roots)}).scalars().all()
+    return [Digest.parse(text) for text in sorted(found)]
+
+
+def _edges(
+    connection: sa.Connection, text: str, roots: Sequence[Digest], limit: int | None, relations: Relations
+) -> list[Parentage]:
+    query = _query(connection.dialect.name, text, relations, None)
+    rows = connection.execute(
+        query, {"roots": _packed(roots), "limit": _EVERYTHING if limit is None else limit}
+    )
+    return [
+        Parentage(Digest.parse(parent), Digest.parse(child), Relation(relation), Grade(grade), bundle)
+        for parent, child, relation, grade, bundle in rows
+    ]
+
+
+def _breadth_first(starts: Iterable[int], steps: Sequence[Step]) -> dict[int, Step]:
+    children: dict[int, list[Step]] = {}
+    for step in sorted(steps, key=lambda step: (_RANKS[step[3]], step)):
+        children.setdefault(step[0], []).append(step)
+    queue = deque(starts)
+    reached: dict[int, Step] = {}
+    begun = set(queue)
+    while queue:
+        for step in children.get(queue.popleft(), ()):
+            if step[1] not in reached and step[1] not in begun:
+                reached[step[1]] = step
+                queue.append(step[1])
+    return reached
+
+
+def _way(node: int, reached: Mapping[int, Step]) -> tuple[Step, ...]:
+    way: list[Step] = []
+    while node in reached:
+        way.append(reached[node])
+        node = reached[node][0]
+    return tuple(reversed(way))
+
+
+def _edge(step: Step, names: Mapping[int, Digest]) -> Parentage:
+    parent, child, relation, grade, bundle = step
+    return Parentage(names[parent], names[child], Relation(relation), Grade(grade), bundle)
