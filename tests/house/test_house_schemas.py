@@ -10,6 +10,17 @@ from pathlib import Path
 import jsonschema
 import pytest
 
+from weighbridge.bom import licence_words
+from weighbridge.bom.licence_words import (
+    Basis,
+    Composition,
+    Duty,
+    Effect,
+    LicenceFinding,
+    Obligation,
+    Standing,
+    Term,
+)
 from weighbridge.core import advisory, decision, errors, finding, lineage, tier, walks
 from weighbridge.core.advisory import Advised, Advisory, AdvisorySeverity
 from weighbridge.core.canonical import canonical
@@ -41,6 +52,8 @@ from weighbridge.core.identity import Identity
 from weighbridge.core.lineage import AdvisoryKind, Grade, Parentage, Relation
 from weighbridge.core.manifest import ChunkTable, FileChunks, FileEntry, Manifest
 from weighbridge.core.tier import Assurance, Mode, Origin, Role, Stage, Status, Tier
+from weighbridge.gate.conclusions import Conclusion
+from weighbridge.gate.licences import Licences
 from weighbridge.gate.lineage import Hit, Lineage, Node
 from weighbridge.keys.files import generate
 from weighbridge.registry.deployments import Deployment
@@ -158,12 +171,30 @@ def evidence():
         (Waiver("unlisted", FINDING.fingerprint, MODEL, "reviewed", SIGNER, NOW, SHA),),
         ("the record of yesterday cannot be read",),
         (Advised(ADVISORY, PARENT, (Parentage(PARENT, MODEL, Relation.FINE_TUNE, Grade.ATTESTED, str(SHA)),)),),
+        licences()[0].fact,
     )  # fmt: skip
     nothing = BytesFact(Outcome.CANNOT_TELL, "not kept here")
     bare = Evidence(
         MODEL, None, "default", Origin.LEGACY, authority, nothing, None, (), Ancestry("data", (MODEL,))
     )
     return [full, bare]
+
+
+def licences():
+    path = (Parentage(PARENT, MODEL, Relation.FINE_TUNE, Grade.ATTESTED, str(SHA)),)
+    duties = tuple(Obligation(Term(duty, "1", "§1", "so"), "MIT", PARENT, "base", path) for duty in Duty)
+    findings = tuple(
+        LicenceFinding(
+            "NAMING_CONFLICT", effect, "this", "that", MODEL, PARENT, "base", ("MIT",), ("MIT §1",), path
+        )
+        for effect in Effect
+    )
+    said = Conclusion((MODEL,), "MIT", "bought", "owner", SHA)
+    full = Composition(duties, findings, ((PARENT, "MIT"),), ("MIT",))
+    return [
+        Licences(MODEL, "chat", Standing("chat", "MIT", (), basis, "README.md#/license"), said, full)
+        for basis in Basis
+    ] + [Licences(MODEL, "", Standing("", "", (), Basis.NONE), None, Composition((), ()))]
 
 
 def lineages():
@@ -222,6 +253,10 @@ def test_lineage():
     accepts("lineage", envelope("lineage", lineages()))
 
 
+def test_licence():
+    accepts("licence", envelope("licence", [found.to_json() for found in licences()]))
+
+
 def test_authority():
     for authority in authorities():
         accepts("authority", authority.to_json())
@@ -251,7 +286,7 @@ def test_chunks():
 
 
 def core_enums():
-    modules = (advisory, decision, finding, lineage, tier, walks)
+    modules = (advisory, decision, finding, licence_words, lineage, tier, walks)
     members = [pair for module in modules for pair in inspect.getmembers(module, inspect.isclass)]
     found = {name: [e.value for e in c] for name, c in members if issubclass(c, StrEnum) and c is not StrEnum}
     return found | {"Kind": list(dict.fromkeys(c.kind for c in error_classes()))}

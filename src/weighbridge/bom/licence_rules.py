@@ -69,6 +69,7 @@ class Case:
     label: str
     own: Alternative | None
     rows: tuple[Row, ...]
+    said: Standing | None = None
 
     def bound(self) -> Iterator[tuple[Row, Licence]]:
         """Yield each licence that reaches the model as a whole, with where it comes from."""
@@ -331,9 +332,19 @@ def unknown(case: Case) -> Iterator[LicenceFinding]:
                 )  # fmt: skip
 
 
+def contradicted(case: Case) -> Iterator[LicenceFinding]:
+    """Warn when the licence text in the model and its tag are of different families."""
+    if case.said is not None and case.said.against:
+        yield case.finding(
+            "TAG_CONTRADICTED", Effect.WARN, None, tuple(licence.id for licence in case.own or ()),
+            f"text and tag are two licences, and both are taken to hold: {case.said.against}",
+            remedy="read both, then: weighbridge licence conclude MODEL LICENCE --reason …",
+        )  # fmt: skip
+
+
 RULES: tuple[Callable[[Case], Iterator[LicenceFinding]], ...] = (
     laundering, no_derivatives, not_carried, incompatible, output_training, dataset_terms, tokenizer_terms, naming,
-    bespoke, unknown,
+    bespoke, contradicted, unknown,
 )  # fmt: skip
 
 

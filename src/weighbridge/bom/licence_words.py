@@ -117,6 +117,8 @@ class Standing:
     alternatives: tuple[Alternative, ...]
     basis: Basis
     place: str = ""
+    against: str = ""
+    """How text and tag contradict each other, where they do."""
 
 
 @dataclass(frozen=True, slots=True)

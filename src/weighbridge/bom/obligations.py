@@ -90,7 +90,7 @@ def _judge(asked: _Question) -> _Answer:
         for found in asked.reached
         if found.node in asked.standings
     )
-    case = Case(asked.root, standing.label if standing else "", own, rows)
+    case = Case(asked.root, standing.label if standing else "", own, rows, standing)
     findings = {finding.fingerprint: finding for rule in RULES for finding in _gravest(rule(case))}
     ordered = sorted(findings.values(), key=lambda f: (f.effect.rank, f.code, str(f.node), f.licences))
     return _Answer(case, asked.taken, tuple(_obligations(case)), tuple(ordered))

@@ -22,11 +22,12 @@ _REQUIRED = {
     "deployment": ("target",),
     "revocation": ("reason", "since"),
     "waiver": ("rule", "fingerprint", "reason", "expires"),
+    "licence": ("licence", "reason"),
     "advisory": ("id", "kind", "reason", "severity", "since"),
     "lift": ("id", "reason", "since"),
 }
 _TIMES = ("since", "expires")
-_ALIASED = ("advisory", "lift")
+_ALIASED = ("advisory", "lift", "licence")
 """Kinds that may also be about what is known by another name only: a subject `alias:` and the SHA-256 of that name."""
 
 

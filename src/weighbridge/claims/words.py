@@ -92,6 +92,7 @@ RECORD_ROLES = {
     "deployment": Role.RECORD,
     "revocation": Role.REVOKE,
     "waiver": Role.WAIVE,
+    "licence": Role.WAIVE,
     "advisory": Role.REVOKE,
     "lift": Role.REVOKE,
 }

@@ -246,6 +246,34 @@ class AuthorityFact:
 
 
 @dataclass(frozen=True, slots=True)
+class LicenceFact:
+    """Under which licences a model stands, what they ask for, and what does not fit (`gate.licences`).
+
+    `duties` are the kinds of `obligations`, each once. `knowledge` is the digest of what was known of licences.
+    """
+
+    declared: str
+    concluded: str
+    inherited: tuple[str, ...]
+    duties: tuple[str, ...]
+    obligations: tuple[Mapping[str, JSON], ...]
+    findings: tuple[Mapping[str, JSON], ...]
+    knowledge: Digest
+
+    def to_json(self) -> dict[str, JSON]:
+        """Return the fact as JSON."""
+        return {
+            "declared": self.declared,
+            "concluded": self.concluded,
+            "inherited": list(self.inherited),
+            "duties": list(self.duties),
+            "obligations": [dict(row) for row in self.obligations],
+            "findings": [dict(row) for row in self.findings],
+            "knowledge": str(self.knowledge),
+        }
+
+
+@dataclass(frozen=True, slots=True)
 class Evidence:
     """All facts about one manifest in one project at one moment."""
 
@@ -266,6 +294,8 @@ class Evidence:
     """What could not be established at all (an unreadable record, a service that did not answer)."""
     advisories: tuple[Advised, ...] = ()
     """Only those that stand and surely reach this model, each with the way on which it does."""
+    licence: LicenceFact | None = None
+    """None when nobody looked."""
 
     def about_model(self, stage: Stage) -> tuple[ClaimFact, ...]:
         """Return this model's own claims of one stage, verified ones first."""
@@ -289,6 +319,7 @@ class Evidence:
             "revocations": [revocation.to_json() for revocation in self.revocations],
             "advisories": [advised.to_json() for advised in self.advisories],
             "waivers": [waiver.to_json() for waiver in self.waivers],
+            "licence": self.licence.to_json() if self.licence else None,
             "problems": list(self.problems),
         }
 

@@ -33,6 +33,7 @@ from weighbridge.core.lineage import Relation
 from weighbridge.core.manifest import Manifest
 from weighbridge.core.statement import Statement
 from weighbridge.core.tier import Origin, Role, Stage
+from weighbridge.gate.licences import licences_of
 from weighbridge.registry import bundles, models, tally
 from weighbridge.registry.outbox import sign, submit
 from weighbridge.registry.rebuilding import scan_kept
@@ -81,6 +82,7 @@ def gather(registry: Registry, model: models.Model, *, keep_scan: bool = True) -
         ancestry=ancestry,
         revocations=revocations(registry, visited),
         waivers=facts.waivers(),
+        licence=licences_of(registry, model).fact,
         problems=(*facts.problems, *_stale(registry)),
     )
 
