@@ -71,7 +71,7 @@ def test_the_document_is_bound_to_the_manifest_and_says_what_is_known():
     }
     facts = properties(model["modelCard"])
     assert facts["weighbridge:fact:parameters"] == "6"
-    assert facts["weighbridge:source:parameters"] == "observed *.safetensors"
+    assert facts["weighbridge:source:parameters"] == "observed model.safetensors"
     assert facts["weighbridge:source:license"] == "declared README.md#/license"
     (ancestor,) = model["pedigree"]["ancestors"]
     assert ancestor["hashes"] == [{"alg": "SHA-256", "content": "b" * 64}]

@@ -130,8 +130,10 @@ def test_tags_in_front_matter_build_nothing_and_nulls_are_absent():
 def test_front_matter_has_a_size():
     with pytest.raises(OutOfBudget):
         read_front_matter(b"---\n" + b"a" * 300_000 + b"\n---\n")
-    with pytest.raises(Refused):
+    with pytest.raises(OutOfBudget):
         read_front_matter(b"---\n" + b"[" * 20_000 + b"\n---\n")
+    with pytest.raises(Refused):
+        read_front_matter(b"---\n- a list\n---\n")
 
 
 @settings(max_examples=60, deadline=None)
