@@ -12,6 +12,6 @@ the evidence does not show is called unrelated or cannot tell, never guessed.
 It stands one step above the other stations, because checkpoints of torch and numpy are read through
 `conversion` (docs/adr/0013-what-weights-show.md).
 
-Start reading at `reading` (files to tensors), then `fingerprint`, `kinship` (thresholds, each with its
-reason) and `difference`. docs/reference/fingerprints.md and docs/reference/diff.md are the specifications.
+Start reading at `reading` (files to tensors), then `fingerprint`, `pairing`, `compare` (thresholds, each
+with its reason) and `difference`. docs/reference/fingerprints.md and docs/reference/diff.md are the specifications.
 """

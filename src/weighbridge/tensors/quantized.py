@@ -67,7 +67,8 @@ def _of_scales(rows: Rows, numbers: Rows) -> Rows:
     scales, minima = _scales(rows[:, 4:16])
     groups = numbers.reshape(len(rows), 8, 32).astype(np.float32)
     scaled = (_half(rows, 0) * scales)[:, :, None] * groups - (_half(rows, 2) * minima)[:, :, None]
-    return scaled.reshape(len(rows), 256)
+    flat: Rows = scaled.reshape(len(rows), 256)
+    return flat
 
 
 def _pairs(packed: Rows) -> Rows:
