@@ -52,9 +52,7 @@ class TrustedBuilder:
     hosted: bool = False
 
     def __post_init__(self) -> None:
-        texts = isinstance(self.signer, str) and isinstance(self.builder, str | Pattern)
-        levels = type(self.level) is int and 1 <= self.level <= HIGHEST and isinstance(self.hosted, bool)
-        if not (texts and levels and self.signer and self.builder):
+        if not self.signer or not self.builder or not 1 <= self.level <= HIGHEST:
             raise BadSetting(
                 f"a builder cannot be trusted like this: {self.builder!r}",
                 cause=f"it needs a signer, a builder id and a level from 1 to {HIGHEST}",
@@ -327,13 +325,22 @@ def _within(uri: str, repository: str) -> bool:
 def read_trusted(rows: Any) -> tuple[TrustedBuilder, ...]:
     """Read the list `builders.trusted` of the policy's settings; raises BadSetting."""
     try:
-        return tuple(TrustedBuilder(**{**row, "builder": _words(row["builder"])}) for row in rows)
+        return tuple(_trusted(row) for row in rows)
     except (TypeError, KeyError, UsageError) as error:
         raise BadSetting(
             "the trusted builders of the policy cannot be read",
             cause=error.problem if isinstance(error, UsageError) else str(error),
             remedy="each is a table of signer, builder, level and perhaps hosted",
         ) from error
+
+
+def _trusted(row: Any) -> TrustedBuilder:
+    if not {"signer", "builder", "level"} <= set(row) <= {"signer", "builder", "level", "hosted"}:
+        raise TypeError("a member is missing, or nobody knows it")
+    signer, level, hosted = row["signer"], row["level"], row.get("hosted", False)
+    if not isinstance(signer, str) or type(level) is not int or not isinstance(hosted, bool):
+        raise TypeError("signer is a text, level a number, hosted true or false")
+    return TrustedBuilder(signer, _words(row["builder"]), level, hosted)
 
 
 def _words(value: Any) -> Words:

@@ -28,6 +28,7 @@ COMMANDS: dict[str, str] = {
     "admit": "Ask whether a model may run here, now.",
     "revoke": "Withdraw a model; what descends from it is quarantined.",
     "attest": "Add a claim about data, training, evaluation or packaging.",
+    "claims": "Show who says how a model came to be, and what that proves.",
     "bom": "Print the bill of materials of a model.",
     "deploy": "Record what runs where.",
     "list": "List the models of a registry: tier, status, origin, names.",
