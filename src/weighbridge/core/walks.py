@@ -4,8 +4,8 @@ Pure functions over edges that somebody else has read. Each walk visits a node o
 
 A way is as sure as its weakest step. `ways` therefore looks for ways of attested steps first, then for
 those that observation completes, and takes declared steps only where nothing better leads; among equally
-sure ways it takes the shortest. That weights lie in a package, and that a thing is itself under another
-name, was computed from bytes that are kept: such a step weakens nothing.
+sure ways it takes the shortest. That weights lie in a package was computed from bytes that are kept: such a
+step weakens nothing.
 
 An ancestry has a gap where the walk up stops at something that nobody vouches for. Only without a gap is
 "it does not descend from X" more than "nobody has said so".
@@ -36,13 +36,13 @@ class GapReason(StrEnum):
     """Why an ancestry cannot be walked to its beginning.
 
     `name-only`: a parent is known by a name, its bytes never came here. `unclaimed`: nobody the authority
-    names has said how it came to be. `declared-only`: somebody has, but nobody whom the authority names
+    names has said how it came to be. `unattested`: it was only declared or observed, by nobody whom the authority names
     for that. `cycle`: it descends from itself, so one of the claims is false. `unread`: the walk was cut off.
     """
 
     NAME_ONLY = "name-only"
     UNCLAIMED = "unclaimed"
-    DECLARED_ONLY = "declared-only"
+    UNATTESTED = "unattested"
     CYCLE = "cycle"
     UNREAD = "unread"
 
@@ -65,12 +65,21 @@ class Gap:
 
 
 def rank(edge: Parentage) -> int:
-    """Return how much an edge weakens a way: 0 for what is attested or computed from kept bytes, 2 for a mere word."""
+    """Return how much an edge weakens a way: 0 for what is attested, 2 for a mere word."""
     if edge.relation is Relation.PACKAGING and edge.grade is not Grade.DECLARED:
         return 0
-    if edge.relation is Relation.SAME_AS and edge.grade is not Grade.DECLARED:
-        return 0
     return edge.grade.rank
+
+
+def explains(edge: Parentage) -> bool:
+    """Tell whether an edge answers for how its child came to be, so that the walk may go on from the parent alone.
+
+    A claim by whoever may make it names all parents. An observation names one, and not that there is no other; but
+    which weights a model carries, and whose bytes a name stands for, leave nothing open.
+    """
+    if edge.relation in (Relation.PACKAGING, Relation.SAME_AS):
+        return edge.grade is not Grade.DECLARED
+    return edge.grade is Grade.ATTESTED
 
 
 def weakest(way: Iterable[Parentage]) -> Grade:
@@ -184,7 +193,7 @@ def _own_gaps(
     said: set[Digest] = set()
     for edge in edges:
         said.add(edge.child)
-        if rank(edge) == 0:
+        if explains(edge):
             explained.add(edge.child)
     unread, vouched, turning = frozenset(cut), frozenset(rooted), _on_cycles(edges)
     reasons: dict[Digest, GapReason] = {}
@@ -201,12 +210,12 @@ def _own_gaps(
 def _why(node: Digest, *, told: bool) -> GapReason:
     if node.algorithm == "alias":
         return GapReason.NAME_ONLY
-    return GapReason.DECLARED_ONLY if told else GapReason.UNCLAIMED
+    return GapReason.UNATTESTED if told else GapReason.UNCLAIMED
 
 
 def _on_cycles(edges: Iterable[Parentage]) -> set[Digest]:
     """Return what is its own ancestor by believed steps: what is left when beginnings and ends are peeled off."""
-    believed = {(edge.parent, edge.child) for edge in edges if rank(edge) == 0}
+    believed = {(edge.parent, edge.child) for edge in edges if explains(edge)}
     left = _peeled(believed)
     inner = {(child, parent) for parent, child in believed if parent in left and child in left}
     return _peeled(inner)
