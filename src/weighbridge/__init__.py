@@ -13,7 +13,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from weighbridge.api import Registry, convert, load, manifest, pull, scan, sign, verify
+    from weighbridge.api import Registry, convert, load, manifest, pull, record, scan, sign, verify
     from weighbridge.core.decision import Decision
     from weighbridge.core.digest import Digest
     from weighbridge.core.errors import WeighbridgeError
@@ -33,6 +33,7 @@ __all__ = [
     "load",
     "manifest",
     "pull",
+    "record",
     "scan",
     "sign",
     "verify",

@@ -22,6 +22,7 @@ from weighbridge.gate import promote as promote_room
 from weighbridge.gate.promote import Result
 from weighbridge.keys.files import load as load_key
 from weighbridge.loader.load import LoadedModel, load
+from weighbridge.recorder.record import record
 from weighbridge.registry import intake, models, rebuilding
 from weighbridge.registry.intake import Acceptance
 from weighbridge.registry.setup import init_registry
@@ -34,7 +35,7 @@ from weighbridge.trust.seal import sign_statement
 from weighbridge.trust.verify import verify_envelope
 
 __all__ = [
-    "Acceptance", "LoadedModel", "Registry", "Result", "convert", "load", "manifest", "pull", "scan", "sign", "verify",
+    "Acceptance", "LoadedModel", "Registry", "Result", "convert", "load", "manifest", "pull", "record", "scan", "sign", "verify",
 ]  # fmt: skip
 
 

@@ -33,6 +33,7 @@ SETTINGS: Mapping[str, tuple[type, str, Any]] = {
     "lock_seconds": (int, "WEIGHBRIDGE_LOCK_SECONDS", 30),
     "admission_hours": (int, "WEIGHBRIDGE_ADMISSION_HOURS", 24),
     "witnesses": (str, "WEIGHBRIDGE_WITNESSES", ""),
+    "signing_key": (str, "WEIGHBRIDGE_SIGNING_KEY", ""),
 }
 
 

@@ -13,7 +13,7 @@ import click
 from weighbridge.cli.options import Shared
 from weighbridge.cli.render import emit
 from weighbridge.core.canonical import JSON
-from weighbridge.registry.signing import How, Signed, check_free, check_who
+from weighbridge.registry.signing import How, Signed, check_free, check_who, write_claims
 
 if TYPE_CHECKING:
     from weighbridge.core.statement import Statement
@@ -108,7 +108,7 @@ def hand_in(
     made = sign_with(shared, registry, statement, how)
     more = dict(facts or {})
     if bundle is not None:
-        bundle.write_bytes(made.bundle.to_json() + b"\n")
+        write_claims(bundle, [made])
         item: JSON = {"bundle": str(bundle), "signer": made.who, **more}
         emit(shared, "claim", [item], "\n".join([f"signed by {made.who}: {bundle}", *lines]))
         return 0
@@ -116,7 +116,7 @@ def hand_in(
     from weighbridge.registry.signing import keep
 
     assert registry is not None
-    kept, index = keep(registry, made)
+    kept, index = keep(registry, made)[0]
     stage = stage_name(statement)
     about = ", ".join(d.short for d in statement.identities)
     row: dict[str, JSON] = {

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import os
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from weighbridge.core.errors import Refused, UsageError, WeighbridgeError
+from weighbridge.core.errors import Refused, Unreadable, UsageError, WeighbridgeError
 from weighbridge.core.statement import Statement
 from weighbridge.keys.ports import Signer
 from weighbridge.source.small import content_of
@@ -97,16 +98,41 @@ def sign_with(registry: Registry | None, statement: Statement, how: How, means: 
     return Signed(Bundle(envelope, None, chain), _name(chain[0]))
 
 
-def keep(registry: Registry, signed: Signed) -> tuple[Bundle, int]:
-    """Hand a signed claim to the registry, which logs and keeps it; returns the kept bundle and its log index."""
+def keep(registry: Registry, *signed: Signed) -> list[tuple[Bundle, int]]:
+    """Hand signed claims to the registry, which logs and keeps all or none; returns each bundle and its log index."""
     from weighbridge.registry.bundles import take, take_proven
     from weighbridge.registry.outbox import submit
 
     with registry.writing():
-        draft = take(signed.bundle.envelope, signed.pem) if signed.pem else take_proven(signed.bundle)
-        kept = submit(registry, draft)[-1]
-    assert kept.entry is not None
-    return kept, kept.entry.index
+        drafts = [
+            take(one.bundle.envelope, one.pem) if one.pem else take_proven(one.bundle) for one in signed
+        ]
+        kept = submit(registry, *drafts)[-len(drafts) :]
+    found: list[tuple[Bundle, int]] = []
+    for bundle in kept:
+        assert bundle.entry is not None
+        found.append((bundle, bundle.entry.index))
+    return found
+
+
+def write_claims(path: Path, signed: Sequence[Signed]) -> None:
+    """Write claims to a file, one a line, all or none: a name appears only once everything is on the disk."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.{id(signed):x}")
+    try:
+        with temporary.open("xb") as file:
+            for one in signed:
+                file.write(one.bundle.to_json() + b"\n")
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        raise Unreadable(
+            f"the claim could not be written to {path}",
+            cause=error.strerror or str(error),
+            remedy="check disk and permissions; nothing was written",
+        ) from error
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def check_free(path: Path) -> None:
