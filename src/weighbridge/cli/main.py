@@ -38,6 +38,7 @@ COMMANDS: dict[str, str] = {
     "key": "Make a signing key, or show whose a key is.",
     "rule": "Explain a rule of the scanner.",
     "waive": "Excuse one finding of one model, signed, with an end.",
+    "audit": "Show which risks are covered, and hand an auditor the evidence.",
     "doctor": "Check this machine and the registry.",
     "config": "Show every setting and where it came from.",
 }
