@@ -4,8 +4,9 @@ import threading
 import pytest
 import sqlalchemy as sa
 
+from lineage_conformance import OLD_EDGE, OLD_NODES, model
 from weighbridge.core.errors import Locked, RegistryUnusable
-from weighbridge.store import schema, sql
+from weighbridge.store import lineage_index, schema, sql
 from weighbridge.store.sql import Records
 
 LINKS = {"bundle_subject", "mark"}
@@ -149,3 +150,25 @@ def test_a_missing_database_is_not_made_by_looking(tmp_path):
     with pytest.raises(RegistryUnusable, match="no registry"):
         Records.open(tmp_path / "registry.db")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_an_older_registry_is_moved_up_with_its_edges(tmp_path):
+    from alembic import command
+    from alembic.config import Config
+
+    engine = sql._engine(tmp_path / "registry.db")
+    with engine.connect() as connection:
+        config = Config()
+        config.set_main_option("script_location", "weighbridge:store/migrations")
+        config.attributes.update(connection=connection, busy_ms=1000)
+        command.upgrade(config, "0001")
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+        connection.exec_driver_sql(OLD_NODES)
+        connection.exec_driver_sql(OLD_EDGE)
+        connection.commit()
+    engine.dispose()
+    moved = Records.open(tmp_path / "registry.db")
+    with moved.read() as connection:
+        assert lineage_index.affected(connection, model(2), model(1), grades=lineage_index.SURE)
+        assert connection.exec_driver_sql("SELECT DISTINCT state FROM artifact").scalars().all() == ["known"]
+    moved.close()

@@ -16,7 +16,7 @@ from weighbridge.store.dialect import listed, pack
 def find(connection: sa.Connection, alias: Alias) -> list[tuple[Digest, Grade]]:
     """Return what is known by an alias, the surest first: how sure it is that this is its name."""
     found: dict[Digest, Grade] = {}
-    for digest, _, grade in known_by(connection, [alias]):
+    for digest, _, grade, _ in known_by(connection, [alias]):
         if digest not in found or grade.rank < found[digest].rank:
             found[digest] = grade
     return sorted(found.items(), key=lambda row: (row[1].rank, row[0]))
@@ -35,16 +35,16 @@ def same_grade(alias: Alias, grade: Grade) -> Grade:
     return Grade.OBSERVED if alias.scheme.exact and grade is not Grade.DECLARED else Grade.DECLARED
 
 
-def known_by(connection: sa.Connection, names: Sequence[Alias]) -> list[tuple[Digest, Alias, Grade]]:
-    """Return each thing that is known by one of `names`, with the name and how sure that is."""
+def known_by(connection: sa.Connection, names: Sequence[Alias]) -> list[tuple[Digest, Alias, Grade, str]]:
+    """Return each thing that is known by one of `names`, with the name, how sure that is, and the bundle that says so."""
     inside = listed(connection.dialect.name, "wanted")
     text = (
-        "SELECT DISTINCT r.digest, l.value, l.grade FROM alias l JOIN artifact r ON r.id = l.artifact "  # noqa: S608 (our own words only)
-        f"WHERE l.scheme = :scheme AND l.value IN ({inside}) ORDER BY r.digest, l.value, l.grade"
+        "SELECT r.digest, l.value, l.grade, l.bundle FROM alias l JOIN artifact r ON r.id = l.artifact "  # noqa: S608 (our own words only)
+        f"WHERE l.scheme = :scheme AND l.value IN ({inside}) ORDER BY r.digest, l.value, l.bundle"
     )
     found = []
     for scheme in sorted({alias.scheme for alias in names}):
         values = {"scheme": scheme.value, "wanted": pack(a.value for a in names if a.scheme is scheme)}
-        for digest, value, grade in connection.execute(sa.text(text), values):
-            found.append((Digest.parse(digest), Alias(scheme, value), Grade(grade)))
+        for digest, value, grade, bundle in connection.execute(sa.text(text), values):
+            found.append((Digest.parse(digest), Alias(scheme, value), Grade(grade), bundle))
     return found

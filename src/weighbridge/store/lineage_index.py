@@ -95,13 +95,10 @@ def publish(connection: sa.Connection, batch: Batch, record: Mapping[str, Any]) 
     table = schema.edge
     rows = [_edge_row(edge, ids, record) for edge in kept]
     new = insert_new(connection, table, rows, table.c.parent)
-    bound = [
-        (ids[edge.child], ids[edge.parent], edge.grade) for edge in kept if edge.relation is Relation.SAME_AS
-    ]
-    hit = taints.bind(connection, bound, record) if bound else []
-    hit += taints.pass_on(connection, (parent for (parent,) in new), record) if new else []
+    ends = {parent for (parent,) in new} | {ids[edge.child] for edge, _ in same}
+    hit = taints.pass_on(connection, ends, record) if new else []
     names = tuple(sorted({alias for _, alias in same}))
-    return Drawn(len(new), names, tuple(disputed), tuple(sorted(set(hit))))
+    return Drawn(len(new), names, tuple(disputed), tuple(hit))
 
 
 def add_edges(
@@ -143,13 +140,7 @@ def taint(
     names = [root for root in roots if isinstance(root, Alias)]
     stand_for(connection, names, record)
     ids = numbers(connection, [root.node if isinstance(root, Alias) else root for root in roots])
-    bound: dict[Digest, Grade] = {}
-    for digest, alias, grade in known_by(connection, names):
-        sure = same_grade(alias, grade)
-        bound[digest] = min(sure, bound.get(digest, sure), key=lambda found: found.rank)
-    known = numbers(connection, bound)
-    grades = {node: bound[digest] for digest, node in known.items()}
-    return taints.start(connection, advisory, ids.values(), grades, record)
+    return taints.start(connection, advisory, ids.values(), record)
 
 
 def _number(connection: sa.Connection, batch: Batch, record: Mapping[str, Any]) -> dict[Digest, int]:
@@ -210,13 +201,12 @@ def _same(connection: sa.Connection, batch: Batch, ids: dict[Digest, int]) -> li
     """Return the edges from known things to the placeholders that wait for one of their names."""
     waiting = numbers(connection, {alias.node for _, alias, _ in batch.aliases})
     ids.update(waiting)
-    pairs = [(digest, alias, grade) for digest, alias, grade in batch.aliases if alias.node in waiting]
+    rows = [(*row, batch.bundle) for row in batch.aliases if row[1].node in waiting]
     known = known_by(connection, batch.names)
-    ids.update(numbers(connection, {digest for digest, _, _ in known}))
-    pairs += known
+    ids.update(numbers(connection, {digest for digest, _, _, _ in known}))
     return [
-        (Parentage(digest, alias.node, Relation.SAME_AS, same_grade(alias, grade), batch.bundle), alias)
-        for digest, alias, grade in pairs
+        (Parentage(digest, alias.node, Relation.SAME_AS, same_grade(alias, grade), bundle), alias)
+        for digest, alias, grade, bundle in (*rows, *known)
     ]
 
 

@@ -45,9 +45,7 @@ class Records:
                 f"there is no registry database at {path}",
                 remedy="run `weighbridge init`, or point --registry at a registry",
             )
-        records = cls(_engine(path), str(path))
-        records._migrate()
-        return records
+        return cls(_engine(path), str(path))._ready()
 
     @classmethod
     def open_url(cls, url: str) -> Records:
@@ -59,16 +57,14 @@ class Records:
             parsed = sa.make_url(url)
             if parsed.drivername != "postgresql+psycopg":
                 raise ArgumentError(f"it asks for {parsed.drivername}")
-            engine = sa.create_engine(parsed, hide_parameters=True)
-        except (ArgumentError, ImportError) as error:
+            engine = sa.create_engine(parsed)
+        except (ArgumentError, ImportError, ValueError) as error:
             raise UsageError(
                 "this is no database that records can be kept in",
                 cause=str(error),
                 remedy="give postgresql+psycopg://USER@HOST/NAME, and install weighbridge with the extra `postgres`",
             ) from error
-        records = cls(engine, parsed.render_as_string(hide_password=True))
-        records._migrate()
-        return records
+        return cls(engine, parsed.render_as_string(hide_password=True))._ready()
 
     @contextmanager
     def write(self) -> Iterator[sa.Connection]:
@@ -121,6 +117,14 @@ class Records:
             if self._engine.dialect.name == "sqlite"
             else "check that the database answers and that this user may make tables in it",
         )
+
+    def _ready(self) -> Records:
+        try:
+            self._migrate()
+        except BaseException:
+            self.close()
+            raise
+        return self
 
     def _migrate(self) -> None:
         with self._errors(), self._engine.connect() as connection:

@@ -7,7 +7,8 @@ that weights are in a package weaken nothing: they were computed from the kept b
 Spreading is one statement a round: it takes the nodes that changed last, gives their children what follows
 from them, and returns the children for which that was new or better. A longer way may be surer, so a child
 can change more than once; both numbers only ever get better, so it ends, cycles and all, and in whatever order
-edges arrive the result is the same.
+edges arrive the result is the same. From a name that the advisory itself gives it also goes back along
+`same-as`, to whatever is known by that name.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from weighbridge.store.lineage_walks import digests, only
 ROOT = ""
 """What a taint came `via` where the advisory names the thing itself."""
 
+_RECORD = ("schema_version", "project", "actor", "created_at")
 _RANK = "CASE {0} WHEN 'attested' THEN 0 WHEN 'observed' THEN 1 ELSE 2 END"
 _EDGE_RANK = "CASE WHEN e.relation = 'packaging' THEN 0 WHEN e.grade = 'attested' THEN 0 WHEN e.grade = 'observed' THEN 1 ELSE 2 END"
 _SPREAD = (
@@ -35,10 +37,14 @@ _SPREAD = (
     "SELECT n.child, CAST(:advisory AS INTEGER), CAST(:schema_version AS INTEGER), CAST(:project AS VARCHAR(64)), "
     "CAST(:actor AS VARCHAR(128)), CAST(:created_at AS VARCHAR(20)), n.distance, n.via, "
     "CASE n.grade WHEN 0 THEN 'attested' WHEN 1 THEN 'observed' ELSE 'declared' END FROM ("
-    "SELECT e.child AS child, MIN(t.distance) + 1 AS distance, MIN(e.relation) AS via, "
-    "MIN(CASE WHEN {taint} > {edge} THEN {taint} ELSE {edge} END) AS grade FROM taint t "
+    "SELECT s.child AS child, MIN(s.distance) + 1 AS distance, MIN(s.via) AS via, MIN(s.grade) AS grade FROM ("
+    "SELECT e.child AS child, t.distance AS distance, e.relation AS via, "
+    "CASE WHEN {taint} > {edge} THEN {taint} ELSE {edge} END AS grade FROM taint t "
     "JOIN edge e ON e.parent = t.artifact WHERE t.advisory = :advisory AND t.artifact IN ({nodes}){where} "
-    "GROUP BY e.child) n WHERE true "
+    "UNION ALL SELECT e.parent, t.distance, e.relation, {edge} FROM taint t "
+    "JOIN edge e ON e.child = t.artifact AND e.relation = 'same-as' "
+    "WHERE t.advisory = :advisory AND t.via = '' AND t.artifact IN ({nodes})"
+    ") s GROUP BY s.child) n WHERE true "
     "ON CONFLICT (artifact, advisory) DO UPDATE SET "
     "distance = CASE WHEN excluded.distance < taint.distance THEN excluded.distance ELSE taint.distance END, "
     "via = CASE WHEN {new} < {old} THEN excluded.via ELSE taint.via END, "
@@ -86,24 +92,22 @@ def advisory_key(connection: sa.Connection, project: str, identity: str) -> int 
     return connection.execute(query).scalar()
 
 
-def start(
-    connection: sa.Connection,
-    advisory: int,
-    roots: Iterable[int],
-    bound: Mapping[int, Grade],
-    record: Mapping[str, Any],
-) -> int:
-    """Taint `roots`, what is `bound` to names among them, and whom the kind reaches; returns how many are tainted."""
-    roots = set(roots)
-    rows = [_row(advisory, node, record) for node in sorted(roots)]
-    rows += [
-        _row(advisory, node, record, distance=1, via=Relation.SAME_AS.value, grade=grade)
-        for node, grade in sorted(bound.items())
-        if node not in roots
+def start(connection: sa.Connection, advisory: int, roots: Iterable[int], record: Mapping[str, Any]) -> int:
+    """Taint `roots` and whom the advisory's kind reaches from them; returns how many are tainted by it."""
+    table, nodes = schema.taint, sorted(set(roots))
+    rows = [
+        {
+            **{key: record[key] for key in _RECORD},
+            "artifact": node,
+            "advisory": advisory,
+            "distance": 0,
+            "via": ROOT,
+            "grade": Grade.ATTESTED.value,
+        }
+        for node in nodes
     ]
-    table = schema.taint
     insert_new(connection, table, rows, table.c.artifact)
-    spread(connection, advisory, {*roots, *bound}, record)
+    spread(connection, advisory, nodes, record)
     query = sa.select(sa.func.count()).select_from(table).where(table.c.advisory == advisory)
     return int(connection.execute(query).scalar_one())
 
@@ -139,23 +143,9 @@ def quarantine(connection: sa.Connection, advisory: int, project: str) -> int:
     )
 
 
-def bind(
-    connection: sa.Connection, bound: Iterable[tuple[int, int, Grade]], record: Mapping[str, Any]
-) -> list[Digest]:
-    """Taint what turned out to be known by a tainted name: (name's node, the thing, how sure); returns whom it hit."""
-    table, hit = schema.taint, set[int]()
-    for name, node, grade in bound:
-        query = sa.select(table.c.advisory).where(table.c.artifact == name, table.c.via == ROOT)
-        for advisory in connection.execute(query).scalars().all():
-            row = _row(advisory, node, record, distance=1, via=Relation.SAME_AS.value, grade=grade)
-            hit.update(number for (number,) in insert_new(connection, table, [row], table.c.artifact))
-            hit.update(spread(connection, advisory, [node], record))
-    return sorted(digests(connection, hit).values())
-
-
-def pass_on(connection: sa.Connection, parents: Iterable[int], record: Mapping[str, Any]) -> list[Digest]:
-    """Let the taints of `parents`, who have new children, reach these and theirs; returns whom that was new to."""
-    nodes = sorted(set(parents))
+def pass_on(connection: sa.Connection, ends: Iterable[int], record: Mapping[str, Any]) -> list[Digest]:
+    """Let the taints of `ends`, at which there are new edges, travel on; returns whom they newly or better reached."""
+    nodes = sorted(set(ends))
     text = (
         "SELECT DISTINCT t.advisory FROM taint t JOIN advisory a ON a.key = t.advisory AND a.lifted_at IS NULL "  # noqa: S608 (our own words only)
         f"WHERE t.artifact IN ({listed(connection.dialect.name, 'nodes', number=True)})"
@@ -173,7 +163,7 @@ def spread(
     kind = sa.select(schema.advisory.c.kind).where(schema.advisory.c.key == advisory)
     relations = CARRIES[AdvisoryKind(connection.execute(kind).scalar_one())]
     query = _spreading(connection.dialect.name, relations)
-    values = {key: record[key] for key in ("schema_version", "project", "actor", "created_at")}
+    values = {key: record[key] for key in _RECORD}
     reached: set[int] = set()
     work = set(nodes)
     while work:
@@ -202,22 +192,3 @@ def _spreading(dialect: str, relations: frozenset[Relation]) -> sa.TextClause:
 @lru_cache(maxsize=32)
 def _cached(text: str) -> sa.TextClause:
     return sa.text(text)
-
-
-def _row(
-    advisory: int,
-    node: int,
-    record: Mapping[str, Any],
-    *,
-    distance: int = 0,
-    via: str = ROOT,
-    grade: Grade = Grade.ATTESTED,
-) -> dict[str, Any]:
-    return {
-        **{key: record[key] for key in ("schema_version", "project", "actor", "created_at")},
-        "artifact": node,
-        "advisory": advisory,
-        "distance": distance,
-        "via": via,
-        "grade": grade.value,
-    }
