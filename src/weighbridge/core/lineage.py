@@ -52,7 +52,7 @@ _WEIGHTS = frozenset({
 
 CARRIES: Mapping[AdvisoryKind, frozenset[Relation]] = {
     AdvisoryKind.WEIGHTS: _SAME | _WEIGHTS | {Relation.DISTILLATION, Relation.SHARED_TENSORS},
-    AdvisoryKind.CODE: frozenset({Relation.SAME_AS}),
+    AdvisoryKind.CODE: _SAME,
     AdvisoryKind.DATASET: _SAME
     | _WEIGHTS
     | {Relation.DATASET, Relation.DISTILLATION, Relation.SHARED_TENSORS},
@@ -61,7 +61,7 @@ CARRIES: Mapping[AdvisoryKind, frozenset[Relation]] = {
 }
 """Along which relations each kind of trouble reaches a child.
 
-Code in a file reaches who holds that file (found by the file's SHA-256), not who was trained from it.
+Code in a file reaches who holds that file (by the file's SHA-256, or as part of weights), not who was trained from it.
 """
 
 

@@ -15,6 +15,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from weighbridge.claims.predicates import kind_of, read_claim, role_of, stage_of
+from weighbridge.core.digest import Digest
 from weighbridge.core.errors import VerificationFailed
 from weighbridge.core.identity import Identity
 from weighbridge.core.lineage import Grade, Parentage, Relation
@@ -37,15 +38,18 @@ def signer_of(registry: Registry, bundle: Bundle) -> Identity:
     return who_signed(bundle, registry.authority)
 
 
-def draw(registry: Registry, connection: sa.Connection, bundle: Bundle, record: Mapping[str, Any]) -> None:
+def draw(
+    registry: Registry, connection: sa.Connection, bundle: Bundle, record: Mapping[str, Any]
+) -> tuple[Digest, ...]:
     """Draw the edges that a claim states: attested when its signer may sign that stage, else declared.
 
+    Returns what advisories that were here before now reach.
     Which weights a model carries is observed: intake computed it from the bytes, and signs it with the BOM. A bill
     of materials by anybody else draws nothing.
     """
     found = stated(bundle)
     if not found:
-        return
+        return ()
     statement = Statement.decode(bundle.envelope.payload)
     grade = _grade(registry, bundle, role_of(statement), str(record["project"]))
     graded = [
@@ -53,7 +57,7 @@ def draw(registry: Registry, connection: sa.Connection, bundle: Bundle, record: 
         for edge in found
         if edge.relation is not Relation.PACKAGING or grade is Grade.ATTESTED
     ]
-    lineage_index.add_edges(connection, graded, record)
+    return lineage_index.add_edges(connection, graded, record).tainted
 
 
 def stated(bundle: Bundle) -> list[Parentage]:
