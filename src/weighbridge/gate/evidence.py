@@ -6,12 +6,10 @@ from collections.abc import Iterable
 
 import sqlalchemy as sa
 
-from weighbridge.bom.cyclonedx import check_bom
 from weighbridge.claims.chain import walk
-from weighbridge.claims.predicates import Claim, read_claim, role_of, stage_of
+from weighbridge.claims.predicates import role_of, stage_of
 from weighbridge.claims.predicates import scan as scan_claim
 from weighbridge.claims.records import read_event
-from weighbridge.core.canonical import JSON
 from weighbridge.core.clock import parse_rfc3339, rfc3339
 from weighbridge.core.decision import Outcome
 from weighbridge.core.digest import Digest
@@ -33,6 +31,7 @@ from weighbridge.core.lineage import Relation
 from weighbridge.core.manifest import Manifest
 from weighbridge.core.statement import Statement
 from weighbridge.core.tier import Origin, Role, Stage
+from weighbridge.gate.claimed import fact_of
 from weighbridge.gate.licences import licences_of
 from weighbridge.registry import bundles, models, tally
 from weighbridge.registry.outbox import sign, submit
@@ -41,7 +40,7 @@ from weighbridge.registry.wiring import Registry
 from weighbridge.registry.witnesses import fresh, witnessed
 from weighbridge.store import schema
 from weighbridge.trust.bundle import Bundle
-from weighbridge.trust.verify import verify_bundle, who_signed
+from weighbridge.trust.verify import verify_bundle
 
 MAX_IDENTITIES = 10_000
 DESCRIBING = (Stage.BOM, Stage.SCAN, Stage.ADMIT)
@@ -174,8 +173,13 @@ def _revocations_in(registry: Registry, bundle: Bundle) -> list[Revocation]:
     return [Revocation(target, reason, since, proven.bundle) for target in event.about]
 
 
+def _shown(registry: Registry, bundle: Bundle) -> Bundle:
+    """Return a bundle as it is verified: with the cosigned checkpoint where the authority asks for witnesses."""
+    return witnessed(bundle, registry.log) if registry.authority.trusted.witnesses else bundle
+
+
 def _verify(registry: Registry, bundle: Bundle, role: Role) -> Proven:
-    shown = witnessed(bundle, registry.log) if registry.authority.trusted.witnesses else bundle
+    shown = _shown(registry, bundle)
     return verify_bundle(
         shown, authority=registry.authority, project=registry.project, role=role, now=registry.clock.now()
     ).proven
@@ -227,29 +231,14 @@ class _Facts:
             return None
         if stage in DESCRIBING and not self.own & set(statement.identities):
             return None
-        signer = who_signed(bundle, self.registry.authority)
-        try:
-            proven = _verify(self.registry, bundle, role)
-            claim = read_claim(statement)
-            assert claim is not None  # its stage is one of ours
-            detail = self._detail(stage, claim, statement)
-        except VerificationFailed as error:
-            reason = f"{error.problem}: {error.cause}" if error.cause else error.problem
-            return ClaimFact(
-                stage, Outcome.FAIL, statement.identities, signer, bundle.digest, reason, error.check
-            )
-        parents = tuple(parent.digest for parent in claim.parents)
-        return ClaimFact(
-            stage, Outcome.PASS, claim.about, proven.signer, bundle.digest,
-            proof=proven, parents=parents, detail=detail,
-        )  # fmt: skip
-
-    def _detail(self, stage: Stage, claim: Claim, statement: Statement) -> dict[str, JSON]:
-        """Return what policies may ask of a claim; a BOM is first held against the manifest."""
-        if stage is not Stage.BOM:
-            return dict(claim.detail)
-        check_bom(dict(statement.predicate), self.manifest)
-        return {**claim.detail, "bound": True}
+        return fact_of(
+            bundle,
+            authority=self.registry.authority,
+            project=self.registry.project,
+            now=self.registry.clock.now(),
+            manifest=self.manifest,
+            shown=lambda kept: _shown(self.registry, kept),
+        )
 
     def _note_waiver(self, bundle: Bundle, statement: Statement) -> None:
         try:
