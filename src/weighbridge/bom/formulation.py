@@ -5,16 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from weighbridge.bom.attested import VerifiedClaim
+from weighbridge.bom.attested import MAKING, VerifiedClaim
 from weighbridge.bom.facts import Fact, Facts, flat, scalar
 from weighbridge.bom.parts import Ancestor, prop
 from weighbridge.bom.sourced import Said, said
 from weighbridge.core.clock import rfc3339
 from weighbridge.core.lineage import Grade, Relation
-from weighbridge.core.tier import Stage
-
-MAKING = (Stage.TRAIN, Stage.CONVERT)
-"""Stages of claims that tell how a model was made."""
 
 
 def formulation(
