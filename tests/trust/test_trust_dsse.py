@@ -8,7 +8,7 @@ from trust_forge import key
 from weighbridge.core.canonical import canonical
 from weighbridge.core.errors import VerificationFailed
 from weighbridge.keys.public import verify_signature
-from weighbridge.trust.dsse import Envelope, Signature, decode64, encode64, pae, sign
+from weighbridge.trust.dsse import MAX_TYPE, Envelope, Signature, decode64, encode64, pae, sign
 
 text = st.text(st.characters(codec="utf-8"), min_size=1, max_size=40)
 
@@ -108,3 +108,19 @@ def test_unknown_members_and_missing_key_ids_are_passed_over():
 @given(st.binary(max_size=64))
 def test_base64_has_one_spelling(data):
     assert decode64(encode64(data)) == data
+
+
+def test_a_payload_type_has_a_longest():
+    rows = [{"keyid": "", "sig": encode64(b"s")}]
+    longest = {"payloadType": "x" * MAX_TYPE, "payload": "", "signatures": rows}
+    assert Envelope.from_json(longest).payload_type == "x" * MAX_TYPE
+    with pytest.raises(ValueError, match="payloadType"):
+        Envelope.from_json(longest | {"payloadType": "x" * (MAX_TYPE + 1)})
+
+
+def test_a_text_is_a_string_and_a_missing_member_is_called_missing():
+    with pytest.raises(ValueError, match="a string was expected"):
+        decode64(5)
+    with pytest.raises(VerificationFailed) as refused:
+        Envelope.decode(b"{}")
+    assert "is missing" in (refused.value.cause or "")

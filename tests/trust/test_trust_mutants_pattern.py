@@ -3,7 +3,7 @@
 import pytest
 
 from weighbridge.core.errors import UsageError
-from weighbridge.trust.pattern import MAX_GROUPS, MAX_PATTERN, MAX_STEPS, MAX_TEXT, Pattern
+from weighbridge.trust.pattern import MAX_GROUPS, MAX_PATTERN, MAX_STEPS, MAX_TEXT, Pattern, _One, _Program
 
 
 def cause(source):
@@ -54,3 +54,11 @@ def test_ranges_end_where_they_say():
     assert not Pattern("[^\x00-\U0010ffff]").matches("\U0010ffff")
     assert "not known" in cause("\\\u00e9")
     assert "not known" in cause("\\\u00bf")
+
+
+def test_the_budget_for_repetitions_ends_where_it_says():
+    program = _Program()
+    program.spent = 10 * MAX_STEPS - 1
+    program.add(_One(((97, 97),)), 0)
+    with pytest.raises(UsageError, match="not a pattern"):
+        program.add(_One(((97, 97),)), 0)

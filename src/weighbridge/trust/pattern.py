@@ -206,7 +206,7 @@ class _Parser:
             self._peek() == "?"
         ):  # "lazy": which way is tried first changes nothing where the whole text must match
             self.at += 1
-        if self._peek() in ("*", "+", "?", "{") and self._peek():
+        if self._peek() in ("*", "+", "?", "{"):
             raise _unfit("a repetition is repeated")
         return _Repeat(part, least, most)
 
@@ -268,7 +268,7 @@ class _Parser:
         self.at += 1
         character = self._next()
         high = self._escape() if character == "\\" else ((ord(character), ord(character)),)
-        if len(low) != 1 or len(high) != 1 or low[0][0] != low[0][1] or high[0][0] != high[0][1]:
+        if any(first != last for first, last in (*low, *high)):
             raise _unfit("a range in a class is not from one character to another")
         if low[0][0] > high[0][0]:
             raise _unfit("a range in a class runs backwards")
