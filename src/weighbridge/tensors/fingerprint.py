@@ -8,7 +8,7 @@ each window the largest magnitude lies. docs/reference/fingerprints.md specifies
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, BinaryIO, TypeVar
@@ -82,28 +82,27 @@ class Print:
         )  # fmt: skip
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class PrintedGroup:
-    """The prints of one group of files, sorted by name, with the tensor-set root over all of them."""
+    """The prints of one group of files, sorted by name, and the tensor-set root over all of them.
+
+    The root is the same whatever the files are called, and into how many they are cut.
+    """
 
     label: str
     kind: str
     files: int
+    root: Digest
     prints: tuple[Print, ...]
 
-    @cached_property
-    def root(self) -> Digest:
-        """The tensor-set root: the same whatever the files are called, and into how many they are cut."""
-        return tensor_set_root((p.name, p.dtype, p.shape, Digest("sha256", p.digest)) for p in self.prints)
-
-    def to_json(self) -> dict[str, JSON]:
-        """Return it as it stands in `weighbridge.fingerprint/1`."""
+    def to_json(self, names: Container[str] | None = None) -> dict[str, JSON]:
+        """Return it as it stands in `weighbridge.fingerprint/1`, with the tensors of these names alone where given."""
         return {
             "label": self.label,
             "kind": self.kind,
             "files": self.files,
             "root": str(self.root),
-            "tensors": [p.to_json() for p in self.prints],
+            "tensors": [p.to_json() for p in self.prints if names is None or p.name in names],
         }
 
 
@@ -133,11 +132,14 @@ class Fingerprint:
         """The tensors that prove something."""
         return tuple(p for p in self.prints if not p.common)
 
-    def to_json(self) -> dict[str, JSON]:
-        """Return `weighbridge.fingerprint/1`."""
+    def to_json(self, most: int | None = None) -> dict[str, JSON]:
+        """Return `weighbridge.fingerprint/1`; of more than `most` tensors the rows of the largest, roots are over all."""
+        names = None
+        if most is not None and len(self.prints) > most:
+            names = {p.name for p in sorted(self.prints, key=lambda p: (-p.elements, p.name))[:most]}
         return {
             "schema": SCHEMA,
-            "groups": [group.to_json() for group in self.groups],
+            "groups": [group.to_json(names) for group in self.groups],
             "unread": [item.to_json() for item in self.unread],
         }
 
@@ -148,7 +150,11 @@ class Fingerprint:
             raise ValueError(f"schema is not {SCHEMA}")
         groups = [
             PrintedGroup(
-                g["label"], g["kind"], g["files"], tuple(Print.from_json(row) for row in g["tensors"])
+                g["label"],
+                g["kind"],
+                g["files"],
+                Digest.parse(g["root"]),
+                tuple(Print.from_json(row) for row in g["tensors"]),
             )
             for g in value["groups"]
         ]
@@ -176,9 +182,9 @@ def of_weights(weights: Weights) -> Fingerprint:
 
 def _printed(group: Group) -> PrintedGroup:
     prints = tuple(sorted((_print(tensor) for tensor in group.tensors), key=lambda p: p.name.encode()))
-    made = PrintedGroup(group.label, group.kind, len(group.files), prints)
-    _ = made.root  # a name that forges a row of the root is refused here, not where the root is asked for
-    return made
+    # A name that forges a row of the root is refused here.
+    root = tensor_set_root((p.name, p.dtype, p.shape, Digest("sha256", p.digest)) for p in prints)
+    return PrintedGroup(group.label, group.kind, len(group.files), root, prints)
 
 
 def _print(tensor: Tensor) -> Print:
