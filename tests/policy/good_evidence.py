@@ -15,6 +15,7 @@ from weighbridge.core.evidence import (
     BytesFact,
     ClaimFact,
     Evidence,
+    LicenceFact,
     Proven,
     Revocation,
     ScanFact,
@@ -145,8 +146,26 @@ def evidence_of(manifest, weights, claims, **changes):
         ),
         "claims": tuple(claims),
         "ancestry": walk(manifest, weights, claims),
+        "licence": licences(),
     }
     return Evidence(**(parts | changes))
+
+
+def licences(*findings, obligations=()):
+    """Licences that were composed, with what does not fit and what is owed."""
+    duties = sorted({row["duty"] for row in obligations})
+    return LicenceFact(
+        "Apache-2.0", "", (), tuple(duties), tuple(obligations), tuple(findings), sha("knowledge")
+    )
+
+
+def licence_finding(effect="block", code="laundering"):
+    return {
+        "rule": f"licence.{code}",
+        "effect": effect,
+        "fingerprint": sha(code).hex[:32],
+        "message": "MIT drops non-commercial of CC-BY-NC-4.0, under which base stands",
+    }
 
 
 def own(**changes):

@@ -5,11 +5,12 @@ import tomllib
 
 import pytest
 
+from weighbridge.bom.licence_words import Duty
 from weighbridge.core.canonical import canonical
 from weighbridge.core.digest import Digest
 from weighbridge.core.errors import BadSetting
 from weighbridge.core.manifest import WEIGHT_SUFFIXES
-from weighbridge.policy.settings import load_bundle, read_settings, starter
+from weighbridge.policy.settings import DUTIES, load_bundle, read_settings, starter
 
 OWN = b"package weighbridge.own\n\ndefault allow := false\n"
 
@@ -33,7 +34,7 @@ def test_the_starter_settings_say_what_the_defaults_are():
     del given["schema"]
     assert {s: set(rows) for s, rows in given.items()} == {s: set(rows) for s, rows in read.items()}
     different = {f"{s}.{key}" for s, rows in read.items() for key in rows if rows[key] != defaults[s][key]}
-    assert different == {"scan.formats", "licences.deny"}
+    assert different == {"scan.formats", "licences.deny", "licences.refuse"}
 
 
 def test_the_digest_is_that_of_the_names_and_contents():
@@ -207,3 +208,12 @@ def test_a_policy_that_asks_the_world(text):
 )
 def test_what_only_looks_like_it(text):
     assert bundle(text).modules["own.rego"].endswith(text)
+
+
+def test_the_duties_of_settings_are_those_of_licences():
+    assert tuple(duty.value for duty in Duty) == DUTIES
+
+
+def test_a_duty_that_no_licence_has_is_an_error():
+    with pytest.raises(BadSetting, match=r"licences\.refuse"):
+        read_settings('[licences]\nrefuse = ["noncommercial"]\n')

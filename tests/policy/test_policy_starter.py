@@ -88,6 +88,20 @@ def waived(**changes):
     return replace(evidence, waivers=(g.waiver(item, evidence, **changes),))
 
 
+OWED = {"duty": "non-commercial", "licence": "CC-BY-NC-4.0", "label": "base"}
+
+
+def composed(*findings, obligations=()):
+    return replace(own(), licence=g.licences(*findings, obligations=obligations))
+
+
+def excused(**changes):
+    found = g.licence_finding()
+    evidence = composed(found)
+    parts = {"rule": found["rule"], "fingerprint": found["fingerprint"]} | changes
+    return replace(evidence, waivers=(g.waiver(g.finding(Verdict.UNLISTED), evidence, **parts),))
+
+
 def assured(level):
     claims = [
         replace(c, proof=replace(c.proof, assurance=level)) if c.stage is Stage.BOM else c
@@ -126,6 +140,15 @@ CASES = {
     "the licence of a base": (
         g.swap(own(), g.ORIGIN, g.origin_fact(g.ORIGIN.about, licence="CC-BY-NC-4.0")), "", "licence",
     ),
+    "a licence finding that blocks": (composed(g.licence_finding()), "", "licence.laundering"),
+    "a licence finding that warns": (composed(g.licence_finding("warn")), "", None),
+    "a licence finding that was waived": (excused(), "", None),
+    "a waiver for another rule": (excused(rule="licence.other"), "", "licence.laundering"),
+    "a waiver that ended": (excused(expires=NOW - DAY), "", "licence.laundering"),
+    "a duty that is refused": (composed(obligations=[OWED]), '[licences]\nrefuse = ["non-commercial"]\n', "licence.refused"),
+    "the same duty by the starter's own settings": (composed(obligations=[OWED]), "", "licence.refused"),
+    "a duty that is not refused": (composed(obligations=[OWED]), '[licences]\nrefuse = ["hosting"]\n', None),
+    "licences that nobody composed": (replace(own(), licence=None), "", "licence.composed"),
     "an evaluation that failed": (evaluation(result="FAILED"), "", "evaluation"),
     "an evaluation that warned": (evaluation(result="WARNED"), "", "evaluation"),
     "no evaluation": (g.without(own(), g.EVALUATE), "", "evaluation"),

@@ -137,9 +137,17 @@ class _Walk:
         if model is None:
             return Standing(self._label(node), "", ((UNKNOWN,),), Basis.NONE)
         said = self.declared(model)
-        if said.alternatives or model.origin is Origin.OWN:
+        if said.alternatives or model.origin is Origin.OWN or self._made_here(model):
             return said
         return replace(said, alternatives=((UNKNOWN,),))
+
+    def _made_here(self, model: models.Model) -> bool:
+        """Tell whether somebody the authority names made it from something: then it stands under what that stands under."""
+        own = {model.digest, model.manifest.weights}
+        return any(
+            edge.child in own and edge.grade is Grade.ATTESTED and edge.relation is not Relation.PACKAGING
+            for edge in self.edges
+        )
 
     def _by_person(self, node: Digest) -> Standing:
         said = self.concluded[node]

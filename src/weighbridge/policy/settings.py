@@ -23,6 +23,12 @@ SETTINGS = "policy.toml"
 MAX_FILES = 100
 MAX_BYTES = 1024 * 1024
 
+DUTIES = (
+    "attribution", "non-commercial", "use-restrictions", "share-alike", "no-derivatives", "no-further-restrictions",
+    "name-prefix", "display", "monthly-users", "revenue", "outputs", "output-derivatives", "territory", "hosting", "review",
+)  # fmt: skip
+"""What a licence can ask for (docs/reference/licences.md)."""
+
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,63}\.rego")
 _REMEDY = "see docs/reference/policy.md, or look at the commented policy.toml that `weighbridge init` writes"
 
@@ -121,8 +127,29 @@ def _minimum(value: Any) -> bool:
     )
 
 
+def _duties(value: Any) -> bool:
+    return _names(value) and set(value) <= set(DUTIES)
+
+
 def _assurance(value: Any) -> bool:
     return value in [item.value for item in Assurance]
+
+
+def _builders(value: Any) -> bool:
+    members = {"signer", "builder", "level", "hosted"}
+    return isinstance(value, list) and all(
+        isinstance(row, dict)
+        and members - {"hosted"} <= set(row) <= members
+        and isinstance(row["signer"], str)
+        and (
+            isinstance(row["builder"], str)
+            or (isinstance(row["builder"], dict) and set(row["builder"]) == {"pattern"})
+        )
+        and type(row["level"]) is int
+        and row["level"] in (1, 2, 3)
+        and isinstance(row.get("hosted", False), bool)
+        for row in value
+    )
 
 
 _DAYS, _FLAG, _NAMES = "a number of days", "true or false", "a list of names"
@@ -132,11 +159,18 @@ _SECTIONS: Mapping[str, Mapping[str, _Rule]] = {
         "notes_allowed": _Rule(True, _flag, _FLAG),
         "formats": _Rule(["safetensors"], _names, _NAMES),
     },
-    "licences": {"allow": _Rule([], _names, _NAMES), "deny": _Rule(["unknown"], _names, _NAMES)},
+    "licences": {
+        "allow": _Rule([], _names, _NAMES),
+        "deny": _Rule(["unknown"], _names, _NAMES),
+        "refuse": _Rule([], _duties, f"a list of {', '.join(DUTIES)}"),
+    },
     "own": {
         "evaluation_required": _Rule(True, _flag, _FLAG),
         "builders": _Rule([], _names, _NAMES),
         "minimum": _Rule({}, _minimum, "numbers by the name of a metric"),
+    },
+    "builders": {
+        "trusted": _Rule([], _builders, "a list of tables {signer, builder, level, perhaps hosted}")
     },
     "third_party": {
         "publishers": _Rule([], _names, _NAMES),

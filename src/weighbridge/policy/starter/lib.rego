@@ -40,6 +40,22 @@ denials contains {"rule": "licence", "msg": sprintf("the licence %s of %s is not
 	not licence_allowed(licence)
 }
 
+# What licences ask for over the whole ancestry was composed by the gate; a finding that blocks can be waived.
+denials contains {"rule": finding.rule, "msg": finding.message} if {
+	some finding in evidence.licence.findings
+	finding.effect == "block"
+	not excused(finding)
+}
+
+denials contains {"rule": "licence.refused", "msg": sprintf("it is under a duty that licences.refuse names: %s, by %s of %s", [obligation.duty, obligation.licence, obligation.label])} if {
+	some obligation in evidence.licence.obligations
+	obligation.duty in settings.licences.refuse
+}
+
+denials contains {"rule": "licence.composed", "msg": "nobody composed its licences over what it came from"} if {
+	not licences_composed
+}
+
 denials contains {"rule": "waiver", "msg": "waivers are not allowed, and this model has one"} if {
 	some _ in evidence.waivers
 	not settings.waivers.allowed
@@ -70,7 +86,33 @@ warnings contains {"rule": "origin.expires", "msg": sprintf("the acceptance of %
 	within(claim.detail.expires, 30)
 }
 
+warnings contains {"rule": finding.rule, "msg": finding.message} if {
+	some finding in evidence.licence.findings
+	finding.effect == "warn"
+}
+
+warnings contains {"rule": finding.rule, "msg": sprintf("%s (waived: %s)", [finding.message, waiver.reason])} if {
+	some finding in evidence.licence.findings
+	finding.effect == "block"
+	some waiver in waivers_of(finding)
+}
+
 # Conditions.
+
+licences_composed if is_array(evidence.licence.findings)
+
+excused(finding) if {
+	settings.waivers.allowed
+	count(waivers_of(finding)) > 0
+}
+
+# A waiver is bound to the model by the gate; here to the finding, and to its end.
+waivers_of(finding) := {waiver |
+	some waiver in evidence.waivers
+	waiver.rule == finding.rule
+	waiver.fingerprint == finding.fingerprint
+	time.parse_rfc3339_ns(waiver.expires) > now
+}
 
 known_question if {
 	evidence.schema == "weighbridge.evidence/1"

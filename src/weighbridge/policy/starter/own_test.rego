@@ -5,7 +5,7 @@ import data.weighbridge.own
 
 settings := {
 	"scan": {"max_age_days": 30, "notes_allowed": true, "formats": ["safetensors"]},
-	"licences": {"allow": [], "deny": ["CC-BY-NC-4.0"]},
+	"licences": {"allow": [], "deny": ["CC-BY-NC-4.0"], "refuse": ["non-commercial"]},
 	"own": {"evaluation_required": true, "builders": [], "minimum": {}},
 	"third_party": {"publishers": [], "commit_required": false, "max_valid_days": 400},
 	"waivers": {"allowed": true, "max_valid_days": 90},
@@ -32,6 +32,7 @@ good := {
 		"scan": {"scanned_at": "2026-11-20T00:00:00Z", "verdict": "clean", "formats": {"model.safetensors": "safetensors", "README.md": "text"}},
 		"claims": claims,
 		"waivers": [],
+		"licence": {"findings": [], "obligations": []},
 	},
 }
 
@@ -85,4 +86,44 @@ test_a_metric_below_its_minimum_denies if {
 
 test_a_third_party_model_is_not_judged_here if {
 	denied_by("class") with input as evidence({"origin": "third-party"}) with data.settings as settings
+}
+
+laundered := {"rule": "licence.licence-laundering", "effect": "block", "fingerprint": "ab12", "message": "MIT drops non-commercial"}
+
+waiver := {"rule": "licence.licence-laundering", "fingerprint": "ab12", "expires": "2026-12-01T00:00:00Z", "reason": "bought"}
+
+with_licence(fact) := evidence({"licence": object.union({"findings": [], "obligations": []}, fact)})
+
+test_a_licence_that_drops_a_duty_denies if {
+	denied_by("licence.licence-laundering") with input as with_licence({"findings": [laundered]}) with data.settings as settings
+}
+
+test_a_warning_about_licences_does_not if {
+	asked := with_licence({"findings": [object.union(laundered, {"effect": "warn"})]})
+	own.allow with input as asked with data.settings as settings with data.weight_suffixes as [".safetensors"]
+	"licence.licence-laundering" in {row.rule | some row in own.warn} with input as asked with data.settings as settings
+}
+
+test_a_waiver_answers_for_a_licence if {
+	asked := evidence({"licence": {"findings": [laundered], "obligations": []}, "waivers": [waiver]})
+	own.allow with input as asked with data.settings as settings with data.weight_suffixes as [".safetensors"]
+}
+
+test_a_waiver_for_another_finding_does_not if {
+	asked := evidence({"licence": {"findings": [laundered], "obligations": []}, "waivers": [object.union(waiver, {"fingerprint": "cd34"})]})
+	denied_by("licence.licence-laundering") with input as asked with data.settings as settings
+}
+
+test_a_waiver_that_ended_does_not if {
+	asked := evidence({"licence": {"findings": [laundered], "obligations": []}, "waivers": [object.union(waiver, {"expires": "2026-11-21T00:00:00Z"})]})
+	denied_by("licence.licence-laundering") with input as asked with data.settings as settings
+}
+
+test_a_duty_that_is_refused_denies if {
+	owed := {"duty": "non-commercial", "licence": "CC-BY-NC-4.0", "label": "base"}
+	denied_by("licence.refused") with input as with_licence({"obligations": [owed]}) with data.settings as settings
+}
+
+test_licences_that_nobody_composed_deny if {
+	denied_by("licence.composed") with input as evidence({"licence": null}) with data.settings as settings
 }

@@ -5,7 +5,7 @@ import data.weighbridge.third_party
 
 settings := {
 	"scan": {"max_age_days": 30, "notes_allowed": true, "formats": ["safetensors"]},
-	"licences": {"allow": [], "deny": ["unknown"]},
+	"licences": {"allow": [], "deny": ["unknown"], "refuse": ["non-commercial"]},
 	"own": {"evaluation_required": true, "builders": [], "minimum": {}},
 	"third_party": {"publishers": [], "commit_required": false, "max_valid_days": 400},
 	"waivers": {"allowed": true, "max_valid_days": 90},
@@ -30,6 +30,7 @@ good := {
 		"scan": {"scanned_at": "2026-11-20T00:00:00Z", "verdict": "clean", "formats": {}},
 		"claims": [origin],
 		"waivers": [],
+		"licence": {"findings": [], "obligations": []},
 	},
 }
 
