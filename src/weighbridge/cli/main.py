@@ -27,7 +27,7 @@ COMMANDS: dict[str, str] = {
     "intake": "Take a model in without asking the gate.",
     "admit": "Ask whether a model may run here, now.",
     "revoke": "Withdraw a model; what descends from it is quarantined.",
-    "attest": "Add a claim about data, training, evaluation or packaging.",
+    "attest": "Add a claim: data, training in its kinds, conversion, evaluation, packaging.",
     "claims": "Show who says how a model came to be, and what that proves.",
     "bom": "Print the bill of materials of a model.",
     "deploy": "Record what runs where.",

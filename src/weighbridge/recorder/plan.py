@@ -3,24 +3,57 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypedDict
 
 from weighbridge.claims.words import METHODS
-from weighbridge.config import Config
+from weighbridge.config import Config, read_config
 from weighbridge.core.errors import UsageError
 from weighbridge.core.lineage import Relation
+from weighbridge.recorder.code import main_script
 from weighbridge.recorder.inputs import Input, make_input
 from weighbridge.recorder.stages import StageWord, stage_word
 from weighbridge.recorder.statements import RECORDER
 from weighbridge.registry.signing import How, check_who
 
+Path_ = str | os.PathLike[str]
 Given = str | os.PathLike[str] | Input
 """A path, or an Input where more is to be said of it."""
 _EVALUATED = Relation.SAME_AS
 """How the model of an evaluation is carried in the record: an evaluation makes no model, so it is no ancestor."""
+
+
+class Options(TypedDict, total=False):
+    """What may be said to `record` beside inputs and outputs; docs/recording.md explains each."""
+
+    key: Path_
+    certificate: Path_ | None
+    keyless: bool
+    identity_token: str
+    instance: Path_ | None
+    public: bool
+    password: str | None
+    bundle: Path_ | None
+    registry: Path_ | None
+    project: str | None
+    authority: Path_ | None
+    unsigned: Literal["refused", "allowed"]
+    kept: Literal["refused", "allowed"]
+    lock: Path_ | None
+    script: Path_ | None
+    environment: Sequence[str]
+    parameters: Mapping[str, Any]
+    command_line: bool
+    builder: str
+    run: str
+    source: str
+    licence: str
+    description: str
+    result: Literal["PASSED", "WARNED", "FAILED"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +82,74 @@ class Plan:
     licence: str = ""
     description: str = ""
     result: str = "PASSED"
+
+
+def make_plan(
+    stage: str,
+    inputs: Iterable[Given],
+    outputs: Iterable[Path_],
+    models: Iterable[Given],
+    options: Options,
+) -> Plan:
+    """Put in order what was said to `record`; raises UsageError or BadSetting for what cannot be recorded."""
+    said = dict(options)
+    if unknown := sorted(set(said) - set(Options.__annotations__)):
+        close = get_close_matches(unknown[0], Options.__annotations__, n=1)
+        raise UsageError(
+            f"record knows no {unknown[0]!r}",
+            remedy=f"did you mean {close[0]!r}?" if close else "docs/recording.md lists what it knows",
+        )
+    environ = dict(os.environ)
+    home = options.get("registry")
+    config = read_config(
+        environ, {"registry": os.fspath(home) if home else None, "project": options.get("project")}
+    )
+    arguments = (Path(sys.argv[0]).name, *sys.argv[1:]) if sys.argv else ()
+    script = _path(options.get("script"))
+    plan = Plan(
+        stage=stage,
+        inputs=inputs_of(stage, inputs, models),
+        outputs=outputs_of(stage, outputs),
+        how=_how(options, str(config["signing_key"])),
+        config=config,
+        environ=environ,
+        password=options.get("password"),
+        bundle=_path(options.get("bundle")),
+        authority=_path(options.get("authority")),
+        unsigned=_allowed(options, "unsigned"),
+        kept=_allowed(options, "kept"),
+        lock=_path(options.get("lock")),
+        script=script if script is not None else main_script(),
+        variables=tuple(_several(options.get("environment", ()), "environment")),
+        command_line=arguments if options.get("command_line", True) else (),
+        parameters=dict(options.get("parameters", {})),
+        builder=options.get("builder", RECORDER),
+        invocation=options.get("run", ""),
+        source=options.get("source", ""),
+        licence=options.get("licence", ""),
+        description=options.get("description", ""),
+        result=options.get("result", "PASSED"),
+    )
+    return _checked(plan)
+
+
+def _how(options: Options, setting: str) -> How:
+    keyless = bool(options.get("keyless", False))
+    key = os.fspath(options.get("key", "")) or ("" if keyless else setting)
+    certificate, instance = _path(options.get("certificate")), _path(options.get("instance"))
+    token, public = options.get("identity_token", ""), bool(options.get("public", False))
+    return How(key, certificate, keyless, token, "", instance, public)
+
+
+def _allowed(options: Options, name: Literal["unsigned", "kept"]) -> bool:
+    word = options.get(name, "refused")
+    if word not in ("refused", "allowed"):
+        raise UsageError(f"{name}={word!r} is neither refused nor allowed")
+    return word == "allowed"
+
+
+def _path(given: Path_ | None) -> Path | None:
+    return Path(given).expanduser() if given is not None else None
 
 
 def inputs_of(stage: str, datasets: Iterable[Given], models: Iterable[Given]) -> tuple[Input, ...]:
@@ -94,7 +195,7 @@ def _check_relations(stage: str, word: StageWord, found: Sequence[Input]) -> Non
         raise UsageError("training starts from something", remedy="name the datasets as inputs")
 
 
-def outputs_of(stage: str, outputs: Iterable[str | os.PathLike[str]]) -> tuple[Path, ...]:
+def outputs_of(stage: str, outputs: Iterable[Path_]) -> tuple[Path, ...]:
     """Return the outputs as absolute paths; raises UsageError for too few or too many."""
     found = tuple(
         Path(os.path.abspath(Path(one).expanduser()))  # noqa: PTH100 (as named: it may not be there yet)
@@ -109,7 +210,7 @@ def outputs_of(stage: str, outputs: Iterable[str | os.PathLike[str]]) -> tuple[P
     return found
 
 
-def checked(plan: Plan) -> Plan:
+def _checked(plan: Plan) -> Plan:
     """Refuse (UsageError) what could only fail at the end of a run; returns the plan."""
     if plan.stage == "convert":
         raise UsageError(

@@ -10,17 +10,15 @@ from __future__ import annotations
 
 import logging
 import os
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any, Self, Unpack
 
 from weighbridge.claims.words import Material
-from weighbridge.config import read_config
 from weighbridge.core.canonical import JSON
 from weighbridge.core.clock import Clock, Entropy
 from weighbridge.core.envelope import VERSION
@@ -30,13 +28,13 @@ from weighbridge.recorder import code, outputs
 from weighbridge.recorder import environment as surroundings
 from weighbridge.recorder.inputs import Read, check_revoked, read_again, read_input, signed
 from weighbridge.recorder.locks import Lock, find_lock
-from weighbridge.recorder.plan import Given, Plan, checked, inputs_of, outputs_of
+from weighbridge.recorder.plan import Given, Options, Plan, make_plan
 from weighbridge.recorder.scrub import Scrub
 from weighbridge.recorder.stages import stage_word
-from weighbridge.recorder.statements import RECORDER, Account, statements
+from weighbridge.recorder.statements import Account, statements
 from weighbridge.recorder.trust import Trust, trust_file
 from weighbridge.registry.layout import Layout
-from weighbridge.registry.signing import How, Means, Signed, check_free, keep, sign_with, write_claims
+from weighbridge.registry.signing import Means, Signed, check_free, keep, sign_with, write_claims
 from weighbridge.registry.wiring import Registry, SystemClock, SystemEntropy, open_registry
 from weighbridge.trust.bundle import Bundle
 from weighbridge.trust.signers import open_signer
@@ -318,77 +316,20 @@ def record(
     inputs: Sequence[Given] = (),
     outputs: Sequence[str | os.PathLike[str]] = (),
     models: Sequence[Given] = (),
-    key: str | os.PathLike[str] = "",
-    certificate: str | os.PathLike[str] | None = None,
-    keyless: bool = False,
-    identity_token: str = "",
-    instance: str | os.PathLike[str] | None = None,
-    public: bool = False,
-    password: str | None = None,
-    bundle: str | os.PathLike[str] | None = None,
-    registry: str | os.PathLike[str] | None = None,
-    project: str | None = None,
-    authority: str | os.PathLike[str] | None = None,
-    unsigned: Literal["refused", "allowed"] = "refused",
-    kept: Literal["refused", "allowed"] = "refused",
-    lock: str | os.PathLike[str] | None = None,
-    script: str | os.PathLike[str] | None = None,
-    environment: Sequence[str] = (),
-    parameters: Mapping[str, Any] | None = None,
-    command_line: bool = True,
-    builder: str = RECORDER,
-    run: str = "",
-    source: str = "",
-    licence: str = "",
-    description: str = "",
-    result: str = "PASSED",
     clock: Clock | None = None,
     entropy: Entropy | None = None,
+    **options: Unpack[Options],
 ) -> Recording:
     """Record a block of a script: `with weighbridge.record("train", inputs=[…], outputs=[…]) as run:`.
 
     `stage` is train, fine-tune, continued-pretrain, merge, adapter, quantize, prune, distil, evaluate, package or data.
     `inputs` are datasets, which must be signed by somebody whom the authority lets sign data (else the block is not
     entered, unless `unsigned="allowed"`), `models` what the output comes from or, for evaluate, what is tested.
-    `outputs` are what the block writes. Signed with `key` (else the setting signing_key) or `keyless`; the claim is
-    handed to the configured registry, or written to `bundle`. docs/recording.md has the rest.
+    `outputs` are what the block writes. `options` are those of `recorder.plan.Options`: who signs, where the claim goes,
+    what else is said. docs/recording.md explains each.
 
     Raises UsageError, Refused or CannotTell before the block; at its end VerificationFailed when inputs changed, and
     whatever reading outputs and signing raise. An exception in the block passes through, and nothing is claimed.
     """
-    environ = dict(os.environ)
-    config = read_config(environ, {"registry": os.fspath(registry) if registry else None, "project": project})
-    for name, word in (("unsigned", unsigned), ("kept", kept)):
-        if word not in ("refused", "allowed"):
-            raise UsageError(f"{name}={word!r} is neither refused nor allowed")
-    signing_key = os.fspath(key) or ("" if keyless else str(config["signing_key"]))
-    main = Path(script) if script is not None else code.main_script()
-    plan = Plan(
-        stage=stage,
-        inputs=inputs_of(stage, inputs, models),
-        outputs=outputs_of(stage, outputs),
-        how=How(signing_key, _path(certificate), keyless, identity_token, "", _path(instance), public),
-        config=config,
-        environ=environ,
-        password=password,
-        bundle=_path(bundle),
-        authority=_path(authority),
-        unsigned=unsigned == "allowed",
-        kept=kept == "allowed",
-        lock=_path(lock),
-        script=main,
-        variables=tuple(environment),
-        command_line=(Path(sys.argv[0]).name, *sys.argv[1:]) if command_line and sys.argv else (),
-        parameters=dict(parameters or {}),
-        builder=builder,
-        invocation=run,
-        source=source,
-        licence=licence,
-        description=description,
-        result=result,
-    )
-    return Recording(checked(plan), clock=clock or SystemClock(), entropy=entropy or SystemEntropy())
-
-
-def _path(given: str | os.PathLike[str] | None) -> Path | None:
-    return Path(given).expanduser() if given is not None else None
+    plan = make_plan(stage, inputs, outputs, models, options)
+    return Recording(plan, clock=clock or SystemClock(), entropy=entropy or SystemEntropy())

@@ -69,6 +69,10 @@ def _of_output(stage: str, reads: Sequence[Read], made: Made, account: Account) 
             materials=account.materials,
         )
         return with_record(statement, account.record)
+    return _training(stage, reads, made, account)
+
+
+def _training(stage: str, reads: Sequence[Read], made: Made, account: Account) -> Statement:
     assert made.manifest.weights is not None  # looked at when the output was read
     own = {made.manifest.digest, made.manifest.weights}
     if same := next((read for read in reads if read.identity in own), None):
@@ -80,7 +84,7 @@ def _of_output(stage: str, reads: Sequence[Read], made: Made, account: Account) 
     return predicates.train(
         made.manifest.weights,
         stage_word(stage).method,
-        parents,
+        [read.parent for read in reads],
         builder=account.builder,
         invocation=account.invocation,
         parameters=account.parameters,
