@@ -130,7 +130,7 @@ def _text_lines(reading: Reading, path: str) -> Iterator[Requirement]:
 def requirement(text: str, path: str, pointer: str, hashes: tuple[str, ...] = ()) -> Requirement | None:
     """Return the package that one requirement (PEP 508) names; None for what names none, such as a bare link."""
     match = _LINE.fullmatch(text[:2000])
-    if match is None or not _NAME.fullmatch(match[1]):
+    if match is None or not _NAME.fullmatch(match[1]) or match[3][:1] not in ("", *"<>=!~@("):
         return None
     asked = _CREDENTIALS.sub("//", match[3])
     elsewhere = asked.startswith("@")

@@ -127,7 +127,7 @@ def flat(name: str, value: JSON) -> Iterator[tuple[str, str]]:
         for item in value:
             yield from flat(name, item)
     else:
-        yield name, str(value)
+        yield name, scalar(value) or str(value)
 
 
 def step(key: str | int) -> str:

@@ -74,7 +74,7 @@ def _of(fact: Fact) -> list[Any]:
     rows: list[Any] = []
     if fact.name not in ELSEWHERE:
         rows += [
-            said(prop(f"weighbridge:fact:{name}", scalar(value) or value), fact.grade, fact.place)
+            said(prop(f"weighbridge:fact:{name}", value), fact.grade, fact.place)
             for name, value in flat(fact.name, fact.value)
         ]
     rows.append(prop(f"weighbridge:source:{fact.name}", f"{fact.grade.value} {fact.place}"))
