@@ -6,6 +6,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from weighbridge.core.alias import Alias
 from weighbridge.core.canonical import parse
 from weighbridge.core.digest import Digest
 from weighbridge.core.errors import WeighbridgeError
@@ -13,6 +14,7 @@ from weighbridge.core.lineage import Relation
 from weighbridge.core.manifest import Manifest
 from weighbridge.ledger.sequencer import MIN_GENESIS
 from weighbridge.registry import edges
+from weighbridge.registry.aliases import SCHEMES, aliases_of
 from weighbridge.registry.outbox import Draft
 from weighbridge.registry.outbox import waiting as read_draft
 from weighbridge.registry.wiring import Registry
@@ -43,7 +45,8 @@ def blobs(registry: Registry) -> list[str]:
 def lineage(registry: Registry) -> list[str]:
     """Draw the lineage again from the kept claims; returns what the index has too much or too little.
 
-    Which weights a model carries is held against the models themselves, for anybody may sign a bill of materials.
+    Which weights a model carries, and by what else it is known, is held against the models themselves, for anybody
+    may sign a bill of materials.
     """
     table = schema.model
     described = sa.select(table.c.weights, table.c.digest).where(
@@ -55,8 +58,10 @@ def lineage(registry: Registry) -> list[str]:
         }
         contents = connection.execute(sa.select(schema.bundle.c.content)).scalars().all()
         found = set(_index(connection))
+        expected |= _same(connection)
+        names = _names(connection)
     for text in contents:
-        for edge in edges.stated(Bundle.from_json(text.encode())):
+        for edge in edges.stated(Bundle.from_json(text.encode()))[0]:
             if edge.relation is not Relation.PACKAGING:
                 expected.add((str(edge.parent), str(edge.child), edge.relation.value, edge.source))
     lost = [
@@ -67,7 +72,43 @@ def lineage(registry: Registry) -> list[str]:
         f"made up: {parent[:17]} {relation} {child[:17]}"
         for parent, child, relation, _ in sorted(found - expected)
     ]
-    return lost + more
+    return lost + more + names
+
+
+def _same(connection: sa.Connection) -> set[Row]:
+    """Return the edges from what is known by a name to the node that stands for the name."""
+    table = schema.artifact
+    waiting = set(connection.execute(sa.select(table.c.digest).where(table.c.kind == "alias")).scalars())
+    rows = (
+        (owner, str(alias.node), Relation.SAME_AS.value, bundle)
+        for owner, alias, bundle in _aliases(connection)
+    )
+    return {row for row in rows if row[1] in waiting}
+
+
+def _names(connection: sa.Connection) -> list[str]:
+    """Hold by what else models are known against their manifests; models older than the index may have no names."""
+    table = schema.model
+    query = sa.select(table.c.manifest, table.c.source).where(table.c.bom.is_not(None))
+    found = {
+        (owner, alias)
+        for owner, alias, bundle in _aliases(connection)
+        if not bundle and alias.scheme in SCHEMES
+    }
+    known: set[tuple[str, Alias]] = set()
+    for manifest, source in connection.execute(query):
+        rows = aliases_of(Manifest.from_json(manifest.encode()), edges.facts(source))
+        known |= {(str(owner), alias) for owner, alias, _ in rows}
+    owners = {owner for owner, _ in found}
+    lost = [f"lost: {owner[:17]} is known as {a}" for owner, a in sorted(known - found) if owner in owners]
+    return lost + [f"made up: {owner[:17]} is known as {a}" for owner, a in sorted(found - known)]
+
+
+def _aliases(connection: sa.Connection) -> list[tuple[str, Alias, str]]:
+    table, node = schema.alias, schema.artifact
+    query = sa.select(node.c.digest, table.c.scheme, table.c.value, table.c.bundle)
+    rows = connection.execute(query.join(node, node.c.id == table.c.artifact))
+    return [(digest, Alias.parse(f"{scheme}:{value}"), bundle) for digest, scheme, value, bundle in rows]
 
 
 def _index(connection: sa.Connection) -> list[Row]:

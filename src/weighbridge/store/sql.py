@@ -45,7 +45,9 @@ class Records:
                 f"there is no registry database at {path}",
                 remedy="run `weighbridge init`, or point --registry at a registry",
             )
-        return cls(_engine(path), str(path))._ready()
+        records = cls(_engine(path), str(path))
+        records._ready()
+        return records
 
     @classmethod
     def open_url(cls, url: str) -> Records:
@@ -64,7 +66,9 @@ class Records:
                 cause=str(error),
                 remedy="give postgresql+psycopg://USER@HOST/NAME, and install weighbridge with the extra `postgres`",
             ) from error
-        return cls(engine, parsed.render_as_string(hide_password=True))._ready()
+        records = cls(engine, parsed.render_as_string(hide_password=True))
+        records._ready()
+        return records
 
     @contextmanager
     def write(self) -> Iterator[sa.Connection]:
@@ -118,13 +122,12 @@ class Records:
             else "check that the database answers and that this user may make tables in it",
         )
 
-    def _ready(self) -> Records:
+    def _ready(self) -> None:
         try:
             self._migrate()
         except BaseException:
             self.close()
             raise
-        return self
 
     def _migrate(self) -> None:
         with self._errors(), self._engine.connect() as connection:
