@@ -7,11 +7,11 @@ LOCKED := $(PIP) --require-hashes --only-binary :all:
 ONLY := $(if $(filter 1,$(FULL)),,-m "not full")
 READY := .venv/.machine $(if $(filter 1,$(FULL)),.venv/.full)
 
-.PHONY: help setup demo test check fmt lint types contracts house mutants lock profiles bench bench-scan bench-trust fuzz clean
+.PHONY: help setup demo test check fmt lint types contracts house mutants lock profiles bench bench-% fuzz clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
-	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## /  \1\t/' | expand -t 14
+	@grep -E '^[a-z%-]+:.*## ' Makefile | sed -E 's/^([a-z%-]+):.*## /  \1\t/' | expand -t 14
 setup: $(READY) ## make .venv ready for work (FULL=1 adds real libraries)
 demo: .venv/.run ## the whole line on real models: what is refused and why
 	$(BIN)/weighbridge demo
@@ -32,10 +32,8 @@ mutants: .venv/.check ## remove each condition of what decides; a test must fail
 	$(BIN)/python tools/mutants.py
 bench: .venv/.check ## measure, on this machine
 	$(BIN)/python benchmarks/run.py
-bench-scan: .venv/.check ## scan beside four peers, in turn (they are installed into .cache/peers)
-	$(BIN)/python benchmarks/scan.py
-bench-trust: .venv/.check ## sign and verify beside model_signing, in turn: 8 GiB of random files under .cache (ARGS="--unit 64" takes less)
-	$(BIN)/python benchmarks/trust.py $(ARGS)
+bench-%: .venv/.check ## measure one thing, benchmarks/%.py: bench-scan beside four peers (installed into .cache/peers), bench-trust beside model_signing (8 GiB under .cache; ARGS="--unit 64" takes less), bench-claims, bench-log …
+	$(BIN)/python benchmarks/$*.py $(ARGS)
 fuzz: .venv/.check ## change files until a reader breaks: ten minutes for the six readers that matter most, one for the others
 	$(BIN)/python tools/fuzz.py
 lock: .venv/.lock ## write requirements/*.txt again (UPGRADE=1 moves every pin)
