@@ -64,6 +64,9 @@ class Seen:
     help="How it came from --base, where the stage does not say it (stage train; default: fine-tune).",
 )
 @click.option("--lock", multiple=True, metavar="FILE", help="A lock file of what it was made with.")
+@click.option(
+    "--parameter", multiple=True, metavar="NAME=VALUE", help="What the run was given by whoever started it."
+)
 @click.option("--metric", multiple=True, metavar="NAME=VALUE", help="A measured value (stage evaluate).")
 @click.option(
     "--result", type=click.Choice(["PASSED", "WARNED", "FAILED"]), default="PASSED", help="Stage evaluate."
@@ -128,10 +131,30 @@ def _built(registry: Registry | None, model: str, options: dict[str, Any]) -> Se
             "training starts from something", remedy="name it with --data DATASET or --base MODEL"
         )
     _check_models(options["stage"], word, parents)
-    builder, run = options["builder"], options["run"]
-    return Seen(
-        train(weights, word.method, parents, builder=builder, invocation=run, materials=_locks(options))
+    statement = train(
+        weights,
+        word.method,
+        parents,
+        builder=options["builder"],
+        invocation=options["run"],
+        parameters=_parameters(options),
+        materials=_locks(options),
     )
+    return Seen(statement)
+
+
+def _parameters(options: dict[str, Any]) -> dict[str, JSON]:
+    """Return what a run was given, by name; a value is a text."""
+    found: dict[str, JSON] = {}
+    for item in options["parameter"]:
+        name, equals, value = item.partition("=")
+        if not name or not equals or name in found:
+            raise UsageError(
+                f"--parameter {item!r} is not NAME=VALUE, or is given twice",
+                remedy="for example --parameter script=train.py",
+            )
+        found[name] = value
+    return found
 
 
 def _stage(options: dict[str, Any]) -> StageWord:
