@@ -20,6 +20,8 @@ BREACHES = [
     ("2", "claims/chain.py", "import weighbridge.net"),
     ("3", "scanner/engine.py", "def late():\n    import pickle"),
     ("3", "conversion/rebuild.py", "import torch"),
+    ("3", "recorder/record.py", "def late():\n    import transformers"),
+    ("1", "recorder/record.py", "import weighbridge.loader.load"),
     ("4", "policy/engines/worker.py", ""),
     ("5", "source/local.py", "import httpx"),
     ("5", "registry/wiring.py", "import huggingface_hub"),
