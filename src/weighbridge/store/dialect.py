@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 import sqlalchemy as sa
@@ -18,6 +19,8 @@ _LISTED = {
     "sqlite": "json_each(:{name})",
     "postgresql": "json_array_elements_text(CAST(:{name} AS json)) AS l(value)",
 }
+_ROWS = {"sqlite": "json_each(:rows)", "postgresql": "jsonb_array_elements(CAST(:rows AS jsonb)) AS l(value)"}
+_FIELD = {"sqlite": "json_extract(value, '$[{}]')", "postgresql": "value ->> {}"}
 _WALKING = "SET LOCAL jit = off; SET LOCAL work_mem = '64MB'; SET LOCAL random_page_cost = 1.1"
 """For walks by index: compiling them costs more than they take, and what they read lies in memory."""
 
@@ -63,15 +66,36 @@ def pack(values: Iterable[str] | Iterable[int]) -> str:
 def insert_new(
     connection: sa.Connection, table: sa.Table, rows: Sequence[Mapping[str, Any]], *wanted: sa.Column[Any]
 ) -> list[tuple[Any, ...]]:
-    """Insert those of `rows` that are not there yet; returns the `wanted` columns of the new ones."""
+    """Insert those of `rows` (all with the same columns) that are not there yet; returns `wanted` of the new ones.
+
+    One statement and one parameter for what differs, however many rows: a parameter for each value costs more than
+    the rows themselves. What is the same in every row is said once.
+    """
     if not rows:
         return []
-    if connection.dialect.name == "sqlite":
-        from sqlalchemy.dialects.sqlite import insert as to_sqlite
+    first = rows[0]
+    shared = [name for name, value in first.items() if all(row[name] == value for row in rows)]
+    varied = tuple(name for name in first if name not in set(shared))
+    text = _inserting(connection.dialect.name, table, (*shared, *varied), varied, wanted)
+    values: dict[str, Any] = {f"s_{name}": first[name] for name in shared}
+    values["rows"] = json.dumps([[row[name] for name in varied] for row in rows], separators=(",", ":"))
+    return [tuple(row) for row in connection.execute(text, values)]
 
-        change: Any = to_sqlite(table).on_conflict_do_nothing()
-    else:
-        from sqlalchemy.dialects.postgresql import insert as to_postgresql
 
-        change = to_postgresql(table).on_conflict_do_nothing()
-    return [tuple(row) for row in connection.execute(change.returning(*wanted), list(rows))]
+@lru_cache(maxsize=128)
+def _inserting(
+    dialect: str,
+    table: sa.Table,
+    columns: tuple[str, ...],
+    varied: tuple[str, ...],
+    wanted: tuple[sa.Column[Any], ...],
+) -> sa.TextClause:
+    def value(name: str) -> str:
+        kind = "INTEGER" if isinstance(table.c[name].type, sa.Integer) else "TEXT"
+        given = _FIELD[dialect].format(varied.index(name)) if name in varied else f":s_{name}"
+        return f"CAST({given} AS {kind})"
+
+    return sa.text(
+        f"INSERT INTO {table.name} ({', '.join(columns)}) SELECT {', '.join(map(value, columns))} "  # noqa: S608 (our own words only)
+        f"FROM {_ROWS[dialect]} WHERE true ON CONFLICT DO NOTHING RETURNING {', '.join(c.name for c in wanted)}"
+    )

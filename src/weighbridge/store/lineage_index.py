@@ -24,7 +24,7 @@ from weighbridge.core.digest import Digest
 from weighbridge.core.errors import InternalError
 from weighbridge.core.lineage import Grade, Parentage, Relation
 from weighbridge.store import schema, taints
-from weighbridge.store.aliases import find, known_as, known_by, same_grade
+from weighbridge.store.aliases import find, known_as, known_by, node_text, same_grade
 from weighbridge.store.dialect import insert_new, listed, pack
 from weighbridge.store.lineage_walks import (
     SURE,
@@ -36,6 +36,7 @@ from weighbridge.store.lineage_walks import (
     edges_below,
     numbers,
     shortest_paths,
+    text_numbers,
 )
 from weighbridge.store.taints import Taint, advisory_key, file_advisory, quarantine, tainted, untaint
 
@@ -199,9 +200,10 @@ def _name(
 
 def _same(connection: sa.Connection, batch: Batch, ids: dict[Digest, int]) -> list[tuple[Parentage, Alias]]:
     """Return the edges from known things to the placeholders that wait for one of their names."""
-    waiting = numbers(connection, {alias.node for _, alias, _ in batch.aliases})
-    ids.update(waiting)
-    rows = [(*row, batch.bundle) for row in batch.aliases if row[1].node in waiting]
+    texts = {node_text(alias): alias for _, alias, _ in batch.aliases}
+    waiting = {texts[text]: number for text, number in text_numbers(connection, texts).items()}
+    ids.update({alias.node: number for alias, number in waiting.items()})
+    rows = [(*row, batch.bundle) for row in batch.aliases if row[1] in waiting]
     known = known_by(connection, batch.names)
     ids.update(numbers(connection, {digest for digest, _, _, _ in known}))
     return [

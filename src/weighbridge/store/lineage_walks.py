@@ -147,11 +147,17 @@ def shortest_paths(
 def numbers(connection: sa.Connection, identities: Iterable[Digest]) -> dict[Digest, int]:
     """Return the number of each identity that the index knows."""
     wanted = {str(digest): digest for digest in identities}
-    if not wanted:
+    return {wanted[text]: number for text, number in text_numbers(connection, wanted).items()}
+
+
+def text_numbers(connection: sa.Connection, texts: Iterable[str]) -> dict[str, int]:
+    """Do what `numbers` does for identities that are text already."""
+    wanted = pack(texts)
+    if wanted == "[]":
         return {}
-    text = f"SELECT digest, id FROM artifact WHERE digest IN ({listed(connection.dialect.name, 'wanted')})"  # noqa: S608 (our own words only)
-    found = connection.execute(_text(text), {"wanted": pack(wanted)})
-    return {wanted[digest]: number for digest, number in found}
+    inside = listed(connection.dialect.name, "wanted")
+    query = f"SELECT digest, id FROM artifact WHERE digest IN ({inside})"  # noqa: S608 (our own words only)
+    return {text: number for text, number in connection.execute(_text(query), {"wanted": wanted})}  # noqa: C416 (rows are no tuples to type checkers)
 
 
 def digests(connection: sa.Connection, ids: Iterable[int]) -> dict[int, Digest]:
