@@ -289,13 +289,20 @@ class _Making:
         chosen: dict[str, int] = {}
         query = sa.select(*columns).where(before, table.c.stage.in_(EARLIER))
         chosen.update((row[0], row[1]) for row in connection.execute(query))
-        self._note_running(connection, chosen)
+        began = self._note_running(connection, chosen)
         for manifest in self.running:
             about: sa.Select[Any] = sa.select(*columns, table.c.stage)
             about = about.select_from(subject.join(table, subject.c.bundle == table.c.digest))
             about = about.where(before, subject.c.identity == manifest)
             about = about.where(table.c.stage.in_(("decision", "admit", "bom")))
-            chosen.update(latest(connection, about.order_by(table.c.log_index.desc())))
+            about = about.order_by(sa.literal_column("bundle.rowid").desc())
+            chosen.update(latest(connection, about))
+            for rowid in began.get(manifest, ()):  # what it ran on when it began to run
+                chosen.update(latest(connection, about.where(sa.literal_column("bundle.rowid") < rowid)))
+        for project in connection.execute(sa.select(table.c.project).distinct()).scalars():
+            query = sa.select(*columns).where(before, table.c.stage == "decision", table.c.project == project)
+            last = connection.execute(query.order_by(sa.literal_column("rowid").desc()).limit(1)).first()
+            chosen.update({last[0]: last[1]} if last else {})  # the mode that the project was in
         for part in parts(sorted(self.referred), 400):
             rows = connection.execute(sa.select(*columns).where(before, table.c.digest.in_(part)))
             chosen.update((row[0], row[1]) for row in rows)
@@ -305,18 +312,28 @@ class _Making:
                 if index < self.starts[number] and is_about(log.entry(index).body, bundle):
                     yield (number, index), digest
 
-    def _note_running(self, connection: sa.Connection, chosen: Mapping[str, int]) -> None:
-        """Note what ran when the period began, by the signed words of what was deployed where before it."""
-        at: dict[tuple[str, str], str] = {}
-        for digest, _ in sorted(chosen.items(), key=lambda row: row[1]):
+    def _note_running(self, connection: sa.Connection, chosen: Mapping[str, int]) -> dict[str, list[int]]:
+        """Note what ran when the period began, by the signed words of what was deployed where before it.
+
+        Returns, for each such manifest, the rows of the records that say since when.
+        """
+        at: dict[tuple[str, str], tuple[str, int]] = {}
+        for rowid, digest in sorted(_rowids(connection, list(chosen))):
             try:
                 event = read_event(Statement.decode(bundle_of(connection, digest).envelope.payload))
             except VerificationFailed:
                 continue
             if event is not None and event.kind == "deployment":
-                there = (event.project, str(event.body["target"]))
-                at[there] = "" if event.body.get("ended") else str(event.about[0])
-        self.running.update(dict.fromkeys(manifest for manifest in at.values() if manifest))
+                there, manifest = (event.project, str(event.body["target"])), str(event.about[0])
+                if event.body.get("ended"):
+                    at.pop(there, None)
+                elif at.get(there, ("", 0))[0] != manifest:
+                    at[there] = manifest, rowid
+        began: dict[str, list[int]] = {}
+        for manifest, rowid in at.values():
+            began.setdefault(manifest, []).append(rowid)
+        self.running.update(dict.fromkeys(began))
+        return began
 
     def _lists(
         self, roots: Sequence[str]
@@ -454,6 +471,14 @@ class _Making:
 
 def _put(write: Callable[[bytes], int], row: Mapping[str, Any]) -> None:
     write(pack_formats.canonical(row) + b"\n")
+
+
+def _rowids(connection: sa.Connection, digests: Sequence[str]) -> Iterator[tuple[int, str]]:
+    """Yield the order in which bundles were kept: by place in the log does not do where one log follows another."""
+    kept: sa.ColumnElement[int] = sa.literal_column("rowid")
+    for part in parts(digests, 400):
+        query = sa.select(kept, schema.bundle.c.digest).where(schema.bundle.c.digest.in_(part))
+        yield from ((int(row[0]), str(row[1])) for row in connection.execute(query))
 
 
 def _order(path: Path) -> tuple[bool, str]:

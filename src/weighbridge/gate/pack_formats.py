@@ -44,8 +44,11 @@ def sha256(data: bytes) -> str:
 
 
 def plain(text: str) -> bytes:
-    """Read base64."""
-    return base64.b64decode(text, validate=True)
+    """Read base64, in its one spelling."""
+    data = base64.b64decode(text, validate=True)
+    if base64.b64encode(data).decode() != text:
+        raise Wrong("base64 is not in its one spelling")
+    return data
 
 
 def moment(text: str) -> int:
@@ -221,7 +224,7 @@ DAMAGE = (
     TypeError,
     AttributeError,
     IndexError,
-    StopIteration,
+    RecursionError,
     zipfile.BadZipFile,
     OSError,
 )

@@ -57,12 +57,12 @@ class Run:
     start: int
     admitted: int | None
     over: int = 0
-    """Seconds that it ran past the end of an admission."""
+    """Seconds of the period that it ran past the end of an admission."""
 
-    def ran_to(self, when: int) -> None:
-        """Count what it ran past its admission until then."""
+    def ran_to(self, when: int, since: int) -> None:
+        """Count what it ran past its admission until then, from the beginning of the period."""
         if self.admitted is not None and when > self.admitted:
-            self.over += when - self.admitted
+            self.over += max(0, when - max(self.admitted, since))
             self.admitted = when
 
 
@@ -80,7 +80,8 @@ class Lists:
     _modes: dict[str, str] = field(default_factory=dict)
     _allowed: dict[tuple[str, str], str] = field(default_factory=dict)
     _admitted: dict[tuple[str, str], int] = field(default_factory=dict)
-    _family: dict[tuple[str, str], frozenset[str]] = field(default_factory=dict)
+    _family: dict[tuple[str, str], tuple[frozenset[str], str]] = field(default_factory=dict)
+    """What a model descends from, and its weights, by the evidence of the latest decision on it."""
     _open: dict[tuple[str, str], Run] = field(default_factory=dict)
     _targets: dict[tuple[str, str], set[str]] = field(default_factory=dict)
     """Where each manifest runs, by project."""
@@ -140,12 +141,16 @@ class Lists:
             })  # fmt: skip
         self._modes[entry.project] = body["mode"]
         if evidence is not None:
-            self._family[here] = frozenset(evidence["ancestry"]["visited"])
+            self._family[here] = frozenset(evidence["ancestry"]["visited"]), evidence["weights"]
+            for run in self._running(here):
+                self._advised(run, evidence)
             for waiver in evidence["waivers"]:
-                if waiver["bundle"] in self._waivers:
+                if waiver["bundle"] in self._waivers and now:
                     self._waivers[waiver["bundle"]]["used"] += 1
         if allowed:
             self._allowed[here] = name
+            for run in self._running(here) if not now else ():
+                run.row["blocked"] = None  # what stood against it before the period does no longer
             if evidence is not None and now:
                 self._same_person(entry, name)
         elif body["decision"] == "block":
@@ -198,7 +203,7 @@ class Lists:
         manifest = next(name for name in entry.about if name.startswith("wb1:"))
         here, ends = (entry.project, manifest), moment(entry.body["expires"])
         for run in self._running(here):
-            run.ran_to(entry.time)
+            run.ran_to(entry.time, self.since)
             run.admitted = max(ends, run.admitted or ends)
         self._admitted[here] = max(ends, self._admitted.get(here, ends))
 
@@ -264,7 +269,7 @@ class Lists:
         said = entry.body.get("since") or entry.body.get("published")
         known = moment(said) if said else entry.time
         trouble = {
-            **entry.where, "kind": entry.kind, "project": entry.project, "id": name, "targets": targets,
+            **entry.where, "kind": entry.kind, "about": entry.body.get("kind", ""), "project": entry.project, "id": name, "targets": targets,
             "reason": entry.body.get("reason", ""), "known": written(known), "quarantined": written(entry.time),
             "seconds_to_quarantine": max(0, entry.time - known), "lifted": None, "affected": [],
         }  # fmt: skip
@@ -273,16 +278,31 @@ class Lists:
             self._hit(trouble, there)
 
     def _hit(self, trouble: dict[str, Any], there: tuple[str, str]) -> None:
-        """Note that what runs somewhere is what an advisory names, or descends from it by its latest evidence."""
+        """Note that what runs somewhere is what an advisory names, or descends from it by its latest evidence.
+
+        What is wrong with code in a model's files is not wrong with what was trained from its weights.
+        """
         run = self._open[there]
         if trouble["lifted"] is not None or trouble["project"] not in (there[0], "*"):
             return
-        family = self._family.get((there[0], run.manifest), frozenset()) | {run.manifest}
-        if family.isdisjoint(trouble["targets"]):
+        family, weights = self._family.get((there[0], run.manifest), (frozenset(), ""))
+        reached = {run.manifest, weights} if trouble["about"] == "code" else {run.manifest, weights, *family}
+        if not reached.isdisjoint(trouble["targets"]):
+            self._affect(run, there[1], trouble)
+
+    def _advised(self, run: Run, evidence: Any) -> None:
+        """Note what the gate found to reach a model, on whatever way, when it judged it again."""
+        names = {row["id"] for row in evidence.get("advisories") or []}
+        for trouble in self._troubles:
+            if trouble["id"] in names and trouble["lifted"] is None:
+                self._affect(run, run.row["target"], trouble)
+
+    def _affect(self, run: Run, target: str, trouble: dict[str, Any]) -> None:
+        if any(row["deployment"] == run.row["bundle"] for row in trouble["affected"]):
             return
         run.row["revoked"] = run.row["revoked"] or {"by": trouble["bundle"], "time": trouble["quarantined"]}
         row = {
-            "target": there[1], "manifest": run.manifest, "began": written(run.start), "ended": None,
+            "target": target, "manifest": run.manifest, "began": written(run.start), "ended": None,
             "deployment": run.row["bundle"],
         }  # fmt: skip
         trouble["affected"].append(row)
@@ -293,7 +313,7 @@ class Lists:
 
     def _end(self, run: Run, when: int | None) -> None:
         """Hand out a row of what ran, with what stands against it."""
-        run.ran_to(self.until if when is None else when)
+        run.ran_to(self.until if when is None else when, self.since)
         for affected in self._affected.pop(run.row["bundle"], ()):
             affected["ended"] = written(when)
         if when is not None and when < self.since:

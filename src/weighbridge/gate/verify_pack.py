@@ -56,7 +56,7 @@ SUMMARY, BOM = "https://slsa.dev/verification_summary/v1", "https://cyclonedx.or
 ROLES = {"decision": "decide", "name": "record", "deployment": "record", "revocation": "revoke", "waiver": "waive",
          "policy": "policy", "advisory": "revoke", "lift": "revoke", "admission": "admit", "bom": "bom"}  # fmt: skip
 """Kind of record: the role that its signer must hold for it to count."""
-UNSIGNED = ("weighbridge.genesis/1", "weighbridge.log-follows/1")
+UNSIGNED = ("weighbridge.genesis/1", "weighbridge.log-follows/1", "weighbridge.log/1")
 EVERY_PROJECT = "*"
 
 
@@ -114,8 +114,8 @@ class Reader:
         self.found = found
         self.logs: list[Log] = []
         self.records = 0
-        self.boms: dict[str, str] = {}
-        """Bundle to digest of the bill of materials it carries."""
+        self.boms: dict[str, tuple[str, tuple[str, ...]]] = {}
+        """Bundle to the digest of the bill of materials it carries, and what that is about."""
         self._known = {version.digest: version for version in versions}
         self._now: Version | None = None
 
@@ -259,7 +259,7 @@ class Reader:
         elif entry.kind == "decision":
             self.found.missing.append(f"{log.name} entry {row['index']}: the evidence of this decision")
         if entry.kind == "bom":
-            self.boms[bundle] = sha256(canonical(statement["predicate"]))
+            self.boms[bundle] = sha256(canonical(statement["predicate"])), entry.about
         elif self._now is None or not signer or not self._now.may(signer, ROLES[entry.kind], entry.project):
             self.lists.refuse(
                 entry, f"its signer does not hold the role {ROLES[entry.kind]} in {entry.project!r}"
@@ -301,7 +301,7 @@ def _entry_of(statement: Any, place: tuple[int, int], when: int, by: tuple[str, 
     about = tuple(
         row["name"]
         for row in statement.get("subject") or []
-        if row.get("name", "").partition(":")[0] in ("wb1", "wbw1")
+        if row.get("name", "").partition(":")[0] in ("wb1", "wbw1", "alias")
         and row["name"].partition(":")[2] == row["digest"]["sha256"]
     )
     predicate, kind = statement["predicate"], RECORD.fullmatch(statement["predicateType"])
@@ -383,7 +383,8 @@ def check_models(pack: Pack, reader: Reader, found: Findings) -> None:
             found.add("models/manifests.jsonl", f"{row['manifest']} is not the digest of its manifest")
     for row in pack.lines("models/boms.jsonl"):
         boms.add(row["manifest"])
-        if reader.boms.get(row["bundle"]) != sha256(canonical(row["bom"])):
+        digest, about = reader.boms.get(row["bundle"], ("", ()))
+        if digest != sha256(canonical(row["bom"])) or row["manifest"] not in about:
             found.add("models/boms.jsonl", f"that of {row['manifest']} is not in the record {row['bundle']}")
     for manifest in sorted(reader.lists.ran):
         for what, there in (("manifest", manifests), ("bill of materials", boms)):
