@@ -16,7 +16,6 @@ from weighbridge.bom.licence_words import (
     CARRIES,
     LIKELY,
     OUTPUTS,
-    UNKNOWN,
     Alternative,
     Composition,
     Duty,
@@ -86,7 +85,7 @@ def _judge(asked: _Question) -> _Answer:
     standing = asked.standings.get(asked.root)
     own = asked.taken.get(asked.root)
     rows = tuple(
-        Row(found, asked.standings[found.node], asked.taken.get(found.node, (UNKNOWN,)))
+        Row(found, asked.standings[found.node], asked.taken.get(found.node, ()))
         for found in asked.reached
         if found.node in asked.standings
     )
