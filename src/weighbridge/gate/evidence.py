@@ -27,10 +27,11 @@ from weighbridge.core.evidence import (
 )
 from weighbridge.core.finding import Report
 from weighbridge.core.identity import Identity
-from weighbridge.core.lineage import Relation
+from weighbridge.core.lineage import Grade, Parentage, Relation
 from weighbridge.core.manifest import Manifest
 from weighbridge.core.statement import Statement
 from weighbridge.core.tier import Origin, Role, Stage
+from weighbridge.gate.advisories import reaching
 from weighbridge.gate.claimed import fact_of
 from weighbridge.gate.licences import licences_of
 from weighbridge.registry import bundles, models, tally
@@ -83,7 +84,18 @@ def gather(registry: Registry, model: models.Model, *, keep_scan: bool = True) -
         waivers=facts.waivers(),
         licence=licences_of(registry, model).fact,
         problems=(*facts.problems, *_stale(registry)),
+        advisories=reaching(registry, sorted(facts.own), _proven(ancestry)),
     )
+
+
+def _proven(ancestry: Ancestry) -> list[Parentage]:
+    """Return the links that verified claims prove, whatever the index says."""
+    known = set(Relation)
+    return [
+        Parentage(parent, child, Relation(relation), Grade.ATTESTED)
+        for parent, child, relation in ancestry.links
+        if relation in known
+    ]
 
 
 def told(registry: Registry, manifest: Manifest) -> tuple[ClaimFact, ...]:
@@ -167,7 +179,7 @@ def _revocations_in(registry: Registry, bundle: Bundle) -> list[Revocation]:
         proven = _verify(registry, bundle, Role.REVOKE)
     except VerificationFailed:
         return []
-    if event is None:
+    if event is None or event.kind != "revocation":
         return []
     since, reason = parse_rfc3339(str(event.body["since"])), str(event.body["reason"])
     return [Revocation(target, reason, since, proven.bundle) for target in event.about]

@@ -26,7 +26,7 @@ from weighbridge.core.digest import Digest
 from weighbridge.core.errors import VerificationFailed
 from weighbridge.core.statement import PAYLOAD_TYPE, Statement
 from weighbridge.core.tier import Assurance, Role, Status, Tier
-from weighbridge.registry import descent, edges
+from weighbridge.registry import advisories, descent, edges
 from weighbridge.registry.wiring import Registry, read_authority
 from weighbridge.registry.witnesses import assurance
 from weighbridge.store import schema
@@ -88,7 +88,8 @@ def _keep(registry: Registry, connection: sa.Connection, statement: Statement, c
     for identity in statement.identities:
         subject = {"identity": str(identity), "bundle": row["digest"]}
         connection.execute(upsert(schema.bundle_subject).values(subject).on_conflict_do_nothing())
-    edges.draw(registry, connection, cause.bundle, cause.record)
+    reached = edges.draw(registry, connection, cause.bundle, cause.record)
+    advisories.arrived(connection, statement.identities, reached, cause.record)
     return True
 
 
@@ -268,5 +269,7 @@ EFFECTS: Mapping[str, tuple[Role, Effect]] = {
     "name": (Role.RECORD, _name),
     "deployment": (Role.RECORD, _deployment),
     "policy": (Role.POLICY, _policy),
+    "advisory": (Role.REVOKE, advisories.take_effect),
+    "lift": (Role.REVOKE, advisories.lift),
 }
 """Kind of record: the role its signer must hold, and what it brings about."""
