@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from weighbridge.claims import chain, graph
+from weighbridge.claims import graph
 from weighbridge.claims.chain import refusal, walk
 from weighbridge.core.decision import Outcome
 from weighbridge.core.digest import Digest
