@@ -10,7 +10,7 @@ import numpy as np
 from weighbridge.formats.gguf import NAMES
 from weighbridge.formats.safetensors import lay_out, write_header
 from weighbridge.source.local import open_folder
-from weighbridge.tensors.compare import Model
+from weighbridge.tensors.compare import side
 from weighbridge.tensors.fingerprint import of_weights
 from weighbridge.tensors.reading import open_weights
 from weighbridge.tensors.values import to_bf16
@@ -224,8 +224,7 @@ def opened(path):
     with ExitStack() as held:
         tree = held.enter_context(open_folder(Path(path)))
         weights = held.enter_context(open_weights(tree.files(), lambda file: file.open()))
-        tensors = {tensor.name: tensor for group in weights.groups for tensor in group.tensors}
-        yield Model(of_weights(weights), tensors)
+        yield side(of_weights(weights), weights)
 
 
 def model(seed="a", layers=3, side=64):

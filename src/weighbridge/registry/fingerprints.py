@@ -104,6 +104,7 @@ def observe(registry: Registry, manifest: Manifest, *, names: Sequence[Alias] = 
     What cannot be read is noted in the fingerprint and raises nothing. Weights that were observed before are not
     compared again.
     """
+    from weighbridge.tensors.compare import side
     from weighbridge.tensors.fingerprint import of_weights
     from weighbridge.tensors.reading import open_weights
     from weighbridge.tensors.sketch import sketch
@@ -120,7 +121,7 @@ def observe(registry: Registry, manifest: Manifest, *, names: Sequence[Alias] = 
         marks = sketch(printed)
         aliases = tuple(Alias(Scheme.TENSOR_SET, root.hex) for root in printed.roots if printed.evident)
         with registry.records.read() as connection:
-            here = _model(printed, opened.groups)
+            here = side(printed, opened)
             search = _Search(registry, connection, weights, here, tuple(names))
             relatives = search.relatives(marks)
     return Observation(weights, printed, marks, aliases, relatives)
@@ -167,12 +168,6 @@ def _content(printed: Fingerprint, relatives: Iterable[Relative]) -> str:
 
 def _open(registry: Registry, entry: FileEntry) -> BinaryIO:
     return registry.blobs.open(entry.sha256)
-
-
-def _model(printed: Fingerprint, groups: Iterable[Any]) -> Model:
-    from weighbridge.tensors.compare import Model
-
-    return Model(printed, {tensor.name: tensor for group in groups for tensor in group.tensors})
 
 
 class _Search:
@@ -243,7 +238,7 @@ class _Search:
 
     def compared(self, candidate: Digest) -> Kinship | None:
         """Compare with one candidate, by values where its bytes are kept here; None when it cannot be read."""
-        from weighbridge.tensors.compare import Model, compare
+        from weighbridge.tensors.compare import Model, compare, side
         from weighbridge.tensors.fingerprint import Fingerprint
         from weighbridge.tensors.reading import open_weights
 
@@ -257,7 +252,7 @@ class _Search:
             try:
                 if manifest is not None:
                     opened = open_weights(manifest.files, lambda entry: _open(self.registry, entry))
-                    there = _model(printed, held.enter_context(opened).groups)
+                    there = side(printed, held.enter_context(opened))
                 return compare(there, self.here)
             except (WeighbridgeError, OSError):
                 return compare(Model(printed, {}), Model(self.here.printed, {}))

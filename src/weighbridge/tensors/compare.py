@@ -10,11 +10,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from statistics import median
 
-from weighbridge.tensors.fingerprint import Fingerprint, Print
+from weighbridge.tensors.fingerprint import JOINT, Fingerprint, Print
 from weighbridge.tensors.kinship import Direction, Kin, Kinship, Strength
 from weighbridge.tensors.measure import Measure, comparable, glance
 from weighbridge.tensors.pairing import Pair, Paired, agreeing, pair
-from weighbridge.tensors.reading import Tensor
+from weighbridge.tensors.reading import Tensor, Weights
 from weighbridge.tensors.spectrum import spectrum
 from weighbridge.tensors.values import PACKED, layout, quantized
 
@@ -58,6 +58,18 @@ class Model:
 
     printed: Fingerprint
     tensors: Mapping[str, Tensor]
+
+
+def side(printed: Fingerprint, weights: Weights) -> Model:
+    """Join a fingerprint and the opened weights that it was made of: tensors under the names of `printed.prints`."""
+    labels = [group.label for group in printed.distinct]
+    tensors = {
+        (f"{group.label}{JOINT}{tensor.name}" if len(labels) > 1 else tensor.name): tensor
+        for group in weights.groups
+        if group.label in labels
+        for tensor in group.tensors
+    }
+    return Model(printed, tensors)
 
 
 def compare(first: Model, second: Model) -> Kinship:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Container, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, BinaryIO, TypeVar
 
@@ -32,6 +32,9 @@ _LEAST = 2048
 """Elements of the smallest window."""
 _GRAIN = 256
 """Windows begin and end on multiples of it, the largest block of ggml's types."""
+
+JOINT = "::"
+"""Between the label of a group and the name of a tensor, where one model has several groups."""
 
 N = TypeVar("N", bound=Named)
 
@@ -121,11 +124,20 @@ class Fingerprint:
         return tuple(found)
 
     @cached_property
-    def prints(self) -> tuple[Print, ...]:
-        """Every tensor, of each set of tensors that is there twice (as safetensors and torch) only once."""
+    def distinct(self) -> tuple[PrintedGroup, ...]:
+        """The groups, of each set of tensors that is there twice (as safetensors and torch) only one."""
         kept = {group.root: group for group in reversed(self.groups)}
-        groups = sorted(kept.values(), key=lambda group: group.label)
-        return tuple(p for group in groups for p in group.prints)
+        return tuple(sorted(kept.values(), key=lambda group: group.label))
+
+    @cached_property
+    def prints(self) -> tuple[Print, ...]:
+        """Every tensor once; where there are several groups, names begin with the label of theirs."""
+        groups = self.distinct
+        if len(groups) == 1:
+            return groups[0].prints
+        return tuple(
+            replace(p, name=f"{group.label}{JOINT}{p.name}") for group in groups for p in group.prints
+        )
 
     @cached_property
     def evident(self) -> tuple[Print, ...]:

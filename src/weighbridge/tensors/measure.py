@@ -12,8 +12,8 @@ from weighbridge.tensors.fingerprint import places
 from weighbridge.tensors.reading import Tensor
 from weighbridge.tensors.values import PACKED, Array, layout, numeric
 
-STEP = 256 * 1024
-"""Elements compared at once; a multiple of every block of ggml's types."""
+STEP = 64 * 1024
+"""Elements compared at once, few enough for a processor's cache; a multiple of every block of ggml's types."""
 _GRIDS = ((0, 256), (128, 16), (32, 16))
 """(elements that share a scale, 0 for a row; steps that eight and four bits have): how values are packed and unpacked again."""
 _UNEVEN = 0.1
@@ -82,15 +82,15 @@ class _Sums:
 
     def add(self, one: Array, other: Array) -> None:
         """Add the elements of one piece; those that are not finite on either side are left out and noted."""
-        fine = np.isfinite(one) & np.isfinite(other)
         self.count += len(one)
-        if not fine.all():
-            self.finite = False
-            self.equal += int(np.count_nonzero((one == other) & ~fine))
-            one, other = one[fine], other[fine]
+        squares = float(one @ one), float(other @ other)
+        if not (np.isfinite(squares[0]) and np.isfinite(squares[1])):
+            one, other = self.finite_part(one, other)
         self.equal += int(np.count_nonzero(one == other))
-        self.zeroed += int(np.count_nonzero((other == 0) & (one != 0)))
-        self.filled += int(np.count_nonzero((one == 0) & (other != 0)))
+        if np.count_nonzero(other) < len(other):
+            self.zeroed += int(np.count_nonzero((other == 0) & (one != 0)))
+        if np.count_nonzero(one) < len(one):
+            self.filled += int(np.count_nonzero((one == 0) & (other != 0)))
         wide, beside = one.astype(np.float64), other.astype(np.float64)
         self.one += float(wide.sum())
         self.other += float(beside.sum())
@@ -99,6 +99,14 @@ class _Sums:
         self.both += float(wide @ beside)
         wide -= beside
         self.apart += float(wide @ wide)
+
+    def finite_part(self, one: Array, other: Array) -> tuple[Array, Array]:
+        """Leave out what is not finite on either side; values too large to be squared in float32 are none of it."""
+        fine = np.isfinite(one) & np.isfinite(other)
+        if not fine.all():
+            self.finite = False
+            self.equal += int(np.count_nonzero((one == other) & ~fine))
+        return one[fine], other[fine]
 
 
 def _summed(first: Tensor, second: Tensor, pieces: Iterator[tuple[int, int]]) -> Measure:

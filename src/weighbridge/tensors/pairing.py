@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
 
-from weighbridge.tensors.fingerprint import Print
+from weighbridge.tensors.fingerprint import JOINT, Print
 
 PEAKS = 3
 """Peaks of one tensor that must agree: by chance three of eight do once in 10**11 pairs of tensors."""
@@ -64,6 +64,7 @@ def pair(first: Sequence[Print], second: Sequence[Print]) -> Paired:
     work.match_shifted()
     work.match_peaks()
     work.match(lambda p: (p.name, p.shape), "name")
+    work.match(lambda p: (p.name.rpartition(JOINT)[2], p.shape), "name")
     work.match_prefix()
     work.match(lambda p: p.digest if p.common else None, "digest")
     work.match(lambda p: p.name, "name")
