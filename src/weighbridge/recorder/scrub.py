@@ -38,7 +38,9 @@ _PAIR = re.compile(
     re.IGNORECASE,
 )
 _RUN = re.compile(r"[A-Za-z0-9+]{20,}")
-_OPEN = re.compile(r"(?i)(?:^|[._-])(?:revision|commit|sha\d*|digest|hash|fingerprint)$")
+_OPEN = re.compile(
+    r"(?i)(?:^|[._-])(?:revision|commit|sha\d*|digest|hash|fingerprint|(?:run|model|experiment|job|build|pipeline)_?id)$"
+)
 """Under these names a long run of digits names something that anybody may know."""
 _DIGESTS = re.compile(r"\b(?:sha256|sha384|sha512|sha1|wbw?1|blake3):[0-9a-f]{40,128}\b")
 _NUMBER = re.compile(r"[+-]?[\d_]*\.?\d+(?:[eE][+-]?\d+)?")

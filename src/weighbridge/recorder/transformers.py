@@ -3,7 +3,7 @@
     with weighbridge.record("fine-tune", inputs=[data], models=[base], outputs=[out]) as run:
         trainer = Trainer(…, callbacks=[RecorderCallback(run)])
         trainer.train()
-        trainer.save_model(out)
+        trainer.model.save_pretrained(out)
 
 The only module here that imports transformers, and only whoever uses it imports this one.
 """
