@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import sqlalchemy as sa
 
 from weighbridge.claims.chain import walk
-from weighbridge.claims.predicates import role_of, stage_of
+from weighbridge.claims.predicates import kind_of, role_of, stage_of
 from weighbridge.claims.predicates import scan as scan_claim
 from weighbridge.claims.records import read_event
 from weighbridge.core.clock import parse_rfc3339, rfc3339
@@ -237,7 +237,7 @@ class _Facts:
     def _fact(self, bundle: Bundle) -> ClaimFact | None:
         statement = Statement.decode(bundle.envelope.payload)
         stage, role = stage_of(statement), role_of(statement)
-        if role is Role.WAIVE:
+        if kind_of(statement) == "waiver":
             self._note_waiver(bundle, statement)
         if stage is None or role is None:
             return None

@@ -127,12 +127,12 @@ class _Walk:
         return self._declared[model.digest]
 
     def _standing(self, node: Digest) -> Standing | None:
+        if node.algorithm == "wbw1":
+            return self._weights(node)
         if node in self.concluded:
             return self._by_person(node)
         if node.algorithm == "alias":
             return self._named(node)
-        if node.algorithm == "wbw1":
-            return self._weights(node)
         model = models.find(self.registry, node)
         if model is None:
             return Standing(self._label(node), "", ((UNKNOWN,),), Basis.NONE)
@@ -178,6 +178,9 @@ class _Walk:
         """
         others = [one for one in self.packages.get(node, ()) if one != self.model.digest]
         told = [self._by_person(one) for one in others if one in self.concluded]
+        direct = self.concluded.get(node)
+        if direct is not None and not {self.model.digest, *others} & set(direct.about):
+            told.append(self._by_person(node))
         if node == self.model.manifest.weights:
             return _all_of(told) if told else None
         told = told or [one for other in others if (one := self._standing(other)) is not None]
