@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from weighbridge.core.alias import Alias
 from weighbridge.core.digest import Digest
 from weighbridge.core.lineage import CARRIES, AdvisoryKind, Grade, Parentage, Relation
-from weighbridge.core.walks import Answer, GapReason, answer, gaps, rank, shortest, ways, weakest
+from weighbridge.core.walks import Answer, GapReason, answer, gaps, rank, shortest_way, ways, weakest
 
 
 def model(word):
@@ -33,7 +33,7 @@ def test_the_surest_way_is_taken_though_a_shorter_one_is_declared():
     found = ways([short, *long], [A])
     assert found.way(D) == tuple(long)
     assert weakest(found.way(D)) is Grade.ATTESTED
-    assert shortest([short, *long], A, D) == (short,)
+    assert shortest_way(ways([short, *long], [A]), D) == (short,)
 
 
 def test_among_equally_sure_ways_the_shortest_is_taken():
@@ -116,7 +116,7 @@ def test_against_every_way_there_is(family):
         assert places[-1] == end
         assert [one.parent for one in found] == places[:-1]
     if known:
-        assert len(shortest(edges, start, end)) == min(map(len, known))
+        assert len(shortest_way(ways(edges, [start]), end)) == min(map(len, known))
 
 
 # ------------------------------------------------------------------ gaps

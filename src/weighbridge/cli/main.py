@@ -27,6 +27,7 @@ COMMANDS: dict[str, str] = {
     "intake": "Take a model in without asking the gate.",
     "admit": "Ask whether a model may run here, now.",
     "revoke": "Withdraw a model; what descends from it is quarantined.",
+    "advisory": "Say that something is wrong with weights, code or data; see whom it reaches.",
     "attest": "Add a claim: data, training in its kinds, conversion, evaluation, packaging.",
     "claims": "Show who says how a model came to be, and what that proves.",
     "bom": "Print the bill of materials of a model.",

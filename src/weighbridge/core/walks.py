@@ -136,10 +136,9 @@ def ways(
     return Ways(begun, trees, up)
 
 
-def shortest(edges: Iterable[Parentage], start: Digest, end: Digest) -> tuple[Parentage, ...] | None:
-    """Return the shortest way down from `start` to `end` whatever its grades, surer steps first; None without one."""
-    found = ways(edges, [start])
-    return Ways(found.starts, found.trees[-1:], up=False).way(end)
+def shortest_way(found: Ways, node: Digest) -> tuple[Parentage, ...] | None:
+    """Return the shortest way to `node` whatever its grades; None when there is none."""
+    return Ways(found.starts, found.trees[-1:], found.up).way(node)
 
 
 def _breadth_first(
