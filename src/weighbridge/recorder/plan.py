@@ -74,8 +74,8 @@ class Plan:
     lock: Path | None = None
     script: Path | None = None
     variables: tuple[str, ...] = ()
-    command_line: tuple[str, ...] = ()
-    parameters: Mapping[str, Any] = field(default_factory=dict)
+    command_line: tuple[str, ...] = field(default=(), repr=False)
+    parameters: Mapping[str, Any] = field(default_factory=dict, repr=False)
     builder: str = RECORDER
     invocation: str = ""
     source: str = ""

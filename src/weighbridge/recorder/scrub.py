@@ -79,7 +79,7 @@ class Scrub:
             found: dict[str, JSON] = {}
             for key, item in rows:
                 word = self.text(str(key))
-                found[word] = self.value(item, name=str(key), depth=depth + 1)
+                found[word] = self.value(item, name=f"{name}.{key}" if name else str(key), depth=depth + 1)
             return found | ({CUT: len(value) - MAX_ENTRIES} if len(value) > MAX_ENTRIES else {})
         if isinstance(value, (list, tuple, set, frozenset)):
             if depth >= MAX_DEPTH:
