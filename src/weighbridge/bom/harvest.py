@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from weighbridge.bom.card import CARD, card_facts
 from weighbridge.bom.dependencies import declared_frameworks, requirements_of
-from weighbridge.bom.facts import Fact, Facts, step
+from weighbridge.bom.facts import MAX_ITEMS, Fact, Facts, step
 from weighbridge.bom.reading import OpenFile, Reading
 from weighbridge.bom.recipe import recipe_facts
 from weighbridge.bom.weights import weight_facts
@@ -53,6 +53,7 @@ def harvest(manifest: Manifest, open_file: OpenFile) -> Facts:
     for part, entries in parts.items():
         facts += _facts_of(reading, part, entries)
     facts += recipe_facts(reading)
+    facts = list(_not_too_many(reading, facts))
     requirements = [*declared_frameworks(reading, facts), *requirements_of(reading)]
     return Facts(
         tuple(facts),
@@ -60,6 +61,17 @@ def harvest(manifest: Manifest, open_file: OpenFile) -> Facts:
         tuple(requirements),
         tuple(part for part in parts if part),
     )
+
+
+def _not_too_many(reading: Reading, facts: list[Fact]) -> Iterator[Fact]:
+    """Yield the facts, at most MAX_ITEMS of one name and part: ten thousand licence texts say no more than a thousand."""
+    seen: Counter[tuple[str, str]] = Counter()
+    for fact in facts:
+        seen[fact.name, fact.part] += 1
+        if seen[fact.name, fact.part] <= MAX_ITEMS:
+            yield fact
+        elif seen[fact.name, fact.part] == MAX_ITEMS + 1:
+            reading.miss(fact.path, f"more than {MAX_ITEMS} files or places give {fact.name}")
 
 
 def _parts(reading: Reading) -> dict[str, list[FileEntry]]:

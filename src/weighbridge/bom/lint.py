@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from itertools import islice
 from typing import Any
 from urllib.parse import unquote
 
 from weighbridge.bom.schema import WRITTEN, schema_problems, version_of
 from weighbridge.bom.sourced import PREFIX
 from weighbridge.core.canonical import JSON, canonical
-from weighbridge.core.errors import OutOfBudget, Refused
+from weighbridge.core.errors import Refused
 
 MAX_BROKEN = 100
 """Problems that are told of one document."""
@@ -186,11 +187,7 @@ def problems_of(bom: Mapping[str, Any]) -> tuple[list[str], list[str]]:
     wrong = schema_problems(bom)
     if wrong:
         return wrong, []
-    try:
-        references, rules = list(broken_references(bom)), list(broken_rules(bom))
-    except RecursionError as error:
-        raise OutOfBudget("the document is nested too deeply", check="bom.size") from error
-    return references[:MAX_BROKEN], rules[:MAX_BROKEN]
+    return list(islice(broken_references(bom), MAX_BROKEN)), list(islice(broken_rules(bom), MAX_BROKEN))
 
 
 def _refused(bom: Mapping[str, Any], problems: list[str]) -> Refused:

@@ -116,6 +116,8 @@ class Reading:
         """Yield `name:key` for each member of an object that is a plain value; others are passed over."""
         if not isinstance(value, dict):
             return
+        if len(value) > MAX_ITEMS:
+            self.miss(path, f"{pointer} has more than {MAX_ITEMS} members")
         for key in sorted(value)[:MAX_ITEMS]:
             item = value[key]
             plain = (

@@ -20,6 +20,7 @@ VERSIONS = ("1.4", "1.5", "1.6", "1.7")
 WRITTEN = ("1.6", "1.7")
 MAX_LIST = 3000
 """Items of one list that the validator compares pair by pair: about five seconds."""
+MAX_DEPTH = 60
 MAX_PROBLEMS = 20
 _HEX = re.compile(r"[0-9a-f]{64}")
 _FILE = frozenset({"type", "bom-ref", "name", "hashes", "properties"})
@@ -104,22 +105,29 @@ def _without_plain_files(bom: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _check_lists(value: Any) -> None:
-    work = [value]
+    """Refuse what the validator would spend too long on, or could not finish."""
+    work = [(value, 0)]
     while work:
-        node = work.pop()
+        node, depth = work.pop()
+        if depth > MAX_DEPTH:
+            raise _spent("the document is nested too deeply", f"at most {MAX_DEPTH} levels are read")
         if isinstance(node, dict):
-            work += node.values()
+            work += [(item, depth + 1) for item in node.values()]
         elif isinstance(node, list):
-            if len(node) > MAX_LIST and any(
-                isinstance(item, dict) and set(item) != {"name", "value"} for item in node
-            ):
-                raise OutOfBudget(
-                    f"a list of the document has {len(node)} items",
-                    cause=f"at most {MAX_LIST} are compared with each other, as the schema asks for",
-                    remedy="split the document into several that refer to each other",
-                    check="bom.size",
-                )
-            work += node
+            pairs = any(isinstance(item, dict) and set(item) != {"name", "value"} for item in node)
+            if len(node) > MAX_LIST and pairs:
+                cause = f"at most {MAX_LIST} are compared with each other, as the schema asks for"
+                raise _spent(f"a list of the document has {len(node)} items", cause)
+            work += [(item, depth + 1) for item in node]
+
+
+def _spent(problem: str, cause: str) -> OutOfBudget:
+    return OutOfBudget(
+        problem,
+        cause=cause,
+        remedy="split the document into several that refer to each other",
+        check="bom.size",
+    )
 
 
 @cache

@@ -73,7 +73,7 @@ def show(shared: Shared, *, model: str, spec: str | None, profile: str | None) -
         from weighbridge.bom.completeness import assess, read_profile
 
         found = assess(document.content, read_profile(profile), signed=document.signed)
-        emit(shared, "completeness", [found.to_json()], _completeness_text(found))
+        emit(shared, "assessment", [found.to_json()], _completeness_text(found))
     elif shared.output is not None:
         text = json.dumps(document.content, indent=2, ensure_ascii=False)
         shared.output.write_text(text + "\n", encoding="utf-8")
