@@ -9,8 +9,10 @@ from weighbridge.claims import words
 from weighbridge.claims.predicates import kind_of, read_claim, role_of, stage_of
 from weighbridge.claims.records import Record, event, read_event
 from weighbridge.claims.summary import Summary, build_vsa, read_vsa
+from weighbridge.core.advisory import Advisory, AdvisorySeverity
 from weighbridge.core.digest import Digest
 from weighbridge.core.errors import InternalError, VerificationFailed
+from weighbridge.core.lineage import AdvisoryKind
 from weighbridge.core.manifest import FileEntry, Manifest
 from weighbridge.core.statement import Statement, Subject, subject_of
 from weighbridge.core.tier import Role, Stage, Tier
@@ -19,19 +21,33 @@ NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 MODEL = Manifest.of(
     [FileEntry("m.safetensors", 3, Digest.of(b"m")), FileEntry("c.json", 2, Digest.of(b"{}"))]
 )
+ADVISORY = Advisory(
+    AdvisoryKind.WEIGHTS,
+    (MODEL.digest,),
+    "poisoned",
+    AdvisorySeverity.HIGH,
+    "2026-11-01T00:00:00Z",
+    "default",
+)
 BODIES = {
     "decision": {"decision": "allow"},
     "name": {"name": "search", "sequence": 3},
     "deployment": {"target": "prod/search"},
     "revocation": {"reason": "poisoned", "since": "2026-11-01T00:00:00Z"},
     "waiver": {"rule": "r", "fingerprint": "f" * 32, "reason": "reviewed", "expires": "2027-01-01T00:00:00Z"},
-}
+    "licence": {"licence": "MIT", "reason": "read"},
+    "advisory": {"id": ADVISORY.id, **ADVISORY.body()},
+    "lift": {"id": ADVISORY.id, "reason": "a false alarm", "since": "2026-11-02T00:00:00Z"},
+}  # fmt: skip
 ROLES = {
     "decision": Role.DECIDE,
     "name": Role.RECORD,
     "deployment": Role.RECORD,
     "revocation": Role.REVOKE,
     "waiver": Role.WAIVE,
+    "licence": Role.WAIVE,
+    "advisory": Role.REVOKE,
+    "lift": Role.REVOKE,
 }
 
 
