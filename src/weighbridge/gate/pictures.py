@@ -25,13 +25,15 @@ ALIKE = 4
 WIDTH, HEIGHT, ACROSS, DOWN, EDGE = 232, 62, 132, 16, 24
 """Of a box, and between boxes and around them, in pixels."""
 LANE = 10
+LINES = 300
+"""Lines in a picture: beyond them the thinnest are left out, and the picture says how many."""
 TOP, FOOT = 64, 150
 MAX_LABELS = 120
 """Lines that carry their relation in words; in a fuller picture the words stand in each line's title only."""
 
 STANDINGS = {
     "revoked": ("✗", "revoked"),
-    "advised": ("✗", "an advisory reaches it"),
+    "advised": ("✗", "under advisory"),
     "quarantined": ("!", "quarantined"),
     "trusted": ("✓", "trusted"),
     "intake": ("·", "in intake"),
@@ -42,20 +44,37 @@ STANDINGS = {
 """Each standing: a sign and a word; colour only repeats them."""
 _WORST = list(STANDINGS)
 
-STYLE = """
-svg{--paper:#fbfaf7;--ink:#1d1c1a;--faint:#6d6a63;--rule:#c9c4b8;--fail:#a3211c;--failbg:#fbeae8;--wait:#8a5a00;--waitbg:#fdf3dc;--pass:#1f6b3a;--passbg:#e9f5ec;--box:#ffffff}
-@media (prefers-color-scheme:dark){svg{--paper:#17181a;--ink:#eceae4;--faint:#a5a29a;--rule:#4b4a46;--fail:#ff9a92;--failbg:#3a1d1b;--wait:#f2c46d;--waitbg:#35290f;--pass:#86d6a0;--passbg:#16301f;--box:#202225}}
-text{font:13px system-ui,sans-serif;fill:var(--ink)}.t{font-size:17px;font-weight:600}.m{font:11px ui-monospace,monospace;fill:var(--faint)}
-.s{font-size:12px}.r{font-size:11px;fill:var(--faint);stroke:var(--paper);stroke-width:4px;paint-order:stroke;stroke-linejoin:round}
-.n{font-weight:600}rect.b{fill:var(--box);stroke:var(--rule);stroke-width:1.2}rect.root{stroke:var(--ink);stroke-width:2.4}
-.revoked rect.b,.advised rect.b{fill:var(--failbg);stroke:var(--fail)}.revoked .s,.advised .s{fill:var(--fail)}
-.quarantined rect.b{fill:var(--waitbg);stroke:var(--wait)}.quarantined .s{fill:var(--wait)}
-.trusted rect.b{fill:var(--passbg);stroke:var(--pass)}.trusted .s{fill:var(--pass)}
-.name rect.b,.elsewhere rect.b{stroke-dasharray:4 3}.name .s,.elsewhere .s,.intake .s,.dataset .s{fill:var(--faint)}
-path.l{fill:none;stroke:var(--ink);stroke-width:1.5}path.attested{stroke-width:1.9}path.observed{stroke-dasharray:9 4}path.declared{stroke-dasharray:2 4;stroke:var(--faint)}
-path.h{fill:var(--ink)}
-""".replace("\n", "")
-
+PALETTES = {
+    "light": {
+        "paper": "#fbfaf7", "ink": "#1d1c1a", "faint": "#6d6a63", "rule": "#b9b3a5", "box": "#ffffff",
+        "fail": "#a3211c", "failbg": "#fbeae8", "wait": "#855600", "waitbg": "#fdf3dc", "pass": "#1f6b3a", "passbg": "#e9f5ec",
+    },
+    "dark": {
+        "paper": "#17181a", "ink": "#eceae4", "faint": "#a5a29a", "rule": "#6a6861", "box": "#202225",
+        "fail": "#ff9a92", "failbg": "#3a1d1b", "wait": "#f2c46d", "waitbg": "#35290f", "pass": "#86d6a0", "passbg": "#16301f",
+    },
+}  # fmt: skip
+"""Text on its ground has a contrast of 4.5 to 1 and more in both."""
+SHAPES = (
+    "text{font:13px system-ui,sans-serif}.t{font-size:17px;font-weight:600}.n{font-weight:600}"
+    ".m{font:11px ui-monospace,monospace}.s{font-size:12px}"
+    ".r{font-size:11px}.g{font-size:11px;stroke-width:4px;stroke-linejoin:round}"
+    "rect.b{stroke-width:1.2}rect.root{stroke-width:2.6}.name rect.b,.elsewhere rect.b{stroke-dasharray:4 3}"
+    "path.l{fill:none;stroke-width:1.5}path.attested{stroke-width:2}path.observed{stroke-dasharray:9 4}"
+    "path.declared{stroke-dasharray:2 4}"
+)
+COLOURS = (
+    ".paper{{fill:{paper}}}text{{fill:{ink}}}.m{{fill:{faint}}}.r{{fill:{faint}}}.g{{fill:{paper};stroke:{paper}}}"
+    "rect.b{{fill:{box};stroke:{rule}}}rect.root{{stroke:{ink}}}path.l{{stroke:{ink}}}path.declared{{stroke:{faint}}}path.h{{fill:{ink}}}"
+    ".revoked rect.b,.advised rect.b{{fill:{failbg};stroke:{fail}}}.revoked .s,.advised .s{{fill:{fail}}}"
+    ".quarantined rect.b{{fill:{waitbg};stroke:{wait}}}.quarantined .s{{fill:{wait}}}"
+    ".trusted rect.b{{fill:{passbg};stroke:{pass}}}.trusted .s{{fill:{pass}}}"
+    ".name .s,.elsewhere .s,.intake .s,.dataset .s{{fill:{faint}}}"
+)
+STYLE = (
+    f"{SHAPES}{COLOURS.format(**PALETTES['light'])}"
+    f"@media (prefers-color-scheme:dark){{{COLOURS.format(**PALETTES['dark'])}}}"
+)
 DEFINITIONS = (
     f'<defs><clipPath id="c"><rect width="{WIDTH - 8}" height="{HEIGHT}" x="4"/></clipPath>'
     '<marker id="a" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="9" markerHeight="9" '
@@ -78,22 +97,46 @@ class Box:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One line between two boxes; `number` edges of one relation and grade lie in it."""
+    """One line between two boxes; `number` edges of one relation and grade lie in it, or of several (`mixed`)."""
 
     start: str
     end: str
     relation: Relation
     grade: Grade
     number: int = 1
+    mixed: bool = False
+
+    @property
+    def words(self) -> str:
+        """Return the relation in words, and how many edges there are of it."""
+        relation = f"{self.relation.value} and others" if self.mixed else self.relation.value
+        return f"{relation} \u00d7{self.number:,}" if self.number > 1 else relation
 
 
 def picture(lineage: Lineage, *, title: str) -> str:
     """Return the SVG of a lineage: its nodes, its edges, and what of it runs."""
     boxes, lines = _boxes(lineage)
+    about = _about(boxes, lineage)
+    across: list[Line] = []
     if len(boxes) > LIMIT:
         boxes, lines = _collapse(boxes, lines, _alike(boxes, lines))
     if len(boxes) > LIMIT:
-        boxes, lines = _collapse(boxes, lines, _far(boxes, lines))
+        steps = _steps(boxes, lines)
+        marks: dict[str, tuple[object, ...]] = {
+            key: (steps.get(key, 0), box.standing, box.nodes[0].kind)
+            for key, box in boxes.items()
+            if not box.kept
+        }
+        boxes, lines = _collapse(boxes, lines, marks, 2)
+        across = [line for line in lines if steps.get(line.end, 0) != steps.get(line.start, 0) + 1]
+        lines = [line for line in lines if line not in set(across)]
+    if len(lines) > LINES:
+        lines = _merged(lines)
+    thin = sorted(lines, key=lambda line: (boxes[line.start].kept and boxes[line.end].kept, line.number))
+    left_out = [*across, *thin[: max(0, len(lines) - LINES)]]
+    lines = [line for line in lines if line not in set(left_out)]
+    if left_out:
+        about += f"; {len(left_out):,} lines of {sum(line.number for line in left_out):,} edges are left out"
     placed = arrange(
         list(boxes),
         [(line.start, line.end) for line in lines],
@@ -101,7 +144,7 @@ def picture(lineage: Lineage, *, title: str) -> str:
         gap=DOWN,
         lane=LANE,
     )
-    return _svg(boxes, lines, placed, title=title, about=_about(lineage))
+    return _svg(boxes, lines, placed, title=title, about=about)
 
 
 # ---------------------------------------------------------------- what is shown
@@ -167,6 +210,24 @@ def _summed(rows: Iterable[tuple[str, str, Relation, Grade, int]]) -> list[Line]
     return [Line(*key, number) for key, number in sorted(found.items())]
 
 
+def _merged(lines: Sequence[Line]) -> list[Line]:
+    """Draw one line between two boxes, as sure as the surest edge in it, named after what most of them are."""
+    pairs: dict[tuple[str, str], list[Line]] = {}
+    for line in lines:
+        pairs.setdefault((line.start, line.end), []).append(line)
+    return [
+        Line(
+            start,
+            end,
+            max(there, key=lambda line: line.number).relation,
+            min(there, key=lambda line: line.grade.rank).grade,
+            sum(line.number for line in there),
+            mixed=len({line.relation for line in there}) > 1,
+        )
+        for (start, end), there in pairs.items()
+    ]
+
+
 def _alike(boxes: Mapping[str, Box], lines: Sequence[Line]) -> dict[str, tuple[object, ...]]:
     """Give what ends here and has the same parents, by the same relations, and the same standing, one mark."""
     parents: dict[str, list[tuple[str, str, str]]] = {}
@@ -180,36 +241,34 @@ def _alike(boxes: Mapping[str, Box], lines: Sequence[Line]) -> dict[str, tuple[o
     }
 
 
-def _far(boxes: Mapping[str, Box], lines: Sequence[Line]) -> dict[str, tuple[object, ...]]:
-    """Give what is equally far from the root, in the same direction, and stands alike, one mark."""
+def _steps(boxes: Mapping[str, Box], lines: Sequence[Line]) -> dict[str, int]:
+    """Return how many steps each box is from the root: below 0 for what the root came from."""
     root = next((key for key, box in boxes.items() if box.root), "")
     steps: dict[str, int] = {root: 0}
     for up in (True, False):
         follow: dict[str, list[str]] = {}
         for line in lines:
-            follow.setdefault(*((line.end, []) if up else (line.start, []))).append(
-                line.start if up else line.end
-            )
+            here, there = (line.end, line.start) if up else (line.start, line.end)
+            follow.setdefault(here, []).append(there)
         work, distance = [root], 0
         while work:
             distance += 1
             work = list(dict.fromkeys(n for key in work for n in follow.get(key, ()) if n not in steps))
             steps |= dict.fromkeys(work, -distance if up else distance)
-    return {
-        key: (steps.get(key, "beside"), box.standing, box.nodes[0].kind)
-        for key, box in boxes.items()
-        if not box.kept
-    }
+    return steps
 
 
 def _collapse(
-    boxes: Mapping[str, Box], lines: Sequence[Line], marks: Mapping[str, tuple[object, ...]]
+    boxes: Mapping[str, Box],
+    lines: Sequence[Line],
+    marks: Mapping[str, tuple[object, ...]],
+    alike: int = ALIKE,
 ) -> tuple[dict[str, Box], list[Line]]:
     """Put boxes with the same mark together."""
     members: dict[tuple[object, ...], list[str]] = {}
     for key, mark in marks.items():
         members.setdefault(mark, []).append(key)
-    into = {key: keys[0] for keys in members.values() if len(keys) >= ALIKE for key in keys}
+    into = {key: keys[0] for keys in members.values() if len(keys) >= alike for key in keys}
     found: dict[str, Box] = {}
     for key, box in boxes.items():
         target = into.get(key, key)
@@ -222,10 +281,10 @@ def _collapse(
     return found, _summed((a, b, line.relation, line.grade, line.number) for a, b, line in rows if a != b)
 
 
-def _about(lineage: Lineage) -> str:
-    standings = [standing_of(node) for node in lineage.nodes]
-    counted = [f"{standings.count(word)} {STANDINGS[word][1]}" for word in STANDINGS if word in standings]
-    return f"{len(lineage.nodes):,} identities, {len(lineage.edges):,} edges: {', '.join(counted)}"
+def _about(boxes: Mapping[str, Box], lineage: Lineage) -> str:
+    standings = [box.standing for box in boxes.values()]
+    counted = [f"{standings.count(word):,} {STANDINGS[word][1]}" for word in STANDINGS if word in standings]
+    return f"{len(boxes):,} things, {len(lineage.edges):,} edges: {', '.join(counted)}"
 
 
 # ---------------------------------------------------------------- how it is drawn
@@ -244,7 +303,7 @@ def _svg(
         f'<title id="title">{_text(title, 200)}</title><desc id="desc">{_text(about, 400)}</desc>',
         f"<style>{STYLE}</style>",
         DEFINITIONS,
-        f'<rect width="{width:.0f}" height="{height:.0f}" style="fill:var(--paper)"/>',
+        f'<rect width="{width:.0f}" height="{height:.0f}" class="paper"/>',
         f'<text class="t" x="{EDGE}" y="30">{_text(title, 90)}</text><text class="s" x="{EDGE}" y="49">{_text(about, 150)}</text>',
         *(path for path, _ in drawn),
         *(_box(box, placed.boxes[key]) for key, box in boxes.items()),
@@ -291,16 +350,12 @@ def _line(
     through = [(x + dx, y) for x, y in points[1:-1] for dx in ((WIDTH, 0) if back else (0, WIDTH))]
     stops = [start, *through, end]
     path = f"M{start[0]:.1f} {start[1]:.1f}" + "".join(_curve(a, b, back=back) for a, b in pairwise(stops))
-    several = f" \u00d7{line.number}" if line.number > 1 else ""
-    told = f"{_called(boxes[line.start])} → {_called(boxes[line.end])}: {line.relation.value}, {line.grade.value}{several}"
+    told = f"{_called(boxes[line.start])} → {_called(boxes[line.end])}: {line.words}, {line.grade.value}"
     drawn = f'<path class="l {line.grade.value}" d="{path}" marker-end="url(#a)"><title>{_text(told, 200)}</title></path>'
     if not words or back:
         return drawn, ""
-    x, y = end[0] - 12, end[1] - 4
-    return (
-        drawn,
-        f'<text class="r" x="{x:.1f}" y="{y:.1f}" text-anchor="end">{line.relation.value}{several}</text>',
-    )
+    place = f'x="{end[0] - 12:.1f}" y="{end[1] - 4:.1f}" text-anchor="end"'
+    return drawn, f'<text class="g" {place}>{line.words}</text><text class="r" {place}>{line.words}</text>'
 
 
 def _curve(a: tuple[float, float], b: tuple[float, float], *, back: bool) -> str:
@@ -351,7 +406,9 @@ def _called(box: Box) -> str:
 def _second(box: Box) -> str:
     things = _things(box)
     if len(things) == 1:
-        return things[0].digest.short if things[0].kind != "alias" else "known by this name only"
+        if things[0].kind == "alias":
+            return "known by this name only"
+        return things[0].digest.short if things[0].names or things[0].label else things[0].kind
     return ", ".join(", ".join(node.names) or node.label or node.digest.short for node in things[:2]) + ", …"
 
 
@@ -389,8 +446,8 @@ def _legend(y: float, boxes: Mapping[str, Box]) -> str:
             f'<text class="s" x="30" y="11">{sign} {told}</text></g>'
         )
     parts.append(
-        '<text class="r" x="0" y="92">Each line runs from what was there first to what came of it. The thick frame is what '
-        "was asked about. Boxes behind a box: several that are alike.</text></g>"
+        '<text class="s" x="0" y="100">Each line runs from what was there first to what came of it. The thick frame is what '
+        "was asked about. Boxes behind a box: several that are alike; a line between such boxes looks like the surest in it.</text></g>"
     )
     return "".join(parts)
 
