@@ -2,9 +2,12 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 from random import Random
 
 import claims_world
+import jsonschema
+import pytest
 from claims_world import MODEL, MODELS, Ledger, Signed, about, dataset, explained, signed, whole
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -12,9 +15,11 @@ from hypothesis import strategies as st
 from weighbridge.claims import chain, graph
 from weighbridge.claims.chain import walk
 from weighbridge.claims.explain import MAX_SHOWN, explain, lines
+from weighbridge.claims.slsa import build_of, model_level
 from weighbridge.core.canonical import canonical
 from weighbridge.core.decision import Outcome
 from weighbridge.core.digest import Digest
+from weighbridge.core.envelope import envelope
 from weighbridge.core.evidence import ClaimFact, Proven
 from weighbridge.core.identity import Identity
 from weighbridge.core.tier import Stage
@@ -114,6 +119,30 @@ def test_an_explanation_is_json_and_of_bounded_size():
     wide = explain(wb("m"), wbw("m"), [fact(Stage.TRAIN, wbw("m"), parents=parents)])
     assert (len(wide.links), wide.left_out) == (MAX_SHOWN, 11)
     assert any("and 11 links more" in line for line in lines(wide))
+
+
+def closed(value):
+    """Return the schema with every object closed, so that what is written but not described fails."""
+    if isinstance(value, dict):
+        value = {key: closed(item) for key, item in value.items()}
+        if "properties" in value and "required" in value:
+            value.setdefault("additionalProperties", False)
+    elif isinstance(value, list):
+        value = [closed(item) for item in value]
+    return value
+
+
+@pytest.mark.parametrize("gone", ["data_raw", "convert_model", ""])
+def test_an_explanation_has_the_form_that_is_documented(gone):
+    schemas = Path(__file__).resolve().parents[2] / "docs" / "reference" / "schemas"
+    schema = json.loads((schemas / "claim.schema.json").read_text(encoding="utf-8"))
+    rows = claims_world.facts(Ledger().bundles(signed(**({gone: None} if gone else {})).values()))
+    builds = [made for row in rows if (made := build_of(row))]
+    level = model_level(MODEL.digest, MODEL.weights, builds, ())
+    found = explain(MODEL.digest, MODEL.weights, rows)
+    item = {"model": str(MODEL.digest), **found.to_json(), "build_level": level.to_json()}
+    document = json.loads(canonical(envelope("claim", [item])))
+    jsonschema.Draft202012Validator(closed(schema)).validate(document)
 
 
 def test_a_deep_line_is_explained_without_recursion():
