@@ -158,8 +158,8 @@ def public_address(remote: str) -> str:
     if not remote.isprintable() or len(remote) > 500:
         return ""
     if "://" in remote:
-        parts = urlsplit(remote)
         try:
+            parts = urlsplit(remote)
             host = parts.hostname or ""
             where = f"{host}:{parts.port}" if parts.port else host
         except ValueError:

@@ -36,6 +36,11 @@ class Input:
     name: str = ""
     bundle: Path | None = None
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "path", Path(self.path))  # scripts give paths as text too
+        object.__setattr__(self, "relation", Relation(self.relation))
+        object.__setattr__(self, "bundle", Path(self.bundle) if self.bundle is not None else None)
+
     @property
     def is_dataset(self) -> bool:
         """Tell whether it is data, which must be signed, and not a model or a tokenizer."""

@@ -81,7 +81,7 @@ def read_lock(name: str, data: bytes) -> Lock:
     if name.endswith((".toml", ".lock")) and name not in ("Pipfile.lock", "requirements.lock"):
         try:
             pins, hashed = _toml(tomllib.loads(data.decode("utf-8")))
-        except (ValueError, TypeError, AttributeError, KeyError) as error:
+        except (ValueError, TypeError, AttributeError, KeyError, RecursionError) as error:
             raise UsageError(f"{name} cannot be read", cause=str(error), remedy="write it again") from error
         return Lock(name, digest, pins, hashed)
     if name.endswith((".txt", ".lock")) and name != "Pipfile.lock":

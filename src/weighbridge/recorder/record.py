@@ -233,6 +233,10 @@ class Recording:
     # After.
 
     def _conclude(self) -> list[Statement]:
+        if self.plan.stage == "evaluate" and not self._metrics:
+            raise UsageError(
+                "an evaluation without a metric says nothing", remedy="call run.metric(NAME, VALUE)"
+            )
         attached = {name: self._scrub.value(dict(facts())) for name, facts in self._attached.items()}
         for read in self.inputs:
             read_again(read)
