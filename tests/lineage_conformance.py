@@ -296,11 +296,14 @@ def kept(connection, number, *, project="p", status="active", weights=None):
 
 
 def test_quarantine_takes_active_models_that_are_surely_reached(connection):
-    index.add_edges(connection, [edge(1, 2), edge(1, 3, TUNE, DECLARED), edge(1, 4)], RECORD)
+    weights = Digest("wbw1", "7" * 64)
+    index.add_edges(
+        connection, [edge(1, 2), edge(1, 3, TUNE, DECLARED), edge(1, 4), edge(1, weights)], RECORD
+    )
     for number, status in ((2, "active"), (3, "active"), (4, "revoked"), (5, "active")):
         kept(connection, number, status=status)
     kept(connection, 2, project="q")
-    kept(connection, 6, weights=str(model(1)))
+    kept(connection, 6, weights=str(weights))
     key = advise(connection, [model(1)])
     assert index.quarantine(connection, key, "p") == 2
     table = schema.model

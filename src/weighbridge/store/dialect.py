@@ -21,6 +21,8 @@ _LISTED = {
 }
 _ROWS = {"sqlite": "json_each(:rows)", "postgresql": "jsonb_array_elements(CAST(:rows AS jsonb)) AS l(value)"}
 _FIELD = {"sqlite": "json_extract(value, '$[{}]')", "postgresql": "value ->> {}"}
+MODELS = {"sqlite": ("rowid", "rowid"), "postgresql": ("digest", "project = :project AND digest")}
+"""By what rows of models are chosen and changed: SQLite goes through its table in the order in which the rows lie."""
 _WALKING = "SET LOCAL jit = off; SET LOCAL work_mem = '64MB'; SET LOCAL random_page_cost = 1.1"
 """For walks by index: compiling them costs more than they take, and what they read lies in memory."""
 
@@ -61,6 +63,14 @@ def listed(dialect: str, name: str, *, number: bool = False) -> str:
 def pack(values: Iterable[str] | Iterable[int]) -> str:
     """Return values as the parameter that `listed` reads."""
     return json.dumps(list(values), separators=(",", ":"))
+
+
+def joined(dialect: str, column: str) -> str:
+    """Return the aggregate that puts all values of a column into one text, a space between two (none: NULL).
+
+    One long value is read several times faster than as many short rows.
+    """
+    return f"{'group_concat' if dialect == 'sqlite' else 'string_agg'}({column}, ' ')"
 
 
 def insert_new(

@@ -7,15 +7,16 @@ Large answers are worked on as integers; identities are looked up for what is re
 
 from __future__ import annotations
 
+import re
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 
 import sqlalchemy as sa
 
-from weighbridge.core.digest import Digest
+from weighbridge.core.digest import HEX_LENGTH, Digest
 from weighbridge.core.lineage import Grade, Parentage, Relation
-from weighbridge.store.dialect import listed, pack
+from weighbridge.store.dialect import joined, listed, pack
 
 SURE = frozenset({Grade.ATTESTED, Grade.OBSERVED})
 """The grades that count where something is refused: anybody may declare."""
@@ -40,8 +41,12 @@ _DOWN = (
     "WITH RECURSIVE w(id) AS (SELECT id FROM artifact WHERE digest IN ({roots}) "
     "UNION SELECT e.child FROM w JOIN edge e ON e.parent = w.id{where}) "
 )
-_NODES = "SELECT a.digest FROM w JOIN artifact a ON a.id = w.id"
-_PAIRS = "SELECT e.parent, e.child FROM w JOIN edge e ON e.child = w.id{where}"
+_NODES = "SELECT {digests} FROM (SELECT id FROM w ORDER BY id) s JOIN artifact a ON a.id = s.id"
+"""In the order in which the rows lie, so that each page is read once."""
+_UP_BY_NUMBER = (
+    "WITH RECURSIVE w(id) AS ({numbers} UNION SELECT e.parent FROM w JOIN edge e ON e.child = w.id{where}) "
+    "SELECT {pairs} FROM w JOIN edge e ON e.child = w.id{where}"
+)
 _STEPS = "SELECT e.parent, e.child, e.relation, e.grade, e.bundle FROM w JOIN edge e ON e.{end} = w.id{where}"
 _EDGES = (
     "SELECT p.digest, c.digest, e.relation, e.grade, e.bundle FROM w JOIN edge e ON e.{end} = w.id{where} "
@@ -49,6 +54,9 @@ _EDGES = (
     "ORDER BY p.digest, c.digest, e.relation, e.bundle LIMIT :limit"
 )
 _EVERYTHING = 2**62
+_DIGEST = re.compile(
+    f"({'|'.join(name for name, length in HEX_LENGTH.items() if length == 64)}):([0-9a-f]{{64}})"
+)
 
 
 def affected(
@@ -73,12 +81,14 @@ def affected_among(
     grades: Grades = None,
 ) -> list[Digest]:
     """Return those of `nodes` that are, or descend from, (one of) `by`, in their order: one walk up from all of them."""
-    query = _query(connection.dialect.name, _UP + _PAIRS, relations, grades)
-    children: dict[int, list[int]] = {}
-    for parent, child in connection.execute(query, {"roots": _packed(nodes)}):
-        children.setdefault(parent, []).append(child)
     ends = numbers(connection, nodes)
     reached = set(numbers(connection, [by] if isinstance(by, Digest) else by).values())
+    query = _query(connection.dialect.name, _UP_BY_NUMBER, relations, grades)
+    found = connection.execute(query, {"numbers": pack(sorted(set(ends.values())))}).scalar()
+    children: dict[int, list[int]] = {}
+    flat = iter(map(int, (found or "").split()))
+    for parent, child in zip(flat, flat, strict=True):
+        children.setdefault(parent, []).append(child)
     work = list(reached)
     while work:
         for child in children.get(work.pop(), ()):
@@ -187,8 +197,11 @@ def only(relations: Relations, grades: Grades) -> str:
 
 @lru_cache(maxsize=512)
 def _query(dialect: str, text: str, relations: Relations, grades: Grades) -> sa.TextClause:
-    lists = {name: listed(dialect, name) for name in ("roots", "by")}
-    return sa.text(text.format(where=only(relations, grades), **lists))
+    parts = {name: listed(dialect, name) for name in ("roots", "by")}
+    parts["numbers"] = listed(dialect, "numbers", number=True)
+    parts["digests"] = joined(dialect, "a.digest")
+    parts["pairs"] = joined(dialect, "e.parent || ' ' || e.child")
+    return sa.text(text.format(where=only(relations, grades), **parts))
 
 
 @lru_cache(maxsize=64)
@@ -206,8 +219,19 @@ def _nodes(
     connection: sa.Connection, walk: str, roots: Sequence[Digest], relations: Relations, grades: Grades
 ) -> list[Digest]:
     query = _query(connection.dialect.name, walk + _NODES, relations, grades)
-    found = connection.execute(query, {"roots": _packed(roots)}).scalars().all()
-    return [Digest.parse(text) for text in sorted(found)]
+    found = connection.execute(query, {"roots": _packed(roots)}).scalar()
+    return [_digest(text) for text in sorted((found or "").split())]
+
+
+def _digest(text: str) -> Digest:
+    """Do what Digest.parse does, in half the time: a walk may return a hundred thousand."""
+    match = _DIGEST.fullmatch(text)
+    if match is None:
+        return Digest.parse(text)
+    digest = object.__new__(Digest)
+    object.__setattr__(digest, "algorithm", match[1])
+    object.__setattr__(digest, "hex", match[2])
+    return digest
 
 
 def _edges(

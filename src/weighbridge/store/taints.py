@@ -23,7 +23,7 @@ import sqlalchemy as sa
 from weighbridge.core.digest import Digest
 from weighbridge.core.lineage import CARRIES, AdvisoryKind, Grade, Relation
 from weighbridge.store import schema
-from weighbridge.store.dialect import insert_new, listed, pack
+from weighbridge.store.dialect import MODELS, insert_new, listed, pack
 from weighbridge.store.lineage_walks import digests, only
 
 ROOT = ""
@@ -53,8 +53,13 @@ _SPREAD = (
     "RETURNING artifact"
 )
 _QUARANTINE = (
-    "UPDATE model SET status = 'quarantined' WHERE project = :project AND status = 'active' AND {column} IN ("
-    "SELECT a.digest FROM taint t JOIN artifact a ON a.id = t.artifact "
+    "UPDATE model SET status = 'quarantined' WHERE status = 'active' AND {places} IN ("
+    "SELECT m.{place} FROM taint t JOIN artifact a ON a.id = t.artifact "
+    "JOIN model m ON m.project = :project AND m.digest = a.digest "
+    "WHERE t.advisory = :advisory AND t.grade <> 'declared' "
+    # `|| ''` keeps the index over projects out of it, which would find all models of the project first.
+    "UNION SELECT m.{place} FROM taint t JOIN artifact a ON a.id = t.artifact AND a.kind = 'weights' "
+    "JOIN model m ON m.weights = a.digest AND m.project || '' = :project "
     "WHERE t.advisory = :advisory AND t.grade <> 'declared')"
 )
 
@@ -136,11 +141,9 @@ def tainted(connection: sa.Connection, identities: Sequence[Digest]) -> dict[Dig
 
 def quarantine(connection: sa.Connection, advisory: int, project: str) -> int:
     """Quarantine the active models of `project` that the advisory surely reaches; returns how many."""
-    values = {"advisory": advisory, "project": project}
-    return sum(
-        connection.execute(_cached(_QUARANTINE.format(column=column)), values).rowcount
-        for column in ("digest", "weights")
-    )
+    place, places = MODELS[connection.dialect.name]
+    query = _cached(_QUARANTINE.format(place=place, places=places))
+    return connection.execute(query, {"advisory": advisory, "project": project}).rowcount
 
 
 def pass_on(connection: sa.Connection, ends: Iterable[int], record: Mapping[str, Any]) -> list[Digest]:
