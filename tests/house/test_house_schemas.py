@@ -3,6 +3,7 @@
 import copy
 import inspect
 import json
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
@@ -52,9 +53,12 @@ from weighbridge.core.identity import Identity
 from weighbridge.core.lineage import AdvisoryKind, Grade, Parentage, Relation
 from weighbridge.core.manifest import ChunkTable, FileChunks, FileEntry, Manifest
 from weighbridge.core.tier import Assurance, Mode, Origin, Role, Stage, Status, Tier
+from weighbridge.gate.advisories import Reached
+from weighbridge.gate.between import Explanation, Step
 from weighbridge.gate.conclusions import Conclusion
 from weighbridge.gate.licences import Licences
-from weighbridge.gate.lineage import Hit, Lineage, Node
+from weighbridge.gate.lineage import Coverage as Covered
+from weighbridge.gate.lineage import Hit, Judged, Lineage, Node
 from weighbridge.keys.files import generate
 from weighbridge.registry.deployments import Deployment
 from weighbridge.trust.authority import Authority, Demand
@@ -208,7 +212,17 @@ def lineages():
     nodes.append(Node(PARENT, "", (), "", "", "poisoned"))
     there = Deployment("prod/chat", MODEL, "2026-11-22T20:10:00Z", "2026-11-22T20:10:00Z")
     hits = (Hit(there, PARENT, edges[:2]), Hit(there, MODEL, ()))
-    return [Lineage(MODEL, tuple(nodes), edges, hits).to_json(), Lineage(WEIGHTS, (), (), ()).to_json()]
+    nodes.append(Node(MODEL, "", (), "", "", "", "dataset", (ADVISORY.id,)))
+    return [lineage_of(nodes, edges, hits).to_json(), Lineage(WEIGHTS, (), (), ()).to_json()]
+
+
+def lineage_of(nodes=(), edges=(), hits=()):
+    there = Deployment("prod/chat", MODEL, "2026-11-22T20:10:00Z", "2026-11-22T20:10:00Z")
+    judged = [Judged(there, word, None) for word in walks.Answer]
+    judged += [
+        Judged(there, walks.Answer.CANNOT_TELL, walks.Gap(PARENT, why, edges[:1])) for why in walks.GapReason
+    ]
+    return Lineage(MODEL, tuple(nodes), edges, hits, tuple(judged), Covered(3, 2))
 
 
 def authorities():
@@ -255,6 +269,27 @@ def test_lineage():
 
 def test_licence():
     accepts("licence", envelope("licence", [found.to_json() for found in licences()]))
+
+
+def test_advisory():
+    reached = [
+        Reached(replace(ADVISORY, severity=s), (MODEL,), (), lineage_of()).to_json() for s in AdvisorySeverity
+    ]
+    said = [replace(ADVISORY, kind=kind, lifted="2026-11-23T00:00:00Z").to_json() for kind in AdvisoryKind]
+    accepts("advisory", envelope("advisory", [*reached, *said]))
+
+
+def test_explanation():
+    steps = tuple(
+        Step(Parentage(PARENT, MODEL, Relation.MERGE, grade, str(SHA)), "trainer", place, "refused")
+        for grade in Grade
+        for place in (3, None)
+    )
+    items = [
+        Explanation(MODEL, PARENT, word, steps, steps, steps, (Node(MODEL, "", (), "", "", ""),)).to_json()
+        for word in ("descends", "ancestor", "siblings", "same", "none")
+    ]
+    accepts("explanation", envelope("explanation", items))
 
 
 def test_authority():
