@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from statistics import median
 
+from weighbridge.core.errors import CannotTell
 from weighbridge.tensors.fingerprint import JOINT, Fingerprint, Print
 from weighbridge.tensors.kinship import Direction, Kin, Kinship, Strength
 from weighbridge.tensors.measure import Measure, comparable, glance
@@ -85,6 +86,7 @@ class _Case:
         self.second = second
         self.pairs = paired.pairs
         self.prints = (first.printed.evident, second.printed.evident)
+        self.lost_bytes = False
         self.equal = [found for found in self.pairs if found.equal]
         self.cast = [found for found in self.pairs if found.cast and not found.equal]
         self.changed = [found for found in self.pairs if not found.equal and not found.cast]
@@ -104,7 +106,11 @@ class _Case:
             or not comparable(one, other)
         ):
             return None
-        return glance(one, other)
+        try:
+            return glance(one, other)
+        except CannotTell:
+            self.lost_bytes = True
+            return None
 
     def opened(self, found: Pair) -> tuple[Tensor | None, Tensor | None]:
         return self.first.tensors.get(found.first.name), self.second.tensors.get(found.second.name)
@@ -161,6 +167,9 @@ class _Case:
             self.said.append(
                 f"nothing in common was found, but {unread[0].path} could not be read: {unread[0].reason}"
             )
+            return self.verdict(Kin.CANNOT_TELL, Strength.NONE)
+        if self.lost_bytes:
+            self.said.append("nothing in common was found, but bytes that were there could not be read again")
             return self.verdict(Kin.CANNOT_TELL, Strength.NONE)
         self.said.append("no digest, norm, peak or correlation beyond what chance gives")
         return self.verdict(
@@ -284,7 +293,10 @@ class _Case:
         ranks = []
         for found, _ in [row for row in largest if row[1].relative][:ADAPTED]:
             one, other = self.opened(found)
-            moved = spectrum(one, other) if one is not None and other is not None else None
+            try:
+                moved = spectrum(one, other) if one is not None and other is not None else None
+            except CannotTell:
+                moved = None
             if moved is not None:
                 ranks.append((moved.rank, moved.least))
         if not ranks or any(rank is None or rank > LOW_RANK * least for rank, least in ranks):

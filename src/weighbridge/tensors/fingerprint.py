@@ -20,7 +20,7 @@ from weighbridge.core.digest import Digest
 from weighbridge.core.errors import CannotTell, Refused
 from weighbridge.core.manifest import Named
 from weighbridge.formats.safetensors import tensor_set_root
-from weighbridge.tensors.custom import commonplace
+from weighbridge.tensors.custom import TINY, commonplace
 from weighbridge.tensors.reading import Group, Tensor, Unread, Weights, open_weights
 from weighbridge.tensors.values import FLOATS, Array, numbers, numeric, to_bf16, to_f16
 
@@ -215,7 +215,7 @@ def _print(tensor: Tensor) -> Print:
             if norm:
                 plain.update(values.astype("<f4").data)
                 shifted.update((values + np.float32(1)).astype("<f4").data)
-    windows = list(_windows(tensor))
+    windows = list(_windows(tensor)) if tensor.elements >= TINY else []
     return Print(
         tensor.name,
         tensor.dtype,
