@@ -42,7 +42,16 @@ _AUTHORITY = tuple(
     f"{_TRUST}{name}.py"
     for name in ("mutants_document", "mutants_authority", "authority_services", "authority")
 )
+_WALK = tuple(f"tests/claims/test_claims_{name}.py" for name in ("chain", "explain"))
+_READ = tuple(f"tests/claims/test_claims_{name}.py" for name in ("reports", "predicates", "docs"))
 TARGETS: dict[str, tuple[str, ...]] = {
+    "weighbridge.claims.graph": _WALK,
+    "weighbridge.claims.chain": _WALK,
+    "weighbridge.claims.explain": (_WALK[1],),
+    "weighbridge.claims.slsa": ("tests/claims/test_claims_slsa.py",),
+    "weighbridge.claims.readers": _READ,
+    "weighbridge.claims.provenance": _READ,
+    "weighbridge.claims.reports": _READ,
     "weighbridge.trust.prove": _PROVING,
     "weighbridge.trust.inclusion": (f"{_TRUST}inclusion.py", *_PROVING),
     "weighbridge.trust.certificates": (f"{_TRUST}certificates.py", *_PROVING),
