@@ -21,8 +21,20 @@ _LISTED = {
 }
 _ROWS = {"sqlite": "json_each(:rows)", "postgresql": "jsonb_array_elements(CAST(:rows AS jsonb)) AS l(value)"}
 _FIELD = {"sqlite": "json_extract(value, '$[{}]')", "postgresql": "value ->> {}"}
-MODELS = {"sqlite": ("rowid", "rowid"), "postgresql": ("digest", "project = :project AND digest")}
-"""By what rows of models are chosen and changed: SQLite goes through its table in the order in which the rows lie."""
+MODELS = {
+    "sqlite": {
+        "place": "m.rowid",
+        "places": "rowid",
+        "found": "m.rowid FROM taint t JOIN artifact a ON a.id = t.artifact "
+        "JOIN model m ON m.project = :project AND m.digest = a.digest",
+    },
+    "postgresql": {
+        "place": "m.digest",
+        "places": "project = :project AND digest",
+        "found": "a.digest FROM taint t JOIN artifact a ON a.id = t.artifact",
+    },
+}
+"""By what rows of models are found and changed: SQLite goes through its table in the order in which the rows lie."""
 _WALKING = "SET LOCAL jit = off; SET LOCAL work_mem = '64MB'; SET LOCAL random_page_cost = 1.1"
 """For walks by index: compiling them costs more than they take, and what they read lies in memory."""
 

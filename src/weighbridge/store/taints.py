@@ -54,11 +54,9 @@ _SPREAD = (
 )
 _QUARANTINE = (
     "UPDATE model SET status = 'quarantined' WHERE status = 'active' AND {places} IN ("
-    "SELECT m.{place} FROM taint t JOIN artifact a ON a.id = t.artifact "
-    "JOIN model m ON m.project = :project AND m.digest = a.digest "
-    "WHERE t.advisory = :advisory AND t.grade <> 'declared' "
+    "SELECT {found} WHERE t.advisory = :advisory AND t.grade <> 'declared' "
     # `|| ''` keeps the index over projects out of it, which would find all models of the project first.
-    "UNION SELECT m.{place} FROM taint t JOIN artifact a ON a.id = t.artifact AND a.kind = 'weights' "
+    "UNION SELECT {place} FROM taint t JOIN artifact a ON a.id = t.artifact AND a.kind = 'weights' "
     "JOIN model m ON m.weights = a.digest AND m.project || '' = :project "
     "WHERE t.advisory = :advisory AND t.grade <> 'declared')"
 )
@@ -141,8 +139,7 @@ def tainted(connection: sa.Connection, identities: Sequence[Digest]) -> dict[Dig
 
 def quarantine(connection: sa.Connection, advisory: int, project: str) -> int:
     """Quarantine the active models of `project` that the advisory surely reaches; returns how many."""
-    place, places = MODELS[connection.dialect.name]
-    query = _cached(_QUARANTINE.format(place=place, places=places))
+    query = _cached(_QUARANTINE.format_map(MODELS[connection.dialect.name]))
     return connection.execute(query, {"advisory": advisory, "project": project}).rowcount
 
 
