@@ -17,6 +17,7 @@ from weighbridge.recorder.stages import stage_word
 
 RECORDING = f"{HOUSE}/attestation/recording/v0.1"
 """Name of the member that carries the record of a run in claims that have no place of their own for it."""
+SCHEMA = "weighbridge.recording/1"
 RECORDER = f"{HOUSE}/builders/recorder"
 """The builder of a claim that a script made about its own run: at most level 1 of SLSA's build track."""
 
@@ -91,7 +92,7 @@ def _training(stage: str, reads: Sequence[Read], made: Made, account: Account) -
         started=account.started,
         finished=account.finished,
         materials=account.materials,
-        internal=account.record,
+        internal={"schema": SCHEMA, **account.record},
     )
 
 
@@ -126,6 +127,6 @@ def _descriptor(one: Material) -> dict[str, JSON]:
 
 def with_record(statement: Statement, record: Mapping[str, JSON]) -> Statement:
     """Return the claim with the record of its run as a member that in-toto's readers pass over, read back once."""
-    said = replace(statement, predicate={**statement.predicate, RECORDING: dict(record)})
+    said = replace(statement, predicate={**statement.predicate, RECORDING: {"schema": SCHEMA, **record}})
     predicates.read_claim(said)
     return said

@@ -22,7 +22,6 @@ from weighbridge.formats import arrow_stream, parquet
 from weighbridge.source.hashing import MAX_THREADS, Progress, cores, hash_pieces, whole
 from weighbridge.source.tree import MAX_BYTES, Tree, TreeFile, listed
 
-DATASET_SCHEMA = "weighbridge.dataset/1"
 BLOCK = 1024 * 1024
 LISTED = 100
 """Names of files that facts carry at most; the number of files is always whole."""
@@ -78,7 +77,7 @@ class Split:
     rows: int | None
 
     def to_json(self) -> dict[str, JSON]:
-        """Return the split as it stands in `weighbridge.dataset/1`."""
+        """Return the split as it stands in `weighbridge.recording/1`."""
         return {"files": self.files, "rows": self.rows}
 
 
@@ -99,7 +98,7 @@ class DatasetFacts:
     uncounted: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, JSON]:
-        """Return the facts as they stand in a claim and in `weighbridge.dataset/1`."""
+        """Return the facts as they stand in `weighbridge.recording/1`."""
         return {
             "layout": self.layout.value,
             "files": self.files,
@@ -119,7 +118,7 @@ class Dataset:
     facts: DatasetFacts
 
     def to_json(self) -> dict[str, JSON]:
-        """Return one item of `weighbridge.dataset/1`."""
+        """Return the facts with the identity beside them."""
         return {"manifest": str(self.manifest.digest), **self.facts.to_json()}
 
 
