@@ -37,6 +37,7 @@ LOCKS: dict[str, tuple[str, ...]] = {
         "pyproject.toml",
         "--extra=kms",
         "--extra=pkcs11",
+        "--extra=postgres",
         "--extra=sigstore",
         "--constraint=requirements/full.txt",
     ),
