@@ -261,3 +261,27 @@ def test_a_file_that_is_not_here_taints_nothing_and_is_kept(world):
     assert found.affected == ()
     assert status(world, base) == "active"
     assert Digest.parse(str(found.advisory.nodes[0])).algorithm == "alias"
+
+
+@pytest.mark.parametrize("how", ["advisory", "revocation"])
+def test_what_fell_can_no_longer_be_loaded_from_where_it_was_laid_out(world, how):
+    from weighbridge.core.errors import LoadRefused
+    from weighbridge.loader.load import load
+
+    base, tuned, other = line(world)
+    paths = {folder: world.admit(folder).path for folder in (tuned, other)}
+    for path in paths.values():
+        load(path, clock=world.hand, environ=world.environ)
+    if how == "advisory":
+        found = advise(world, world.manifest(base).digest)
+    else:
+        revoke(world.registry, world.manifest(base).digest, reason="poisoned", signer=world.secret("owner"))
+    with pytest.raises(LoadRefused) as caught:
+        load(paths[tuned], clock=world.hand, environ=world.environ)
+    assert caught.value.check == "admission.withdrawn"
+    assert "poisoned" in caught.value.cause
+    load(paths[other], clock=world.hand, environ=world.environ)
+    if how == "advisory":
+        take_back(world, found)
+        assert world.admit(tuned).decision.allow
+        load(paths[tuned], clock=world.hand, environ=world.environ)

@@ -142,6 +142,7 @@ def load(
             now=now,
             minimum_version=pin.authority_version,
         )
+        _not_withdrawn(evidence)
         bundle = Bundle.from_json(_evidence(evidence, "admission.sigstore.json"))
         summary, proven = _summary(bundle, authority, pin, now, project)  # step 3
         manifest = Manifest.from_json(_evidence(evidence, "manifest.json"))
@@ -159,6 +160,19 @@ def load(
         )
     _same_files(folder, manifest)  # step 5
     return LoadedModel(folder, manifest, summary, proven)
+
+
+def _not_withdrawn(evidence: Path) -> None:
+    """Refuse what the registry has taken back since, with its reason; the admission itself is gone then."""
+    if not (evidence / "withdrawn.json").exists():
+        return
+    note: Any = parse(_evidence(evidence, "withdrawn.json"))
+    raise _refuse(
+        "admission.withdrawn",
+        "the admission was withdrawn",
+        str(note["reason"]),
+        "see what stands against it: weighbridge lineage --deployed, weighbridge advisory list",
+    )
 
 
 def _summary(

@@ -26,7 +26,7 @@ from weighbridge.core.digest import Digest
 from weighbridge.core.errors import VerificationFailed
 from weighbridge.core.statement import PAYLOAD_TYPE, Statement
 from weighbridge.core.tier import Assurance, Role, Status, Tier
-from weighbridge.registry import advisories, descent, edges
+from weighbridge.registry import advisories, descent, edges, withdrawing
 from weighbridge.registry.wiring import Registry, read_authority
 from weighbridge.registry.witnesses import assurance
 from weighbridge.store import schema
@@ -71,6 +71,8 @@ def apply(registry: Registry, connection: sa.Connection, cause: Cause) -> None:
     if record is not None:
         worth = assurance(registry.log, registry.authority, cause.bundle.entry)
         EFFECTS[record.kind][1](connection, record, replace(cause, assurance=worth))
+        if record.kind in WITHDRAWING:
+            withdrawing.withdraw(registry, connection, f"{record.kind}: {record.body['reason']}")
 
 
 def _keep(registry: Registry, connection: sa.Connection, statement: Statement, cause: Cause) -> bool:
@@ -90,6 +92,10 @@ def _keep(registry: Registry, connection: sa.Connection, statement: Statement, c
         connection.execute(upsert(schema.bundle_subject).values(subject).on_conflict_do_nothing())
     reached = edges.draw(registry, connection, cause.bundle, cause.record)
     advisories.arrived(connection, statement.identities, reached, cause.record)
+    if reached:
+        withdrawing.withdraw(
+            registry, connection, "an advisory reaches it, by a link that was not known before"
+        )
     return True
 
 
@@ -273,3 +279,6 @@ EFFECTS: Mapping[str, tuple[Role, Effect]] = {
     "lift": (Role.REVOKE, advisories.lift),
 }
 """Kind of record: the role its signer must hold, and what it brings about."""
+
+WITHDRAWING = ("revocation", "advisory")
+"""Kinds after which nothing that fell may be loaded from where it was laid out."""

@@ -21,6 +21,7 @@ from weighbridge.core.digest import Digest
 from weighbridge.core.errors import Unreadable
 from weighbridge.registry import bundles, models
 from weighbridge.registry.wiring import Registry
+from weighbridge.registry.withdrawing import NOTE
 from weighbridge.store import schema
 from weighbridge.trust.bundle import Bundle
 
@@ -58,6 +59,7 @@ def lay_out(registry: Registry, model: models.Model, admission: Bundle) -> Path:
         finally:
             shutil.rmtree(making, ignore_errors=True)
     _write_evidence(folder / "evidence", _evidence(registry, model, admission))
+    (folder / "evidence" / NOTE).unlink(missing_ok=True)
     return files
 
 
