@@ -83,7 +83,8 @@ class _Sums:
     def add(self, one: Array, other: Array) -> None:
         """Add the elements of one piece; those that are not finite on either side are left out and noted."""
         self.count += len(one)
-        squares = float(one @ one), float(other @ other)
+        with np.errstate(all="ignore"):
+            squares = float(one @ one), float(other @ other)
         if not (np.isfinite(squares[0]) and np.isfinite(squares[1])):
             one, other = self.finite_part(one, other)
         self.equal += int(np.count_nonzero(one == other))

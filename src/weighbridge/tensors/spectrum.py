@@ -42,7 +42,7 @@ class Spectrum:
 def spectrum(first: Tensor, second: Tensor) -> Spectrum | None:
     """Return the spectrum of second - first as matrices (all but the first side joined); None where there is none.
 
-    There is none for what is no matrix, is too wide, holds what is not finite, or does not differ.
+    There is none for what is no matrix, is too wide, holds what is not finite or near the largest float, or does not differ.
     """
     if len(first.shape) < 2 or first.shape != second.shape or not first.elements:
         return None
@@ -61,8 +61,9 @@ def spectrum(first: Tensor, second: Tensor) -> Spectrum | None:
         if not np.isfinite(rows).all():
             return None
         total += float(np.square(rows, dtype=np.float64).sum())
-        sketch += _signs(start, len(rows), count).T @ rows
-    if not total:
+        with np.errstate(all="ignore"):
+            sketch += _signs(start, len(rows), count).T @ rows
+    if not total or not np.isfinite(sketch).all():
         return None
     scale = np.float32(1 / sqrt(total))
     basis = _orthonormal(sketch * scale)
