@@ -48,6 +48,19 @@ model-index:
     - {type: acc_norm, value: 0.5, name: Normalised}
 ---
 # A model
+## Direct Use
+It writes
+sentences.
+## Out-of-Scope Use
+[More Information Needed]
+## Bias, Risks, and Limitations [optional]
+<!-- a hint of the template -->
+It invents facts.
+```
+# Limitations
+```
+## Anything else
+Not quoted.
 """
 MERGE = """merge_method: ties
 base_model: org/base

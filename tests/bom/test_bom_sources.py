@@ -180,6 +180,21 @@ def test_a_citation_is_attributed_to_the_file_or_claim_it_names():
     assert {"file:README.md", "file:config.json", f"claim:{CLAIMS[0].bundle}", "tool:weighbridge"} <= refs
 
 
+@pytest.mark.parametrize("spec", SPECS)
+def test_sections_are_quoted_with_their_lines_and_placeholders_are_not(spec):
+    bom = DOCUMENTS[spec, "declared"]
+    assert bom["metadata"]["component"]["modelCard"]["considerations"] == {
+        "useCases": ["It writes sentences."],
+        "technicalLimitations": ["It invents facts. ``` # Limitations ```"],
+    }
+    source = sources_of(bom)["/metadata/component/modelCard/considerations/useCases/0"]
+    path, _, lines = source.place.partition("#line=")
+    first, last = map(int, lines.split(","))
+    quoted = FILES[path].decode().splitlines()[first:last]
+    assert " ".join(quoted) == "It writes sentences."
+    assert source.grade is Grade.DECLARED
+
+
 def test_no_secret_of_the_training_arguments_is_taken():
     for bom in DOCUMENTS.values():
         assert b"hf_planted" not in canonical(bom)

@@ -16,8 +16,9 @@ PARAMETERS = (
     ("architectureFamily", ("model_type",)),
     ("modelArchitecture", ("architectures", "_class_name")),
 )
-ELSEWHERE = frozenset({"datasets", "metric"})
+ELSEWHERE = frozenset({"datasets", "limitation", "metric", "use_case"})
 """Facts that the document carries in places of their own, where they name their source."""
+CONSIDERATIONS = (("useCases", "use_case"), ("technicalLimitations", "limitation"))
 MODALITIES = frozenset({"3d", "audio", "image", "speech", "text", "video"})
 """Words of the hub's tasks that say what goes in and what comes out, as in image-text-to-text; nothing else is derived."""
 
@@ -42,9 +43,15 @@ def model_card(
     if datasets:
         parameters["datasets"] = [{"ref": ref} for ref in datasets]
     metrics = _metrics(facts, part, claims)
+    considerations = {
+        member: [said(fact.value, fact.grade, fact.place) for fact in facts.every(name, part)]
+        for member, name in CONSIDERATIONS
+        if facts.every(name, part)
+    }
     card: dict[str, Any] = {
         "modelParameters": parameters,
         "quantitativeAnalysis": {"performanceMetrics": metrics} if metrics else {},
+        "considerations": considerations,
         "properties": _properties(facts, part),
     }
     return {key: value for key, value in card.items() if value}
