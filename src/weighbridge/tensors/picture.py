@@ -133,7 +133,7 @@ def _cell(rows: Sequence[Row], x: float, y: float) -> str:
         style = f' style="fill:{_HEAT[step]}"'
         ink = ' style="fill:#fff"' if step >= 4 else ' style="fill:#1d1c1a"'
         sign = short(worst.relative)
-    mark = f'<text class="c" x="{x + across / 2}" y="{y + 12.5}"{ink}>{sign}</text>' if sign else ""
+    mark = f'<text class="c" x="{x + across / 2}" y="{y + 12.5}"{ink}>{_text(sign)}</text>' if sign else ""
     return (
         f"<g><title>{_text(chr(10).join(about))}</title>"
         f'<rect class="{kind}" x="{x}" y="{y}" width="{across - 1}" height="{down - 1}"{style}/>{mark}</g>'
