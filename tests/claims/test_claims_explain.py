@@ -121,6 +121,17 @@ def test_an_explanation_is_json_and_of_bounded_size():
     assert any("and 11 links more" in line for line in lines(wide))
 
 
+def test_strangers_cannot_hide_who_is_believed():
+    """However many claims they hand in, the believed one comes first."""
+    rows = [fact(Stage.TRAIN, wbw("m"), parents=[(wbw(f"p{n}"), "merge")], believed=False) for n in range(80)]
+    good = fact(Stage.TRAIN, wbw("m"), parents=[(wb("x"), "dataset")])
+    found = explain(wb("m"), wbw("m"), [*rows, good, fact(Stage.DATA, wb("x"), source="s", licence="l")])
+    assert found.answer == "proven to data"
+    assert found.links[0].said[0].bundle == good.bundle
+    assert (len(found.links[0].said), found.links[0].unsaid) == (50, 31)
+    assert any("and 31 claims more" in line for line in lines(found))
+
+
 def closed(value):
     """Return the schema with every object closed, so that what is written but not described fails."""
     if isinstance(value, dict):

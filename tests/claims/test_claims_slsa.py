@@ -162,6 +162,72 @@ def test_what_nobody_signed_shows_nothing():
     assert build_level(build(builder=""), TRUSTED).level == 0
 
 
+RECORDER = "https://weighbridge.dev/builders/recorder/v1"
+INSIDE = "it was recorded inside the build, by whoever ran it"
+EXACT = {
+    "all": (build(), TRUSTED, [
+        f"train, by {BUILDER}",
+        f"signed by {proof().signer}, trusted for {BUILDER}",
+        "the certificate says that the runner was github-hosted",
+        f"{BUILDER} is out of the build's reach",
+        "the builder is trusted for it; the runner was github-hosted",
+    ], "11111"),
+    "level 2": (build(), (replace(TRUSTED[0], level=2),), [
+        None, None, None, "the settings trust this builder for level 2",
+        "no setting trusts the builder to keep builds apart",
+    ], "11100"),
+    "recorder": (build(RECORDER, proof(build_signer_uri=RECORDER)), (TrustedBuilder("train-workflow", RECORDER, 3),),
+                 [None, INSIDE, None, INSIDE, None], "10101"),
+    "a key": (build("https://tekton.dev/chains/v2", keyed()), KEYED, [
+        "train, by https://tekton.dev/chains/v2",
+        (f"signed by {keyed().signer}, trusted for https://tekton.dev/chains/v2; "
+        "that its key is out of the build's reach is the settings' word"),
+        "by the word of the settings",
+        "the key is out of the build's reach; that its key is out of the build's reach is the settings' word",
+        "the builder is trusted for it; no certificate says more",
+    ], "11111"),
+    "own repository": (build(signed=proof(source_repository_uri="https://github.com/our-team/builders")), TRUSTED, [
+        None, None, None,
+        "the workflow that signs lies in the repository that it builds, https://github.com/our-team/builders", None,
+    ], "11101"),
+    "no repository": (build(signed=proof(source_repository_uri="")), TRUSTED, [
+        None, None, None, "the workflow that signs lies in the repository that it builds, which is not named", None,
+    ], "11101"),
+    "no trust": (build(), (), [
+        None, f"no setting trusts train-workflow for the builder {BUILDER}", None,
+        f"no setting trusts train-workflow for the builder {BUILDER}", "no setting trusts the builder to keep builds apart",
+    ], "10100"),
+    "own runner": (build(signed=proof(runner_environment="self-hosted")), TRUSTED, [
+        None, None, "the certificate says 'self-hosted'", None, "the runner was self-hosted, which may serve build after build",
+    ], "11010"),
+    "no runner": (build(signed=proof(runner_environment="")), TRUSTED, [
+        None, None, "nothing says on what it ran", None, "the builder is trusted for it; no certificate says more",
+    ], "11011"),
+    "no signer": (build(signed=proof(build_signer_uri="")), TRUSTED, [
+        None, "its certificate does not say which workflow signed and which was started", None,
+        "its certificate does not say which workflow signed and which was started", None,
+    ], "10101"),
+    "a nameless certificate": (build(signed=proof(subject="", build_signer_uri=CALLER)), TRUSTED, [
+        None, f"the certificate is that of {CALLER}, not of the builder that the claim names", None,
+        f"the certificate is that of {CALLER}, not of the builder that the claim names", None,
+    ], "10101"),
+    "nobody": (build("", keyed()), TRUSTED, ["it names no builder"] * 5, "00000"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", EXACT)
+def test_each_requirement_says_what_it_rests_on(name):
+    made, trusted, words, which = EXACT[name]
+    found = build_level(made, trusted)
+    assert "".join(str(int(row.shown)) for row in found.requirements) == which
+    assert [row.id for row in found.requirements] == list(slsa._TITLES)
+    for row, text in zip(found.requirements, words, strict=True):
+        assert text is None or row.found == text
+    told = found.to_json()
+    assert told["signer"] == str(made.proof.signer)
+    assert replace(found, build=replace(made, proof=None)).to_json()["signer"] == ""
+
+
 # A model.
 
 
@@ -191,6 +257,24 @@ def test_what_is_missing_is_said_with_its_section():
     assert line.startswith("the weights: hosted: the certificate says 'self-hosted'")
     assert line.endswith("build-requirements#hosted)")
     assert model_level(MODEL, WEIGHTS, [build()], TRUSTED).missing == ()
+    lines = model_level(
+        MODEL, WEIGHTS, [build(signed=proof(runner_environment="self-hosted"))], TRUSTED
+    ).missing
+    assert {line.partition(": ")[2].partition(":")[0] for line in lines} == {"hosted"}, (
+        "no requirement of level 3"
+    )
+
+
+def test_only_builds_of_this_model_count():
+    others = build(about_=(Digest("wb1", "8" * 64), Digest("wbw1", "9" * 64)))
+    found = model_level(MODEL, WEIGHTS, [others, replace(others, makes=False)], TRUSTED)
+    assert (found.made, found.packed, found.level, len(found.builds)) == (None, None, 0, 2)
+    whole_only = build(about_=(MODEL,), signed=proof())
+    low = packed(builder="https://weighbridge.dev/builders/by-hand")
+    bare = model_level(MODEL, None, [whole_only, low], TRUSTED)
+    assert (bare.made.level, bare.packed.level) == (3, 3)
+    assert bare.made.build.makes
+    assert model_level(MODEL, None, [low], TRUSTED).made.level == 1
 
 
 def test_it_is_never_called_compliant():
@@ -203,7 +287,12 @@ def test_it_is_never_called_compliant():
 def test_the_builds_of_a_real_graph():
     every = [build for fact in facts(whole()) if (build := build_of(fact))]
     assert sorted({build.kind for build in every}) == ["fine-tune", "merge", "package", "rebuilt"]
-    assert all(build.proof is not None for build in every)
+    assert all(build.proof is not None and not build.reason for build in every)
+    assert {build.kind: build.makes for build in every} == {
+        "fine-tune": True, "merge": True, "rebuilt": True, "package": False,
+    }  # fmt: skip
+    silent = build_of(replace(facts(whole())[4], proof=None))
+    assert silent.reason == "it carries no proof of who signed it"
     found = model_level(Digest("wb1", "0" * 64), about("merged"), every, ())
     assert found.made is not None
     assert (found.made.level, found.packed, found.level) == (1, None, 0)
@@ -248,8 +337,10 @@ def test_trusted_builders_are_read():
     ],
 )
 def test_other_rows_are_refused(row):
-    with pytest.raises(BadSetting):
+    with pytest.raises(BadSetting) as caught:
         read_trusted([row])
+    assert caught.value.cause
+    assert len(caught.value.cause) < 200
 
 
 URIS = st.sampled_from(

@@ -18,6 +18,8 @@ from weighbridge.core.tier import Stage
 
 MAX_SHOWN = 1_000
 """Links; what a person reads. The JSON holds as many, and says how many there are."""
+MAX_SAID = 50
+"""Claims about one link, believed ones first: strangers may hand in as many as they like."""
 
 _MODEL = (Stage.ORIGIN, Stage.CONVERT, Stage.TRAIN, Stage.PACKAGE)
 _OF_KIND = {"dataset": (Stage.DATA,), "tokenizer": (Stage.DATA, *_MODEL), "model": _MODEL}
@@ -62,6 +64,8 @@ class Link:
     check: str
     again: bool = False
     """Shown in full further up."""
+    unsaid: int = 0
+    """Claims about it that are left out here."""
 
     def to_json(self) -> dict[str, JSON]:
         """Return the link as it stands in `weighbridge.claims/1`."""
@@ -76,6 +80,7 @@ class Link:
             "missing": self.missing,
             "check": self.check,
             "again": self.again,
+            "unsaid": self.unsaid,
         }
 
 
@@ -116,7 +121,8 @@ def explain(manifest: Digest, weights: Digest | None, facts: Sequence[ClaimFact]
     graph = discover(Node(manifest, "model"), weights, index)
     ancestry, proven = walk_graph(graph, index)
     links = _links(graph, proven, index)
-    evaluations = tuple(_evaluation(fact) for fact in index.about(ancestry.equal, Stage.EVALUATE))
+    told = sorted(index.about(ancestry.equal, Stage.EVALUATE), key=lambda fact: not fact.verified)
+    evaluations = tuple(_evaluation(fact) for fact in told[:MAX_SHOWN])
     return Explanation(ancestry, tuple(links[:MAX_SHOWN]), evaluations, max(0, len(links) - MAX_SHOWN))
 
 
@@ -131,6 +137,8 @@ def lines(
         state = "as above" if link.again else _state(link)
         text.append(f"{indent}{how}{link.kind} {called(link.digest)}  {state}")
         text += [f"{indent}    {_said(one)}" for one in link.said]
+        if link.unsaid:
+            text.append(f"{indent}    and {link.unsaid} claims more")
         if link.missing:
             text.append(f"{indent}    missing: {link.missing} [{link.check}]")
     if explanation.left_out:
@@ -194,6 +202,7 @@ def _link(
     facts: dict[int, ClaimFact] = {}
     for stage in _OF_KIND[node.kind]:
         facts |= {id(fact): fact for fact in index.about((node.digest, *carried), stage)}
+    ordered = sorted(facts.values(), key=lambda fact: not fact.verified)
     lacks, check = "", ""
     if way is None:
         lacks, check = _lacks(node, carried, graph, index)
@@ -204,9 +213,10 @@ def _link(
         relation=relation,
         proven=way is not None,
         ends=way.ends if way else "",
-        said=tuple(_claim(fact) for fact in facts.values()),
+        said=tuple(_claim(fact) for fact in ordered[:MAX_SAID]),
         missing=lacks,
         check=check,
+        unsaid=max(0, len(ordered) - MAX_SAID),
     )
 
 

@@ -172,7 +172,7 @@ def revocations(registry: Registry, identities: Iterable[Digest]) -> tuple[Revoc
 
 def _revocations_in(registry: Registry, bundle: Bundle) -> list[Revocation]:
     statement = Statement.decode(bundle.envelope.payload)
-    if role_of(statement) is not Role.REVOKE:
+    if kind_of(statement) != "revocation":
         return []
     try:
         event = read_event(statement)
@@ -225,7 +225,7 @@ class _Facts:
                 if fact is None:
                     continue
                 facts[bundle.digest] = fact
-                if fact.outcome is Outcome.PASS:
+                if fact.outcome is Outcome.PASS and fact.stage is not Stage.EVALUATE:
                     reached |= set(fact.about) | set(fact.parents)
             frontier = sorted(reached - seen)
         return tuple(facts.values())
