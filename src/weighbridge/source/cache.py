@@ -3,7 +3,7 @@
 The layout (huggingface_hub, "Understand caching"): `models--org--name/` holds `blobs/<etag>`, with the
 content, `refs/<name>`, each a file with a commit in it, and `snapshots/<commit>/…`, whose entries are
 relative links into that same `blobs`. The etag is the SHA-256 of a large file and the git blob id of a
-small one, so a blob's name is also what the hub announced for it. Newer clients may keep the content
+small one, so a blob's name is also what the hub announced for it. Datasets lie in `datasets--org--name/` alike. Newer clients may keep the content
 once for the whole cache: then `blobs/<etag>` is itself the link `../../blobs/<2 hex>/<64 hex>`.
 """
 
@@ -27,7 +27,8 @@ FILE_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK | os.O_N
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _BLOB = re.compile(rb"[0-9a-f]{40}|[0-9a-f]{64}")
 _SHARED = re.compile(rb"\.\./\.\./blobs/([0-9a-f]{2})/(\1[0-9a-f]{62})")
-_REPO = "models--"
+_MODELS = "models--"
+_REPOS = (_MODELS, "datasets--")
 _MAX_REF = 256
 
 
@@ -57,7 +58,7 @@ def recognise(path: Path) -> Place | None:
         if (
             _COMMIT.fullmatch(parts[index])
             and parts[index - 1] == "snapshots"
-            and parts[index - 2].startswith(_REPO)
+            and parts[index - 2].startswith(_REPOS)
         ):
             return Place(_repository(parts[index - 2]), parts[index], len(parts) - 1 - index)
     return None
@@ -142,7 +143,7 @@ def announced_by(blob: bytes) -> tuple[Digest, ...]:
 
 def announced_by_place(path: Path) -> tuple[Digest, ...]:
     """Return what was announced for `path` when it lies in a cache's `blobs`."""
-    if path.parent.name != "blobs" or not path.parent.parent.name.startswith(_REPO):
+    if path.parent.name != "blobs" or not path.parent.parent.name.startswith(_REPOS):
         return ()
     return announced_by(os.fsencode(path.name))
 
@@ -152,7 +153,7 @@ def chosen_snapshot(path: Path) -> Path | None:
 
     That is the one `refs/main` names, or the only one there is. Raises NotFound when neither helps.
     """
-    if not path.name.startswith(_REPO) or not (path / "snapshots").is_dir():
+    if not path.name.startswith(_REPOS) or not (path / "snapshots").is_dir():
         return None
     found = _snapshots(path)
     main = [model for model in found if "main" in model.refs]
@@ -171,7 +172,7 @@ def cached_models(root: Path) -> list[CachedModel]:
     """List the snapshots in a cache, sorted; an absent cache has none, an unreadable one is Unreadable."""
     models: list[CachedModel] = []
     for name in _names(root):
-        if name.startswith(_REPO):
+        if name.startswith(_MODELS):
             models += _snapshots(root / name)
     return sorted(models)
 
@@ -196,7 +197,7 @@ def default_cache(environment: Mapping[str, str]) -> Path | None:
 
 
 def _repository(folder: str) -> str:
-    return folder.removeprefix(_REPO).replace("--", "/")
+    return folder.partition("--")[2].replace("--", "/")
 
 
 def _snapshots(folder: Path) -> list[CachedModel]:
