@@ -9,6 +9,8 @@ verifying run in processes of their own, so that what each needs is seen.
 from __future__ import annotations
 
 import argparse
+import base64
+import hashlib
 import json
 import resource
 import subprocess
@@ -17,6 +19,7 @@ import tempfile
 import time
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 
@@ -25,15 +28,7 @@ BATCH = 500
 
 def build(folder: Path, decisions: int, models: int) -> None:
     """Make a registry with so many decisions, on so many names of manifests, each admitted and deployed once."""
-    import hashlib
-
-    from weighbridge.claims.records import event
-    from weighbridge.claims.words import ADMISSION
-    from weighbridge.core.canonical import canonical
-    from weighbridge.core.clock import rfc3339
-    from weighbridge.core.digest import Digest
-    from weighbridge.core.statement import Statement, Subject
-    from weighbridge.registry.outbox import drain, enqueue, sign
+    from weighbridge.registry.outbox import drain, enqueue
     from weighbridge.store import schema
     from world import World
 
@@ -45,63 +40,66 @@ def build(folder: Path, decisions: int, models: int) -> None:
     with registry.records.read() as connection:
         evidence = json.loads(connection.exec_driver_sql("SELECT evidence FROM decision").scalar())
         content = connection.exec_driver_sql("SELECT content FROM bundle WHERE stage = 'admit'").scalar()
-    summary = json.loads(__import__("base64").b64decode(json.loads(content)["dsseEnvelope"]["payload"]))
-    done = 0
-    while done < decisions:
+    summary = json.loads(base64.b64decode(json.loads(content)["dsseEnvelope"]["payload"]))
+    for start in range(0, decisions, BATCH):
         world.hand.pass_(seconds=30)
         drafts, rows = [], []
-        for number in range(done, min(done + BATCH, decisions)):
-            manifest = Digest("wb1", hashlib.sha256(str(number % models).encode()).hexdigest())
-            facts = json.dumps(evidence).replace(evidence["manifest"], str(manifest))
-            text = canonical(json.loads(facts)).decode()
-            body = first.to_json() | {"time": rfc3339(world.hand.now() + timedelta(milliseconds=number))}
-            body["digests"] = {
-                **first.digests,
-                "evidence": str(Digest.of(text.encode())),
-                "manifest": str(manifest),
-            }
-            body["warnings"] = [f"number {number}"]
-            drafts.append(
-                sign(event("decision", (manifest,), body, **registry.event_facts()), registry.gate_key)
-            )
-            said = {
-                **summary["predicate"][ADMISSION],
-                "expires": rfc3339(world.hand.now() + timedelta(hours=24)),
-            }
-            predicate = {**summary["predicate"], ADMISSION: said}
-            about = (Subject(str(manifest), (("sha256", manifest.hex),)),)
-            drafts.append(sign(Statement(about, summary["predicateType"], predicate), registry.gate_key))
-            if number < models:
-                where = {"target": f"prod/{number}", "ended": False}
-                drafts.append(
-                    sign(event("deployment", (manifest,), where, **registry.event_facts()), registry.gate_key)
-                )
-            rows.append({
-                **registry.record(), "id": str(Digest.of(canonical(body))), "manifest": str(manifest), "action": "admit",
-                "answer": "allow", "content": canonical(body).decode(), "evidence": text,
-            })  # fmt: skip
+        for number in range(start, min(start + BATCH, decisions)):
+            row, signed = one(world, first, evidence, summary, (number, models))
+            rows.append(row)
+            drafts += signed
         with registry.writing():
             with registry.records.write() as connection:
                 connection.execute(schema.decision.insert(), rows)
                 enqueue(registry, connection, drafts)
             drain(registry, drafts)
-        done += len(rows)
     (folder / "root.pem").write_text(registry.pin.roots[0])
     registry.close()
 
 
+def one(
+    world: Any, first: Any, evidence: Any, summary: Any, place: tuple[int, int]
+) -> tuple[dict[str, Any], list[Any]]:
+    """Return the row and the signed drafts of one decision, its summary, and at first a deployment."""
+    from weighbridge.claims.records import event
+    from weighbridge.claims.words import ADMISSION
+    from weighbridge.core.canonical import canonical
+    from weighbridge.core.clock import rfc3339
+    from weighbridge.core.digest import Digest
+    from weighbridge.core.statement import Statement, Subject
+    from weighbridge.registry.outbox import sign
+
+    registry, (number, models) = world.registry, place
+    manifest = Digest("wb1", hashlib.sha256(str(number % models).encode()).hexdigest())
+    facts = json.dumps(evidence).replace(evidence["manifest"], str(manifest))
+    text = canonical(json.loads(facts)).decode()
+    body = first.to_json() | {"warnings": [f"number {number}"]}
+    body["digests"] = {**first.digests, "evidence": str(Digest.of(text.encode())), "manifest": str(manifest)}
+    drafts = [sign(event("decision", (manifest,), body, **registry.event_facts()), registry.gate_key)]
+    said = {**summary["predicate"][ADMISSION], "expires": rfc3339(world.hand.now() + timedelta(hours=24))}
+    about = (Subject(str(manifest), (("sha256", manifest.hex),)),)
+    statement = Statement(about, summary["predicateType"], {**summary["predicate"], ADMISSION: said})
+    drafts.append(sign(statement, registry.gate_key))
+    if number < models:
+        where = {"target": f"prod/{number}", "ended": False}
+        drafts.append(
+            sign(event("deployment", (manifest,), where, **registry.event_facts()), registry.gate_key)
+        )
+    row = {
+        **registry.record(), "id": str(Digest.of(canonical(body))), "manifest": str(manifest), "action": "admit",
+        "answer": "allow", "content": canonical(body).decode(), "evidence": text,
+    }  # fmt: skip
+    return row, drafts
+
+
 def make(folder: Path) -> None:
     """Make the pack of everything."""
+    from weighbridge.config import read_config
     from weighbridge.gate.pack import Wanted, make_pack
     from weighbridge.registry.wiring import SystemEntropy, open_registry
-    from world import World
     from world_house import Hand
 
-    world = World.__new__(World)
     environ = {"WEIGHBRIDGE_CONFIG_HOME": str(folder / "config"), "HOME": str(folder), "USER": "tester"}
-    from weighbridge.config import read_config
-
-    del world
     config = read_config(environ, {"registry": str(folder / "registry")})
     hand = Hand()
     hand.pass_(days=2)

@@ -303,7 +303,7 @@ def _inherited(scale: _Scale) -> Risk:
                     remedy="take it out of use, or put another model there: weighbridge lineage --deployed"),
         scale.whether("advisories.followed", "were advisories or revocations recorded within a year", holds=watched,
                       found=f"the newest is of {rfc3339(newest)}" if newest else "none was ever recorded",
-                      where="audit --pack, lists/responses.jsonl", remedy="record what is disclosed: weighbridge revoke MODEL"),
+                      where="audit --pack, lists/responses.jsonl", remedy="record what is disclosed: weighbridge advisory publish"),
         scale.role(Role.REVOKE),
     ), "What an undeclared base is, this measure does not know; observed lineage is kept as it is found.")  # fmt: skip
 

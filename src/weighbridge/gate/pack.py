@@ -25,18 +25,19 @@ import sqlalchemy as sa
 from weighbridge.claims.records import read_event
 from weighbridge.core.canonical import JSON, canonical
 from weighbridge.core.clock import rfc3339
-from weighbridge.core.digest import Digest
 from weighbridge.core.envelope import VERSION
 from weighbridge.core.errors import OutOfBudget, Unreadable, UsageError, VerificationFailed
-from weighbridge.core.statement import PAYLOAD_TYPE, Statement
+from weighbridge.core.statement import Statement
 from weighbridge.gate import pack_formats, pack_lists, verify_pack
 from weighbridge.gate.pack_script import script
 from weighbridge.gate.pack_sources import (
     README,
+    Found,
     Kept,
     bundle_of,
     checkpoint_in,
     encoded,
+    found_under,
     is_about,
     latest,
     looks_secret,
@@ -49,7 +50,7 @@ from weighbridge.registry import tally
 from weighbridge.registry.wiring import Registry
 from weighbridge.store import schema
 from weighbridge.trust import dsse
-from weighbridge.trust.bundle import Bundle, log_body
+from weighbridge.trust.bundle import log_body
 
 MAX_PACK = 64 << 30
 """Bytes of all members together."""
@@ -151,7 +152,7 @@ class _Making:
                 self._log(connection, number, log)
             self._earlier(connection)
             reader, found, counts = self._lists(roots)
-            self._models(connection, sorted(reader.lists.ran))
+            self._models(connection, reader)
         for path in sorted(self.registry.layout.policy.iterdir()):
             if path.suffix in (".rego", ".toml"):
                 self._write(f"policy/{path.name}", self._hidden(path.read_text(encoding="utf-8")).encode())
@@ -214,7 +215,7 @@ class _Making:
         self._write(f"log/{number}/log.json", canonical(meta) + b"\n")
 
     def _row(
-        self, connection: sa.Connection, at: tuple[int, LogEntry], bundle: Bundle | None
+        self, connection: sa.Connection, at: tuple[int, LogEntry], found: Found | None
     ) -> dict[str, JSON]:
         """Return an entry as the pack has it: with the version or the record that it is about, or why there is none."""
         number, entry = at
@@ -226,39 +227,37 @@ class _Making:
         }
         if (number, entry.index) in self.versions:
             return {**row, "authority": self.versions[number, entry.index]}
-        if bundle is None:
+        if found is None:
             unsigned = json.loads(entry.body).get("kind") in verify_pack.UNSIGNED
             return row if unsigned else {**row, "missing": "the registry does not keep what was signed"}
-        payload = bundle.envelope.payload.decode(errors="replace")
+        payload = found.bundle.envelope.payload.decode(errors="replace")
         if what := self.wanted.secret(payload):
             return {**row, "missing": f"withheld: it holds what looks like {what}"}
-        row["bundle"] = json.loads(bundle.to_json())
-        evidence = self._evidence(connection, bundle)
+        row["bundle"] = json.loads(found.text)
+        evidence = self._evidence(connection, payload)
         return {**row, "evidence": evidence} if evidence else row
 
-    def _evidence(self, connection: sa.Connection, bundle: Bundle) -> str:
+    def _evidence(self, connection: sa.Connection, payload: str) -> str:
         """Return the evidence of a decision as it was signed by its digest; note what runs and what is referred to."""
-        if bundle.envelope.payload_type != PAYLOAD_TYPE:
-            return ""
         try:
-            event = read_event(Statement.decode(bundle.envelope.payload))
-        except VerificationFailed:
-            return ""
-        if event is None:
-            return ""
-        if event.kind == "deployment":
-            self.running.update(dict.fromkeys(str(digest) for digest in event.about))
-        if event.kind != "decision":
-            return ""
-        name = str(Digest.of(canonical(dict(event.body))))
+            statement: Any = json.loads(payload)
+            kind = verify_pack.RECORD.fullmatch(statement["predicateType"])
+            body = statement["predicate"]["body"] if kind is not None else {}
+            if kind is not None and kind[1] == "deployment":
+                self.running.update(dict.fromkeys(str(row["name"]) for row in statement["subject"]))
+            if kind is None or kind[1] != "decision":
+                return ""
+            digest = str(body["digests"]["evidence"])
+        except (ValueError, KeyError, TypeError):
+            return ""  # no record, whatever it looks like: the script says so as well
+        name = pack_formats.sha256(pack_formats.canonical(body))
         query = sa.select(schema.decision.c.evidence).where(schema.decision.c.id == name)
         text = str(connection.execute(query).scalar() or "")
-        digests: Any = event.body.get("digests")
-        if str(Digest.of(text.encode())) != digests["evidence"] or self.wanted.secret(text):
+        if pack_formats.sha256(text.encode()) != digest or self.wanted.secret(text):
             return ""
         said: Any = json.loads(text)
-        for name in ("claims", "waivers", "revocations"):
-            self.referred.update(row["bundle"] for row in said[name])
+        for part in ("claims", "waivers", "revocations", "advisories"):
+            self.referred.update(row["bundle"] for row in said.get(part) or ())
         return text
 
     def _earlier(self, connection: sa.Connection) -> None:
@@ -273,12 +272,9 @@ class _Making:
         with self._lines("earlier.jsonl") as line:
             for (number, index), digest in sorted(places.items()):
                 log = self.logs[number]
-                bundle = bundle_of(connection, digest) if digest else None
-                row = self._row(connection, (number, log.entry(index)), bundle)
-                proof: list[JSON] = [encoded(step) for step in log.proof(index).hashes]
-                size = log.size
-                if log.proof(index).size != size:
-                    proof = [encoded(step) for step in log.prove(index, size)]
+                found = found_under(connection, digest) if digest else None
+                row = self._row(connection, (number, log.entry(index)), found)
+                proof: list[JSON] = [encoded(step) for step in log.prove(index, log.size)]
                 line({"log": number, **row, "proof": proof})
 
     def _places(self, connection: sa.Connection) -> Iterator[tuple[tuple[int, int], str]]:
@@ -358,32 +354,23 @@ class _Making:
             lists.finish(versions, as_of, verify_pack.frozen(reader.logs))
         return reader, found, counts
 
-    def _models(self, connection: sa.Connection, manifests: Sequence[str]) -> None:
-        """Write manifest and bill of materials of each model that ran; the latter is the newest that was signed."""
-        table, bundle, subject = schema.model, schema.bundle, schema.bundle_subject
+    def _models(self, connection: sa.Connection, reader: verify_pack.Reader) -> None:
+        """Write manifest and bill of materials of each model that ran; the latter is the newest by who may make one."""
+        table = schema.model
+        newest = {manifest: bundle for bundle, (_, about) in reader.boms.items() for manifest in about}
         with (
             self._lines("models/manifests.jsonl") as manifest_line,
             self._lines("models/boms.jsonl") as bom_line,
         ):
-            for manifest in manifests:
+            for manifest in sorted(reader.lists.ran):
                 query = sa.select(table.c.manifest).where(table.c.digest == manifest).limit(1)
                 text = connection.execute(query).scalar()
                 if text is not None:
                     manifest_line({"manifest": manifest, "text": text})
-                signed = sa.select(bundle.c.content).select_from(
-                    subject.join(bundle, subject.c.bundle == bundle.c.digest)
-                )
-                signed = signed.where(subject.c.identity == manifest, bundle.c.stage == "bom")
-                content = connection.execute(
-                    signed.order_by(sa.literal_column("bundle.rowid").desc())
-                ).scalar()
-                if content is None:
-                    continue
-                kept = Bundle.from_json(content.encode())
-                payload = kept.envelope.payload
-                if not self.wanted.secret(payload.decode(errors="replace")):
+                if manifest in newest:
+                    payload = bundle_of(connection, newest[manifest]).envelope.payload
                     bom: JSON = json.loads(payload)["predicate"]
-                    bom_line({"manifest": manifest, "bundle": str(kept.digest), "bom": bom})
+                    bom_line({"manifest": manifest, "bundle": newest[manifest], "bom": bom})
 
     def _hidden(self, text: str) -> str:
         """Return a text that no record stands behind, unless it holds what must not leave the registry."""

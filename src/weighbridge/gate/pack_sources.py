@@ -6,6 +6,7 @@ import base64
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
@@ -69,21 +70,34 @@ class Kept:
         self._rows: Iterator[Any] = iter(connection.execute(query.execution_options(yield_per=1000)))
         self._next: Any = next(self._rows, None)
 
-    def of(self, entry: LogEntry) -> Bundle | None:
+    def of(self, entry: LogEntry) -> Found | None:
         """Return the bundle that an entry is about; several logs may have entries of one number. None for none."""
         found = None
         while self._next is not None and self._next[0] <= entry.index:
             index, digest = self._next
             self._next = next(self._rows, None)
             if index == entry.index:
-                bundle = bundle_of(self._connection, digest)
-                if is_about(entry.body, bundle):
-                    found = bundle
+                kept = found_under(self._connection, digest)
+                if is_about(entry.body, kept.bundle):
+                    found = kept
         return found
 
 
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A kept bundle and the text in which it is kept."""
+
+    bundle: Bundle
+    text: str
+
+
 def bundle_of(connection: sa.Connection, digest: str) -> Bundle:
-    """Return a kept bundle; raises VerificationFailed(records.bundle) when it is not the one kept under its digest."""
+    """Return a kept bundle; raises as `found_under`."""
+    return found_under(connection, digest).bundle
+
+
+def found_under(connection: sa.Connection, digest: str) -> Found:
+    """Return what is kept under a digest; raises VerificationFailed(records.bundle) when it is not the one kept under its digest."""
     query = sa.select(schema.bundle.c.content).where(schema.bundle.c.digest == digest)
     content = connection.execute(query).scalar()
     bundle = Bundle.from_json(content.encode()) if content is not None else None
@@ -94,7 +108,8 @@ def bundle_of(connection: sa.Connection, digest: str) -> Bundle:
             remedy="find out who can write to the registry's folder, then restore it from a backup",
             check="records.bundle",
         )
-    return bundle
+    assert content is not None
+    return Found(bundle, content)
 
 
 def is_about(body: bytes, bundle: Bundle) -> bool:

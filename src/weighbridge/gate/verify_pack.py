@@ -251,21 +251,38 @@ class Reader:
             return
         statement = json.loads(payload)
         bundle = sha256(canonical({**envelope, "signatures": [{"keyid": "", "sig": own["sig"]}]}))
-        entry = _entry_of(statement, (log.number, row["index"]), row["time"], (signer, key, bundle))
-        if entry is None:
+        try:
+            entry = _entry_of(statement, (log.number, row["index"]), row["time"], (signer, key, bundle))
+        except DAMAGE as error:  # anybody may hand in what looks like a record
+            odd = Entry("?", (log.number, row["index"]), row["time"], signer, key, "", "", (), {}, bundle)
+            self.lists.refuse(odd, f"it is not well-formed: {said(error)}")
             return
+        if entry is not None:
+            self._believe(entry, row, statement)
+
+    def _believe(self, entry: Entry, row: Any, statement: Any) -> None:
+        """Hand a record to the lists, if its signer may say such a thing."""
         if "evidence" in row:
             entry = _with_evidence(entry, row["evidence"])
-        elif entry.kind == "decision":
-            self.found.missing.append(f"{log.name} entry {row['index']}: the evidence of this decision")
-        if entry.kind == "bom":
-            self.boms[bundle] = sha256(canonical(statement["predicate"])), entry.about
-        elif self._now is None or not signer or not self._now.may(signer, ROLES[entry.kind], entry.project):
-            self.lists.refuse(
-                entry, f"its signer does not hold the role {ROLES[entry.kind]} in {entry.project!r}"
+        if (
+            entry.kind == "bom"
+        ):  # a claim is of no project: it counts for the one in which its signer holds the role
+            projects = self._now.document["projects"] if self._now else {}
+            if self._now and any(self._now.may(entry.signer, "bom", project) for project in projects):
+                self.boms[entry.bundle] = sha256(canonical(statement["predicate"])), entry.about
+            return
+        role = ROLES[entry.kind]
+        if self._now is None or not entry.signer or not self._now.may(entry.signer, role, entry.project):
+            self.lists.refuse(entry, f"its signer does not hold the role {role} in {entry.project!r}")
+            return
+        if entry.kind == "decision" and "evidence" not in row:
+            self.found.missing.append(
+                f"log/{entry.place[0]} entry {entry.place[1]}: the evidence of this decision"
             )
-        else:
+        try:
             self.lists.take(entry)
+        except DAMAGE as error:
+            self.lists.refuse(entry, f"it is not well-formed: {said(error)}")
 
     def _signer(self, pem: str, when: int) -> tuple[str, str, str]:
         """Return the authority's name for who signed, the key's id, and the key; nothing for a stranger's name."""
