@@ -284,7 +284,8 @@ def plans(connection: sa.Connection) -> dict[str, str]:
     explain = "EXPLAIN QUERY PLAN " if connection.dialect.name == "sqlite" else "EXPLAIN "
     found: dict[str, str] = {}
 
-    def listen(_c: Any, _cursor: Any, statement: str, parameters: Any, _x: Any, _m: Any) -> None:
+    def listen(_connection: Any, _cursor: Any, *words: Any) -> None:
+        statement, parameters = words[:2]
         if statement.startswith("WITH"):
             rows = connection.connection.cursor().execute(explain + statement, parameters).fetchall()
             found[name] = "; ".join(str(row[-1]).strip() for row in rows)

@@ -10,10 +10,11 @@ from weighbridge.core.digest import Digest
 from weighbridge.core.errors import UsageError
 from weighbridge.core.tier import Role
 from weighbridge.keys.ports import Signer
-from weighbridge.registry import authorities, deployments, descent, models
+from weighbridge.registry import authorities, deployments, models
 from weighbridge.registry.deployments import Deployment
 from weighbridge.registry.outbox import sign, submit
 from weighbridge.registry.wiring import Registry
+from weighbridge.store import lineage_index
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +44,7 @@ def revoke(registry: Registry, digest: Digest, *, reason: str, signer: Signer) -
 
 def _hit(registry: Registry, targets: tuple[Digest, ...]) -> Withdrawal:
     with registry.records.read() as connection:
-        below = descent.descendants(connection, targets)
+        below = lineage_index.descendants(connection, targets, grades=lineage_index.SURE)
     known = models.standings(registry, below)
     models_below = {standing.digest for standing in known.values()}
     descendants = tuple(d for d in below if d in models_below and d not in targets)

@@ -26,10 +26,10 @@ from weighbridge.core.digest import Digest
 from weighbridge.core.errors import VerificationFailed
 from weighbridge.core.statement import PAYLOAD_TYPE, Statement
 from weighbridge.core.tier import Assurance, Role, Status, Tier
-from weighbridge.registry import advisories, descent, edges, withdrawing
+from weighbridge.registry import advisories, edges, withdrawing
 from weighbridge.registry.wiring import Registry, read_authority
 from weighbridge.registry.witnesses import assurance
-from weighbridge.store import schema
+from weighbridge.store import lineage_index, schema
 from weighbridge.trust.authority import EVERY_PROJECT
 from weighbridge.trust.authority_file import PAYLOAD_TYPE as AUTHORITY_TYPE
 from weighbridge.trust.authority_file import verify_next
@@ -182,7 +182,7 @@ def _revocation(connection: sa.Connection, record: Record, cause: Cause) -> None
             "bundle": str(cause.bundle.digest),
         }
         connection.execute(upsert(schema.revocation).values(row).on_conflict_do_nothing())
-    hit = descent.descendants(connection, record.about)
+    hit = lineage_index.descendants(connection, record.about, grades=lineage_index.SURE)
     _set_status(connection, record.project, hit, Status.QUARANTINED)
     _set_status(connection, record.project, record.about, Status.REVOKED)
 
@@ -191,11 +191,11 @@ def _set_status(
     connection: sa.Connection, project: str, digests: list[Digest] | tuple[Digest, ...], status: Status
 ) -> None:
     table = schema.model
-    for start in range(0, len(digests), 500):
-        part = [str(digest) for digest in digests[start : start + 500]]
+    held = [str(digest) for digest, _ in advisories.holding(connection, project, digests)]
+    for start in range(0, len(held), 500):
         change = sa.update(table).where(
             table.c.project == project,
-            sa.or_(table.c.digest.in_(part), table.c.weights.in_(part)),
+            table.c.digest.in_(held[start : start + 500]),
             table.c.status != Status.REVOKED.value,
         )
         connection.execute(change.values(status=status.value))
