@@ -994,3 +994,27 @@ def test_a_strangers_bill_of_materials_takes_nobodys_place(tmp_path):
     (row,) = [json.loads(line) for line in taken(tmp_path / "x.zip")["models/boms.jsonl"].splitlines()]
     assert row["bom"]["metadata"]["component"]["name"] == "encoder"
     world.registry.close()
+
+
+def test_what_is_logged_while_a_pack_is_made_is_not_in_it(tmp_path, monkeypatch):
+    world = World(tmp_path)
+    folder = world.ready()
+    assert world.promote(folder).decision.allow
+    size = world.registry.log.size
+    plain = packing._Making._authority
+
+    def meanwhile(making, connection):
+        world.registry.records.close()  # another process has connections of its own
+        assert world.admit(folder, target="prod/x").decision.allow
+        return plain(making, connection)
+
+    monkeypatch.setattr(packing._Making, "_authority", meanwhile)
+    made = make_pack(world.registry, tmp_path / "x.zip", Wanted())
+    assert world.registry.log.size > size
+    assert (made.wrong, made.missing) == ((), ())
+    (log,) = json.loads(taken(tmp_path / "x.zip")["index.json"])["logs"]
+    assert log["size"] == size
+    assert rows(tmp_path / "x.zip", "running") == []
+    found = verify(Pack(tmp_path / "x.zip"), list(world.registry.pin.roots))[0]
+    assert (found.wrong, found.missing) == ([], [])
+    world.registry.close()

@@ -14,7 +14,7 @@ import os
 import shutil
 import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -43,6 +43,7 @@ from weighbridge.gate.pack_sources import (
     looks_secret,
     parts,
 )
+from weighbridge.ledger.checkpoint import parse_checkpoint
 from weighbridge.ledger.entry import LogEntry
 from weighbridge.ledger.merkle import Frontier, leaf_hash
 from weighbridge.ledger.sequencer import Log
@@ -136,7 +137,10 @@ class _Making:
         self.target = target
         self.wanted = wanted
         self.now = now
-        self.logs = (*registry.before, registry.log)
+        self.logs: tuple[Log, ...] = ()
+        self.notes: list[str] = []
+        self.sizes: list[int] = []
+        """Checkpoints and sizes of the logs at the moment that the pack is of."""
         self.starts: list[int] = []
         self.running: dict[str, None] = {}
         """Manifests that ran in the period."""
@@ -146,7 +150,8 @@ class _Making:
 
     def run(self) -> Made:
         """Write every member, make the lists, put it all into one archive."""
-        with self.registry.records.read() as connection:
+        with ExitStack() as stack:
+            connection = self._still(stack)
             roots = self._authority(connection)
             for number, log in enumerate(self.logs):
                 self._log(connection, number, log)
@@ -166,6 +171,20 @@ class _Making:
             self.target, size, digest, reader.records, counts, tuple(found.wrong), tuple(found.missing)
         )
 
+    def _still(self, stack: ExitStack) -> sa.Connection:
+        """Take records and logs as they are at one moment between two writers, who may go on from here.
+
+        A copy that cannot be written to has no writers.
+        """
+        quiet = os.access(self.registry.layout.root, os.W_OK)
+        with self.registry.writing() if quiet else nullcontext():
+            connection = stack.enter_context(self.registry.records.read())
+            connection.execute(sa.select(sa.func.count()).select_from(schema.setting))  # the view begins here
+            self.logs = (*self.registry.before, self.registry.log)
+            self.notes = [log.checkpoint_text for log in self.logs]
+        self.sizes = [parse_checkpoint(note)[0].size for note in self.notes]
+        return connection
+
     # The members.
 
     def _authority(self, connection: sa.Connection) -> list[str]:
@@ -180,7 +199,7 @@ class _Making:
                 for number, log in enumerate(self.logs):
                     for pem in known:
                         index = log.find(log_body(envelope, pem))
-                        if index is not None:
+                        if index is not None and index < self.sizes[number]:
                             self.versions[number, index] = document["version"]
                 known = [*known, *(pem for pem in document["roots"] if pem not in known)]
         return roots
@@ -190,7 +209,7 @@ class _Making:
         frontier, start, since = Frontier(), 0, int(self.wanted.since.timestamp())
         if since > 0:
             for entry in log.entries():
-                if entry.integrated_time >= since:
+                if entry.integrated_time >= since or entry.index >= self.sizes[number]:
                     break
                 frontier, start = frontier.extend([leaf_hash(entry.body)]), start + 1
         self.starts.append(start)
@@ -199,18 +218,20 @@ class _Making:
             "key": log.public_pem,
             "start": start,
             "edge": [encoded(step) for step in frontier.subtrees],
-            "checkpoint": log.checkpoint_text,
+            "checkpoint": self.notes[number],
             "cosigned": log.cosigned_text,
         }
         first = ""
         found = Kept(connection, start)
         with self._lines(f"log/{number}/entries.jsonl") as line:
             for entry in log.entries(start):
+                if entry.index >= self.sizes[number]:
+                    break
                 row = self._row(connection, (number, entry), found.of(entry))
                 first = first or checkpoint_in(row, log)
                 line(row)
         old = int(first.split("\n")[1]) if first else 0
-        proof = log.consistency(old) if old else ()
+        proof = log.consistency(old, self.sizes[number]) if old else ()
         meta["first"] = {"checkpoint": first, "proof": [encoded(step) for step in proof]}
         self._write(f"log/{number}/log.json", canonical(meta) + b"\n")
 
@@ -274,7 +295,7 @@ class _Making:
                 log = self.logs[number]
                 found = found_under(connection, digest) if digest else None
                 row = self._row(connection, (number, log.entry(index)), found)
-                proof: list[JSON] = [encoded(step) for step in log.prove(index, log.size)]
+                proof: list[JSON] = [encoded(step) for step in log.prove(index, self.sizes[number])]
                 line({"log": number, **row, "proof": proof})
 
     def _places(self, connection: sa.Connection) -> Iterator[tuple[tuple[int, int], str]]:
@@ -388,8 +409,8 @@ class _Making:
                 name = path.relative_to(self.folder).as_posix()
                 members.append({"path": name, "bytes": path.stat().st_size, "sha256": digest})
         logs: list[JSON] = [
-            {"origin": log.origin, "start": start, "size": log.size}
-            for log, start in zip(self.logs, self.starts, strict=True)
+            {"origin": log.origin, "start": start, "size": size}
+            for log, start, size in zip(self.logs, self.starts, self.sizes, strict=True)
         ]
         authority = self.registry.authority
         index: dict[str, JSON] = {
