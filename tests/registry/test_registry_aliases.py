@@ -8,11 +8,12 @@ import pytest
 from weighbridge.claims import predicates
 from weighbridge.core.alias import Alias, Scheme
 from weighbridge.core.digest import Digest
+from weighbridge.core.errors import VerificationFailed
 from weighbridge.core.lineage import Grade, Relation
 from weighbridge.core.manifest import FileEntry, Manifest
 from weighbridge.core.statement import Statement, subjects_of
 from weighbridge.keys.files import generate
-from weighbridge.registry import fsck, intake
+from weighbridge.registry import fsck, intake, tally
 from weighbridge.registry.aliases import MAX_FILES, aliases_of, dirhash1, oms_root
 from weighbridge.registry.declared import MAX_PARENTS, declared_parents
 from weighbridge.store import lineage_index as index
@@ -243,3 +244,27 @@ def test_changed_names_show(world, change, found):
     with world.registry.records.write() as connection:
         connection.exec_driver_sql(change)
     assert any(problem.startswith(found) for problem in fsck.lineage(world.registry))
+
+
+@pytest.mark.parametrize("table", ["alias", "edge", "artifact"])
+def test_a_name_that_something_else_deleted_is_seen_before_anything_is_decided(world, table):
+    fetched(world)
+    adapter(world)
+    tally.check(world.registry)
+    with world.registry.records.write() as connection:
+        connection.exec_driver_sql("PRAGMA defer_foreign_keys = ON")
+        connection.exec_driver_sql(f"DELETE FROM {table} WHERE rowid = (SELECT max(rowid) FROM {table})")
+        connection.exec_driver_sql("DELETE FROM edge WHERE child NOT IN (SELECT id FROM artifact)")
+        connection.exec_driver_sql("DELETE FROM alias WHERE artifact NOT IN (SELECT id FROM artifact)")
+        connection.exec_driver_sql("DELETE FROM edge WHERE parent NOT IN (SELECT id FROM artifact)")
+    with pytest.raises(VerificationFailed) as caught:
+        tally.check(world.registry)
+    assert caught.value.check == "records.tally"
+
+
+def test_a_table_that_came_later_changes_no_tally_while_it_is_empty(world, monkeypatch):
+    with world.registry.records.read() as connection:
+        now = tally.count(connection)
+        monkeypatch.setattr(tally, "STATE", [row for row in tally.STATE if row[0] not in tally.LATER])
+        monkeypatch.setattr(tally, "NUMBERED", [row for row in tally.NUMBERED if row not in tally.LATER])
+        assert tally.count(connection) == now
