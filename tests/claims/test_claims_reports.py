@@ -113,6 +113,12 @@ def test_reports_of_another_form(change):
     refusal(words.VULNS, row)
 
 
+def test_a_list_is_no_object_that_has_its_words():
+    row = copy.deepcopy(dict(VULNS.predicate))
+    row["scanner"]["result"] = [{"id": "CVE", "severity": [["method", "score"]]}]
+    assert refusal(words.VULNS, row) == "method is missing"
+
+
 def test_too_many_vulnerabilities():
     row = copy.deepcopy(dict(VULNS.predicate))
     row["scanner"]["result"] *= 10_001
