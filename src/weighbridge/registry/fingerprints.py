@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from enum import StrEnum
@@ -91,6 +91,8 @@ class Observation:
     marks: tuple[tuple[str, str], ...] = ()
     aliases: tuple[Alias, ...] = ()
     relatives: tuple[Relative, ...] = ()
+    among: int = 0
+    """How many weights had been printed when relatives were looked for."""
 
     @property
     def edges(self) -> tuple[Parentage, ...]:
@@ -121,10 +123,24 @@ def observe(registry: Registry, manifest: Manifest, *, names: Sequence[Alias] = 
         marks = sketch(printed)
         aliases = tuple(Alias(Scheme.TENSOR_SET, root.hex) for root in printed.roots if printed.evident)
         with registry.records.read() as connection:
+            among = _number(connection)
             here = side(printed, opened)
             search = _Search(registry, connection, weights, here, tuple(names))
             relatives = search.relatives(marks)
-    return Observation(weights, printed, marks, aliases, relatives)
+    return Observation(weights, printed, marks, aliases, relatives, among)
+
+
+def outdated(registry: Registry, observation: Observation) -> bool:
+    """Tell whether other weights were kept since; a relative among them would have been missed."""
+    if observation.printed is None:
+        return False
+    with registry.records.read() as connection:
+        return _number(connection) != observation.among
+
+
+def _number(connection: sa.Connection) -> int:
+    query = sa.select(sa.func.count()).select_from(schema.fingerprint)
+    return int(connection.execute(query).scalar_one())
 
 
 def keep(registry: Registry, connection: sa.Connection, observation: Observation) -> lineage_index.Drawn:
@@ -151,6 +167,18 @@ def kept(registry: Registry, weights: Digest) -> dict[str, Any] | None:
     """Return what is kept of weights: `weighbridge.fingerprint/1` with `relatives` beside it; None when never observed."""
     with registry.records.read() as connection:
         return _kept(connection, weights)
+
+
+def drawn(connection: sa.Connection) -> Iterator[Parentage]:
+    """Yield every edge that observations drew, as it is kept beside the fingerprints."""
+    for content in connection.execute(sa.select(schema.fingerprint.c.content)).scalars():
+        for row in json.loads(content)["relatives"]:
+            order, kinship = Order(row["order"]), row["kinship"]
+            relation = None if order is Order.INTAKE else kinship["relation"]
+            yield Parentage(
+                Digest.parse(row["parent"]), Digest.parse(row["child"]),
+                Relation(relation or Relation.SHARED_TENSORS), Grade.OBSERVED,
+            )  # fmt: skip
 
 
 def _kept(connection: sa.Connection, weights: Digest) -> dict[str, Any] | None:

@@ -13,7 +13,7 @@ from weighbridge.core.errors import WeighbridgeError
 from weighbridge.core.lineage import Relation
 from weighbridge.core.manifest import Manifest
 from weighbridge.ledger.sequencer import MIN_GENESIS
-from weighbridge.registry import edges
+from weighbridge.registry import edges, fingerprints
 from weighbridge.registry.aliases import SCHEMES, aliases_of
 from weighbridge.registry.outbox import Draft
 from weighbridge.registry.outbox import waiting as read_draft
@@ -58,7 +58,7 @@ def lineage(registry: Registry) -> list[str]:
         }
         contents = connection.execute(sa.select(schema.bundle.c.content)).scalars().all()
         found = set(_index(connection))
-        expected |= _same(connection)
+        expected |= _same(connection) | _seen(connection)
         names = _names(connection)
     for text in contents:
         for edge in edges.stated(Bundle.from_json(text.encode()))[0]:
@@ -84,6 +84,14 @@ def _same(connection: sa.Connection) -> set[Row]:
         for owner, alias, bundle in _aliases(connection)
     )
     return {row for row in rows if row[1] in waiting}
+
+
+def _seen(connection: sa.Connection) -> set[Row]:
+    """Return the edges that comparing weights drew, as they are kept beside the fingerprints."""
+    return {
+        (str(edge.parent), str(edge.child), edge.relation.value, edge.source)
+        for edge in fingerprints.drawn(connection)
+    }
 
 
 def _names(connection: sa.Connection) -> list[str]:

@@ -16,6 +16,7 @@ from typing import BinaryIO
 from weighbridge.bom.cyclonedx import build_bom
 from weighbridge.bom.harvest import harvest
 from weighbridge.claims import predicates
+from weighbridge.core.alias import Scheme
 from weighbridge.core.canonical import JSON, canonical
 from weighbridge.core.digest import Digest
 from weighbridge.core.errors import Refused
@@ -23,7 +24,8 @@ from weighbridge.core.manifest import FileEntry, Manifest
 from weighbridge.core.reference import Reference
 from weighbridge.core.statement import Statement, subjects_of
 from weighbridge.core.tier import Origin, Tier
-from weighbridge.registry import models, tally
+from weighbridge.registry import advisories, fingerprints, models, tally
+from weighbridge.registry.aliases import aliases_of
 from weighbridge.registry.outbox import drain, enqueue, sign
 from weighbridge.registry.wiring import Registry
 from weighbridge.source.hub import fetch_hub
@@ -108,7 +110,10 @@ def record(
     bom = make_bom(registry, snapshot.manifest, label=label, source=source, parents=parents)
     about = subjects_of(snapshot.manifest)
     statements = [Statement(about, predicates.BOM, bom), *claims]
+    seen = _observed(registry, snapshot.manifest, source)
     with registry.writing():
+        if fingerprints.outdated(registry, seen):  # somebody took in weights while these were being compared
+            seen = _observed(registry, snapshot.manifest, source)
         drafts = [sign(statement, registry.intake_key) for statement in statements]
         with tally.keeping(registry) as connection:
             models.keep(
@@ -123,9 +128,17 @@ def record(
             )
             if knows_more:
                 models.learn_source(registry, connection, snapshot.manifest.digest, origin, source)
+            reached = fingerprints.keep(registry, connection, seen).tainted
+            advisories.arrived(connection, reached, reached, registry.record())
             enqueue(registry, connection, drafts)
         drain(registry)
     return models.get(registry, snapshot.manifest.digest)
+
+
+def _observed(registry: Registry, manifest: Manifest, source: Mapping[str, JSON]) -> fingerprints.Observation:
+    """Print the weights and find their relatives among those that are here."""
+    known = (alias for _, alias, _ in aliases_of(manifest, source) if alias.scheme is Scheme.NAME)
+    return fingerprints.observe(registry, manifest, names=tuple(known))
 
 
 def make_bom(
