@@ -109,6 +109,57 @@ def test_data_swapped_while_it_is_used_breaks_the_run(world, signed_data, start)
     assert kept(world, out) == []
 
 
+@pytest.mark.parametrize("how", ["written", "renamed", "touched"])
+def test_data_that_was_swapped_and_put_back_breaks_the_run(world, signed_data, start, how):
+    out = world.folder / "out"
+    shard = signed_data / "data" / "train-00000-of-00002.jsonl"
+    good, before = shard.read_bytes(), shard.stat()
+    with pytest.raises(VerificationFailed) as refused, start(inputs=[signed_data], outputs=[out]) as run:
+        if how == "written":
+            shard.write_bytes(b"poison")
+            train(out)
+            shard.write_bytes(good)
+        elif how == "renamed":
+            shard.rename(world.folder / "aside")
+            shard.write_bytes(b"poison")
+            train(out)
+            (world.folder / "aside").replace(shard)
+        else:
+            train(out)
+            shard.touch()
+        os.utime(shard, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert refused.value.check == "recorder.input-changed"
+    assert "exchanged or touched" in refused.value.problem
+    assert run.claims == ()
+    with pytest.raises(UsageError):  # what did not hold is not signed by asking again
+        run.sign()
+
+
+def test_a_cache_that_a_library_leaves_in_the_data_is_explained(world, signed_data, start):
+    with (
+        pytest.raises(VerificationFailed) as refused,
+        start(inputs=[signed_data], outputs=[world.folder / "out"]),
+    ):
+        train(world.folder / "out")
+        (signed_data / "cache-0123abcd.arrow").write_bytes(b"x")
+    assert "cache_file_name" in refused.value.remedy
+
+
+def test_facts_that_cannot_be_had_leave_no_claim(world, signed_data, start):
+    def broken():
+        raise OSError("the tracker is gone")
+
+    with (
+        pytest.raises(OSError, match="gone"),
+        start(inputs=[signed_data], outputs=[world.folder / "out"]) as run,
+    ):
+        train(world.folder / "out")
+        run.attach("tracker", broken)
+    assert run.claims == ()
+    with pytest.raises(UsageError):
+        run.sign()
+
+
 @pytest.mark.parametrize(
     ("word", "change"),
     [

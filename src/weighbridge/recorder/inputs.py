@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -21,6 +22,9 @@ from weighbridge.source.datasets import DatasetFacts, identify, look
 from weighbridge.source.local import open_folder
 from weighbridge.source.tree import listed
 from weighbridge.trust.bundle import Bundle
+
+_CACHE = re.compile(r"(?:^|/)(?:cache|tmp)[\w-]*(?:\.arrow)?$")
+_CACHED = "Hugging Face's datasets keeps what `map` made beside the data: give map cache_file_name=…, or work on a copy"
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,6 +214,7 @@ def read_again(read: Read) -> None:
     raise VerificationFailed(
         f"{read.input.name} is not what this run began with: {path!r} {word} meanwhile",
         cause=f"at the start {read.manifest.digest.short}, now {now.digest.short}",
-        remedy="nothing was claimed; find out who writes there, then run it again from data that stands still",
+        remedy="nothing was claimed; find out who writes there, then run it again from data that stands still"
+        + (f" ({_CACHED})" if word == "appeared" and _CACHE.search(path) else ""),
         check="recorder.input-changed",
     )

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from weighbridge.core.errors import NotFound, UsageError, VerificationFailed
 from weighbridge.core.manifest import ChunkTable, Manifest, is_weight_file
+from weighbridge.recorder.inputs import Read
 from weighbridge.source.datasets import DatasetFacts, look
 from weighbridge.source.hashing import describe
 from weighbridge.source.local import open_folder
@@ -28,23 +29,26 @@ class Made:
     facts: DatasetFacts
 
 
-def stamps(path: Path) -> Stamps:
-    """Note what lies at an output before a run begins; nothing where there is nothing yet."""
+def stamps(path: Path, *, follow: bool = False) -> Stamps:
+    """Note what lies at a place before a run begins; nothing where there is nothing yet.
+
+    With `follow`, a file that is a link (as in a hub's cache) is what it leads to.
+    """
     found: dict[str, tuple[int, int, int, int]] = {}
     if path.is_file():
-        found[path.name] = _stamp(path)
+        found[path.name] = _stamp(path, follow=follow)
     for base, _, files in os.walk(path, followlinks=False):
         for name in files:
             full = Path(base, name)
             try:
-                found[full.relative_to(path).as_posix()] = _stamp(full)
+                found[full.relative_to(path).as_posix()] = _stamp(full, follow=follow)
             except OSError:
                 continue
     return found
 
 
-def _stamp(path: Path) -> tuple[int, int, int, int]:
-    info = path.lstat()
+def _stamp(path: Path, *, follow: bool) -> tuple[int, int, int, int]:
+    info = path.stat() if follow else path.lstat()
     return info.st_ino, info.st_size, info.st_mtime_ns, info.st_ctime_ns
 
 
@@ -88,6 +92,23 @@ def check_fresh(made: Made, before: Stamps) -> None:
             remedy="let the run write to a folder of its own, or remove what is left of an earlier one",
             check="recorder.output-old",
         )
+
+
+def check_stood(read: Read, before: Stamps) -> None:
+    """Refuse inputs that were touched although their bytes are the same again: they may have been others in between.
+
+    Who exchanges a file, lets the run read it and puts the old one back cannot put back when the file system saw it change.
+    Raises VerificationFailed (`recorder.input-changed`).
+    """
+    now = stamps(read.input.path, follow=True)
+    for entry in read.manifest.files:
+        if entry.path in before and now.get(entry.path) != before[entry.path]:
+            raise VerificationFailed(
+                f"{entry.path!r} of {read.input.name} was exchanged or touched while it was used",
+                cause="its bytes are those of the start again, and what the file system notes of it is not",
+                remedy="nothing was claimed; keep others from writing there (a read-only mount), then run it again",
+                check="recorder.input-changed",
+            )
 
 
 def check_apart(inputs: Sequence[Path], outputs: Sequence[Path], others: Sequence[Path]) -> None:

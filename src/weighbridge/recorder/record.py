@@ -12,7 +12,7 @@ import logging
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
@@ -62,7 +62,8 @@ class Recording:
         self.statements: tuple[Statement, ...] = ()
         """What is claimed; there once the block has ended well, also when signing it then failed."""
         self.claims: tuple[Recorded, ...] = ()
-        self.idle = plan.environ.get("RANK", "0").isdigit() and int(plan.environ.get("RANK", "0")) > 0
+        rank = plan.environ.get("RANK", "0")
+        self.idle = rank.isdecimal() and int(rank) > 0
         """True in all but the first process of a distributed training: one of them records."""
         self.started: datetime = clock.now()
         self._clock, self._entropy = clock, entropy
@@ -72,6 +73,7 @@ class Recording:
         self._result = plan.result
         self._attached: dict[str, Callable[[], Mapping[str, Any]]] = {}
         self._before: dict[Path, outputs.Stamps] = {}
+        self._stood: dict[Path, outputs.Stamps] = {}
         self._code = code.Code()
         self._lock: Lock | None = None
         self._variables: dict[str, JSON] = {}
@@ -142,8 +144,9 @@ class Recording:
         if kind is not None:
             self._state = "failed"
             return
-        self._state = "ending"
+        self._state = "failed"  # until everything held
         self.statements = tuple(self._conclude())
+        self._state = "ending"
         self.sign()
 
     def sign(self) -> None:
@@ -201,7 +204,9 @@ class Recording:
             registry.close()
 
     def _read_inputs(self) -> tuple[Read, ...]:
-        found = [read_input(one) for one in self.plan.inputs]
+        self._stood = {one.path: outputs.stamps(one.path, follow=True) for one in self.plan.inputs}
+        named = [replace(one, name=self._scrub.text(one.name)) for one in self.plan.inputs]
+        found = [read_input(one) for one in named]
         with self._registry(needed=self.plan.bundle is None) as registry:
             trust = self._trust(registry)
             check_revoked(found, trust)
@@ -240,6 +245,7 @@ class Recording:
         attached = {name: self._scrub.value(dict(facts())) for name, facts in self._attached.items()}
         for read in self.inputs:
             read_again(read)
+            outputs.check_stood(read, self._stood[read.input.path])
         trains = stage_word(self.plan.stage).trains
         made = [outputs.read_output(path, weights=trains) for path in self.plan.outputs]
         if trains and not self.plan.kept:
@@ -253,16 +259,16 @@ class Recording:
         installed = surroundings.distributions()
         record: dict[str, JSON] = {
             "recorder": f"weighbridge {VERSION}",
-            "inputs": [read.to_json() for read in self.inputs],
+            "inputs": self._scrub.value([read.to_json() for read in self.inputs]),
             "arguments": list(self._scrub.arguments(plan.command_line)),
-            "code": self._code.to_json(),
+            "code": self._scrub.value(self._code.to_json()),
             "frameworks": surroundings.frameworks(installed),
             "hardware": surroundings.hardware(),
             "variables": self._variables,
         }
         if self._lock is not None:
             materials.insert(0, Material("lock", self._lock.name, self._lock.digest))
-            record["lock"] = self._lock.to_json(installed)
+            record["lock"] = self._scrub.value(self._lock.to_json(installed))
         else:
             record["distributions"] = [one.to_json() for one in installed]
         if attached:
