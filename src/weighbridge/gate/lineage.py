@@ -190,9 +190,13 @@ def reach(
 
 def both(registry: Registry, digest: Digest) -> list[Digest]:
     """Return a model with its weights: whoever trained on the weights descends from the model."""
-    model = models.find(registry, digest)
-    weights = model.manifest.weights if model else None
-    return [digest, weights] if weights else [digest]
+    table = schema.model
+    query = sa.select(table.c.weights).where(
+        table.c.project == registry.project, table.c.digest == str(digest)
+    )
+    with registry.records.read() as connection:
+        weights = connection.execute(query).scalar()
+    return [digest, Digest.parse(weights)] if weights else [digest]
 
 
 def _edges(connection: sa.Connection, roots: Sequence[Digest], *, up: bool) -> list[Parentage]:

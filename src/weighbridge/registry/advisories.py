@@ -239,7 +239,7 @@ def _quarantine(connection: sa.Connection, digests: Sequence[Digest]) -> None:
 
 def _release(connection: sa.Connection, project: str, digests: Iterable[Digest]) -> None:
     """Make quarantined models active again against which nothing recorded stands any more, by identity or by weights."""
-    rows = _rows(connection, project, sorted(digests))
+    rows = holding(connection, project, sorted(digests))
     held = _held(connection, sorted({d for pair in rows for d in pair if d is not None})).get(project, set())
     held |= _below_revoked(connection, project)
     clear = {digest for digest, weights in rows if digest not in held and weights not in held}
@@ -265,7 +265,7 @@ def _below_revoked(connection: sa.Connection, project: str) -> set[Digest]:
     )
 
 
-def _rows(
+def holding(
     connection: sa.Connection, project: str, digests: Sequence[Digest]
 ) -> list[tuple[Digest, Digest | None]]:
     """Return the models among `digests`, or with one of them as weights, each with its weights."""
@@ -273,11 +273,13 @@ def _rows(
     found: dict[Digest, Digest | None] = {}
     for start in range(0, len(digests), PART):
         part = [str(digest) for digest in digests[start : start + PART]]
-        query = sa.select(table.c.digest, table.c.weights).where(
-            table.c.project == project, sa.or_(table.c.digest.in_(part), table.c.weights.in_(part))
-        )
-        for row in connection.execute(query):
-            found[Digest.parse(row.digest)] = Digest.parse(row.weights) if row.weights else None
+        for column in (table.c.digest, table.c.weights):
+            # Asked in one, or for the project as well, SQLite would read every row of the project each time.
+            query = sa.select(table.c.project, table.c.digest, table.c.weights).where(column.in_(part))
+            for row in connection.execute(query):
+                if row.project != project:
+                    continue
+                found[Digest.parse(row.digest)] = Digest.parse(row.weights) if row.weights else None
     return list(found.items())
 
 
@@ -286,7 +288,7 @@ def _set_status(
 ) -> None:
     """Change the status of the models among `digests`, or with one of them as weights, that stand as `before`."""
     table = schema.model
-    rows = sorted(str(digest) for digest, _ in _rows(connection, project, sorted(digests)))
+    rows = sorted(str(digest) for digest, _ in holding(connection, project, sorted(digests)))
     for start in range(0, len(rows), PART):
         change = sa.update(table).where(
             table.c.project == project,

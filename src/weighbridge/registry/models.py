@@ -170,16 +170,17 @@ def standings(registry: Registry, identities: Sequence[Digest]) -> dict[Digest, 
     with registry.records.read() as connection:
         for start in range(0, len(identities), 400):
             part = [str(digest) for digest in identities[start : start + 400]]
-            query = sa.select(*columns).where(
-                table.c.project == registry.project,
-                sa.or_(table.c.digest.in_(part), table.c.weights.in_(part)),
-            )
-            for row in connection.execute(query):
-                digest = Digest.parse(row.digest)
-                standing = Standing(digest, row.label, Tier(row.tier), Status(row.status))
-                found[digest] = standing
-                if row.weights:
-                    found.setdefault(Digest.parse(row.weights), standing)
+            for column in (table.c.digest, table.c.weights):
+                # Asked in one, or for the project as well, SQLite would read every row of the project each time.
+                query = sa.select(*columns, table.c.project).where(column.in_(part))
+                for row in connection.execute(query):
+                    if row.project != registry.project:
+                        continue
+                    digest = Digest.parse(row.digest)
+                    standing = Standing(digest, row.label, Tier(row.tier), Status(row.status))
+                    found[digest] = standing
+                    if row.weights:
+                        found.setdefault(Digest.parse(row.weights), standing)
     return found
 
 
