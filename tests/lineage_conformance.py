@@ -287,6 +287,13 @@ def test_an_advisory_is_filed_once_for_a_project(connection):
     assert index.file_advisory(connection, {**again, "project": "q"}) not in (None, key)
 
 
+def test_taints_need_an_advisory(connection):
+    with pytest.raises(InternalError):
+        index.taint(connection, 999, [model(1)], RECORD)
+    assert connection.execute(sa.select(schema.taint)).all() == []
+    assert (index.quarantine(connection, 999, "p"), index.untaint(connection, 999)) == (0, 0)
+
+
 def kept(connection, number, *, project="p", status="active", weights=None):
     row = {
         **RECORD, "project": project, "digest": str(model(number)), "weights": weights, "tier": "trusted", "status": status,

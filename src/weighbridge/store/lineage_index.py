@@ -136,8 +136,12 @@ def taint(
 ) -> int:
     """Taint `roots` and whomever the advisory's kind reaches from them; returns how many are tainted by it.
 
-    A root that is an alias stands for everything known by it, now or later. `advisory` is the key of its row.
+    A root that is an alias stands for everything known by it, now or later. `advisory` is the key of its row; raises
+    InternalError where there is none.
     """
+    table = schema.advisory
+    if connection.execute(sa.select(table.c.key).where(table.c.key == advisory)).first() is None:
+        raise InternalError(f"there is no advisory with the key {advisory}")
     names = [root for root in roots if isinstance(root, Alias)]
     stand_for(connection, names, record)
     ids = numbers(connection, [root.node if isinstance(root, Alias) else root for root in roots])
