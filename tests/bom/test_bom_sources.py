@@ -213,3 +213,10 @@ def test_unfolding_gives_the_longest_pointer_the_word():
     assert source_at(sources, "/c") is None
     assert Source.parse("sure f") is None
     assert Source.parse(7) is None
+
+
+@pytest.mark.parametrize(
+    "value", [None, 1.5, "x", {}, [None, 3], [{"pointers": 1e308, "note": "declared x"}]]
+)
+def test_sources_of_a_document_that_is_none_are_none(value):
+    assert sources_of({"citations": value, "properties": value}) == {}

@@ -178,9 +178,9 @@ def _beside(bom: Mapping[str, Any], pointer: str) -> Source | None:
     if not head.endswith("/modelCard/properties") or not index.isdigit():
         return None
     for _, rows in select(bom, head):
-        fact = str(rows[int(index)].get("name", "")).removeprefix("weighbridge:fact:")
-        for row in rows[int(index) + 1 :]:
-            name = str(row.get("name", ""))
+        names = [str(row.get("name", "")) if isinstance(row, Mapping) else "" for row in rows]
+        fact = names[int(index)].removeprefix("weighbridge:fact:")
+        for row, name in zip(rows[int(index) + 1 :], names[int(index) + 1 :], strict=True):
             if name.startswith("weighbridge:source:"):
                 named = name.removeprefix("weighbridge:source:")
                 return (

@@ -102,7 +102,8 @@ def sources_of(bom: Mapping[str, Any]) -> dict[str, Source]:
     found: dict[str, Source] = {}
     for row in _rows(bom.get("citations")):
         source = Source.parse(row.get("note"))
-        for pointer in row.get("pointers") or () if source else ():
+        pointers = row.get("pointers")
+        for pointer in pointers if source and isinstance(pointers, list) else ():
             if isinstance(pointer, str) and source:
                 found[pointer] = source
     for row in _rows(bom.get("properties")):
