@@ -384,4 +384,4 @@ def test_changes_of_policy_are_counted(world):
 def test_a_relation_that_audit_knows_is_one_of_the_core():
     from weighbridge.gate.audit_facts import ADAPTER
 
-    assert ADAPTER == Relation.ADAPTER.value
+    assert Relation.ADAPTER.value == ADAPTER
