@@ -60,6 +60,7 @@ from weighbridge.gate.licences import Licences
 from weighbridge.gate.lineage import Coverage as Covered
 from weighbridge.gate.lineage import Hit, Judged, Lineage, Node
 from weighbridge.keys.files import generate
+from weighbridge.registry import contradictions
 from weighbridge.registry.deployments import Deployment
 from weighbridge.trust.authority import Authority, Demand
 
@@ -321,7 +322,7 @@ def test_chunks():
 
 
 def core_enums():
-    modules = (advisory, decision, finding, licence_words, lineage, tier, walks)
+    modules = (advisory, contradictions, decision, finding, licence_words, lineage, tier, walks)
     members = [pair for module in modules for pair in inspect.getmembers(module, inspect.isclass)]
     found = {name: [e.value for e in c] for name, c in members if issubclass(c, StrEnum) and c is not StrEnum}
     return found | {"Kind": list(dict.fromkeys(c.kind for c in error_classes()))}

@@ -243,3 +243,17 @@ def test_every_setting_and_rule_is_documented():
         "authority.expires",
         "origin.expires",
     }
+
+
+@pytest.mark.parametrize(
+    ("kind", "blocks"),
+    [("other-base", True), ("not-from-scratch", True), ("undeclared-base", False), ("unconfirmed-base", False)],
+)
+def test_tensors_of_a_base_that_the_claims_do_not_name(ask, kind, blocks):
+    row = {"kind": kind, "message": "its tensors are tied to another base"}
+    decision = ask(own(contradictions=(row,)))
+    if blocks:
+        assert denied(decision) == {"policy.contradiction"}
+    else:
+        assert decision.allow
+        assert any("tied to another base" in str(warning) for warning in decision.warnings)

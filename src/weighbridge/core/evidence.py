@@ -296,6 +296,8 @@ class Evidence:
     """Only those that stand and surely reach this model, each with the way on which it does."""
     licence: LicenceFact | None = None
     """None when nobody looked."""
+    contradictions: tuple[Mapping[str, JSON], ...] = ()
+    """What its tensors show of where it came from and nobody says, or somebody says otherwise (`registry.contradictions`)."""
 
     def about_model(self, stage: Stage) -> tuple[ClaimFact, ...]:
         """Return this model's own claims of one stage, verified ones first."""
@@ -320,6 +322,7 @@ class Evidence:
             "advisories": [advised.to_json() for advised in self.advisories],
             "waivers": [waiver.to_json() for waiver in self.waivers],
             "licence": self.licence.to_json() if self.licence else None,
+            "contradictions": [dict(row) for row in self.contradictions],
             "problems": list(self.problems),
         }
 

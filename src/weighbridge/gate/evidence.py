@@ -10,6 +10,7 @@ from weighbridge.claims.chain import walk
 from weighbridge.claims.predicates import kind_of, role_of, stage_of
 from weighbridge.claims.predicates import scan as scan_claim
 from weighbridge.claims.records import read_event
+from weighbridge.core.canonical import JSON
 from weighbridge.core.clock import parse_rfc3339, rfc3339
 from weighbridge.core.decision import Outcome
 from weighbridge.core.digest import Digest
@@ -35,6 +36,7 @@ from weighbridge.gate.advisories import reaching
 from weighbridge.gate.claimed import fact_of
 from weighbridge.gate.licences import licences_of
 from weighbridge.registry import bundles, models, tally
+from weighbridge.registry.contradictions import contradictions
 from weighbridge.registry.outbox import sign, submit
 from weighbridge.registry.rebuilding import scan_kept
 from weighbridge.registry.wiring import Registry
@@ -83,6 +85,7 @@ def gather(registry: Registry, model: models.Model, *, keep_scan: bool = True) -
         revocations=revocations(registry, visited),
         waivers=facts.waivers(),
         licence=licences_of(registry, model).fact,
+        contradictions=_contradicted(registry, manifest),
         problems=(*facts.problems, *_stale(registry)),
         advisories=reaching(registry, sorted(facts.own), _proven(ancestry)),
     )
@@ -101,6 +104,14 @@ def _proven(ancestry: Ancestry) -> list[Parentage]:
 def told(registry: Registry, manifest: Manifest) -> tuple[ClaimFact, ...]:
     """Return the claims about a model and everything its verified claims lead to, each verified or refused now."""
     return _Facts(registry, manifest).gather()
+
+
+def _contradicted(registry: Registry, manifest: Manifest) -> tuple[dict[str, JSON], ...]:
+    """Return where what the tensors show and what is said of their origin do not agree."""
+    if manifest.weights is None:
+        return ()
+    with registry.records.read() as connection:
+        return tuple(row.to_json() for row in contradictions(connection, manifest.weights))
 
 
 def _stale(registry: Registry) -> tuple[str, ...]:

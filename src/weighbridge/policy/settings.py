@@ -168,6 +168,7 @@ _SECTIONS: Mapping[str, Mapping[str, _Rule]] = {
         "evaluation_required": _Rule(True, _flag, _FLAG),
         "builders": _Rule([], _names, _NAMES),
         "minimum": _Rule({}, _minimum, "numbers by the name of a metric"),
+        "contradictions_allowed": _Rule(False, _flag, _FLAG),
     },
     "builders": {
         "trusted": _Rule([], _builders, "a list of tables {signer, builder, level, perhaps hosted}")

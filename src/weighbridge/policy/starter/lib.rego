@@ -97,7 +97,14 @@ warnings contains {"rule": finding.rule, "msg": sprintf("%s (waived: %s)", [find
 	some waiver in waivers_of(finding)
 }
 
+warnings contains {"rule": "contradiction", "msg": row.message} if some row in contradictions
+
 # Conditions.
+
+# What the tensors show and the claims do not say; empty also where nobody looked, which own.rego denies.
+default contradictions := []
+
+contradictions := evidence.contradictions if is_array(evidence.contradictions)
 
 licences_composed if is_array(evidence.licence.findings)
 

@@ -35,4 +35,14 @@ deny contains {"rule": "builder", "msg": sprintf("the %s claim was made by the b
 	not claim.detail.builder in lib.settings.own.builders
 }
 
+deny contains {"rule": "contradiction", "msg": row.message} if {
+	not lib.settings.own.contradictions_allowed
+	some row in lib.contradictions
+	row.kind in {"other-base", "not-from-scratch"}
+}
+
+deny contains {"rule": "contradiction", "msg": "nobody held its tensors against what is said of its origin"} if {
+	not is_array(lib.evidence.contradictions)
+}
+
 warn contains row if some row in lib.warnings

@@ -6,7 +6,7 @@ import data.weighbridge.own
 settings := {
 	"scan": {"max_age_days": 30, "notes_allowed": true, "formats": ["safetensors"]},
 	"licences": {"allow": [], "deny": ["CC-BY-NC-4.0"], "refuse": ["non-commercial"]},
-	"own": {"evaluation_required": true, "builders": [], "minimum": {}},
+	"own": {"evaluation_required": true, "builders": [], "minimum": {}, "contradictions_allowed": false},
 	"third_party": {"publishers": [], "commit_required": false, "max_valid_days": 400},
 	"waivers": {"allowed": true, "max_valid_days": 90},
 	"log": {"assurance": "single-operator"},
@@ -33,6 +33,7 @@ good := {
 		"claims": claims,
 		"waivers": [],
 		"licence": {"findings": [], "obligations": []},
+		"contradictions": [],
 	},
 }
 
@@ -126,4 +127,28 @@ test_a_duty_that_is_refused_denies if {
 
 test_licences_that_nobody_composed_deny if {
 	denied_by("licence.composed") with input as evidence({"licence": null}) with data.settings as settings
+}
+
+contradicted(kind) := evidence({"contradictions": [{"kind": kind, "message": "its tensors are another's"}]})
+
+test_another_base_than_claimed_denies if {
+	denied_by("contradiction") with input as contradicted("other-base") with data.settings as settings
+}
+
+test_a_base_where_none_is_claimed_denies if {
+	denied_by("contradiction") with input as contradicted("not-from-scratch") with data.settings as settings
+}
+
+test_a_base_nobody_speaks_of_is_a_warning if {
+	some row in own.warn with input as contradicted("undeclared-base") with data.settings as settings
+	row.rule == "contradiction"
+}
+
+test_contradictions_can_be_allowed if {
+	mild := object.union(settings, {"own": object.union(settings.own, {"contradictions_allowed": true})})
+	own.allow with input as contradicted("other-base") with data.settings as mild with data.weight_suffixes as [".safetensors"]
+}
+
+test_contradictions_nobody_looked_for_deny if {
+	denied_by("contradiction") with input as evidence({"contradictions": null}) with data.settings as settings
 }
