@@ -8,8 +8,9 @@ The rule of this room: it is pure. It believes nothing by itself; a statement sa
 `trust` has proven who signed it, and a claim of the wrong form says nothing at all. A statement of a
 type this room does not know is carried by the registry but never counts.
 
-Start reading at `words` (which types there are and what a Claim is), then `predicates` (write and read
-them), `chain` (the walk), `records` (decisions, names, revocations, deployments, waivers) and `summary`
-(the gate's short-lived word that a model was admitted). docs/reference/claims.md describes each type so
-that a stranger can write one.
+Start reading at `words` (which types there are, what a build type may say, what a Claim is), then `predicates` (write and
+read them; `readers`, `provenance` and `reports` hold one strict reader for each type), `graph` and `chain` (the walk),
+`explain` (each link in words), `slsa` (the build level that evidence shows), `records` (decisions, names, revocations and
+the like) and `summary` (the gate's short-lived word that a model was admitted). docs/reference/claims.md describes each
+type so that a stranger can write one.
 """
