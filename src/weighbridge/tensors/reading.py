@@ -17,7 +17,7 @@ from weighbridge.formats.gguf import NAMES, read_tensors
 from weighbridge.formats.safetensors import parse_header
 from weighbridge.formats.sniff import sniff
 from weighbridge.formats.torch import CheckpointLimits
-from weighbridge.tensors.strided import Strided
+from weighbridge.tensors.strided import Strided, Window
 from weighbridge.tensors.values import Array, layout, numbers
 
 PIECE = 4 * 1024 * 1024
@@ -201,10 +201,10 @@ class _Collected:
         plain, length = self.held.enter_context(opened(stream, size, limits))
         found = describe(plain, length, limits)
         named = name_tensors(found.root, NameLimits(max_tensors=MAX_TENSORS))
-        tensors = []
+        tensors, window = [], Window()
         for name, tensor in named.tensors.items():
             info = found.storages[tensor.storage.key]
-            place = Strided(Stretch(plain, info.offset), tensor, info.size)
+            place = Strided(Stretch(plain, info.offset), tensor, info.offset, window)
             tensors.append(Tensor(name, tensor.dtype, tensor.shape, place))
         return found.kind, tensors
 

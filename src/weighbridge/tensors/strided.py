@@ -10,21 +10,38 @@ import numpy as np
 from weighbridge.formats.torch_values import Tensor, width
 
 _STEP = 512 * 1024
-"""Elements that are gathered at once, and bytes of storage that one window of them may span."""
+"""Elements that are gathered at once."""
 _SPAN = 64 * 1024 * 1024
+"""Bytes of a storage that are read at once for them."""
 
 
 class _Reads(Protocol):
     def read(self, start: int, length: int) -> bytes: ...
 
 
+class Window:
+    """The part of a storage that was read last; all views of one file share it, so that one part is held at a time."""
+
+    def __init__(self) -> None:
+        self.key: tuple[int, int, int] | None = None
+        self.data = b""
+
+    def read(self, storage: _Reads, place: int, begin: int, end: int) -> bytes:
+        """Return bytes `begin` to `end` of the storage that lies at `place` in the file."""
+        if self.key != (place, begin, end):
+            self.data = storage.read(begin, end - begin)
+            self.key = place, begin, end
+        return self.data
+
+
 @dataclass(frozen=True, slots=True)
 class Strided:
-    """One tensor of a checkpoint: `storage` gives the bytes of its storage, which has `size` of them."""
+    """One tensor of a checkpoint: `storage` gives the bytes of its storage, which begins at `place` of the file."""
 
     storage: _Reads
     tensor: Tensor
-    size: int
+    place: int
+    window: Window
 
     def read(self, start: int, length: int) -> bytes:
         """Return `length` bytes of the view from `start` on, both whole elements."""
@@ -45,13 +62,12 @@ class Strided:
         for side, stride in zip(reversed(self.tensor.shape), reversed(self.tensor.stride), strict=True):
             index, digit = np.divmod(index, side)
             place += digit * stride
-        picked = np.empty(count, dtype=f"V{wide}")
-        low, high = int(place.min()), int(place.max()) + 1
+        picked = np.empty(count, dtype=f"<u{wide}")
         step = _SPAN // wide
-        for begin in range(low, high, step):
-            end = min(begin + step, high)
+        for begin in range(int(place.min()) // step * step, int(place.max()) + 1, step):
+            end = min(begin + step, self.tensor.storage.size // wide)
             inside = (place >= begin) & (place < end)
             if inside.any():
-                data = np.frombuffer(self.storage.read(begin * wide, (end - begin) * wide), dtype=f"V{wide}")
-                picked[inside] = data[place[inside] - begin]
+                data = self.window.read(self.storage, self.place, begin * wide, end * wide)
+                picked[inside] = np.frombuffer(data, dtype=f"<u{wide}")[place[inside] - begin]
         return picked.tobytes()
