@@ -131,6 +131,7 @@ def test_what_was_done_to_minilm_is_told(name, minilm, tmp_path):
 
 
 @pytest.mark.timeout(900)
+@pytest.mark.filterwarnings("ignore::FutureWarning")  # peft asks transformers by an older name
 def test_real_training_is_told_from_a_real_adapter(minilm, tmp_path):
     torch = pytest.importorskip("torch")
     peft, transformers = pytest.importorskip("peft"), pytest.importorskip("transformers")
@@ -183,7 +184,7 @@ def test_networks_of_one_architecture_and_like_data_are_strangers_and_copies_are
         found = kin(one, other)
         if found.kin.related:
             tied.add((one.name, other.name))
-            assert found.exact > 0.9, (one, other, found)
+            assert found.exact >= 0.9, (one, other, found)
     assert {("onet.pt", "mtcnn_onet.pt"), ("pnet.pt", "mtcnn_pnet.pt"), ("rnet.pt", "mtcnn_rnet.pt")} <= tied
     assert all(
         one.split("_", 1)[-1] in other or other.removeprefix("mtcnn_") == one for one, other in tied
