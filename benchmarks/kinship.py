@@ -19,7 +19,6 @@ import importlib.util
 import itertools
 import json
 import platform
-import resource
 import subprocess
 import sys
 import tempfile
@@ -305,7 +304,9 @@ def print_once(path: Path) -> None:
     with open_folder(path) as tree:
         size = sum(file.size for file in tree.files())
         fingerprint(tree.files(), lambda file: file.open())
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    # Not ru_maxrss: a child's begins at its parent's.
+    status = Path("/proc/self/status").read_text(encoding="ascii")
+    peak = int(status.partition("VmHWM:")[2].split()[0]) / 1024
     print(json.dumps({
         "gigabytes": round(size / 1e9, 3),
         "cpu_s_per_gb": round((time.process_time() - before) / size * 1e9, 2),
