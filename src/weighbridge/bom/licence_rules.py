@@ -250,7 +250,7 @@ def dataset_terms(case: Case) -> Iterator[LicenceFinding]:
         yield case.finding(
             "DATASET_TERMS", Effect.WARN, unknown[0], ("NOASSERTION",),
             f"no licence is known of {len(labels)} set(s) of data it learned from: {shown}",
-            remedy="conclude them: weighbridge licence conclude MODEL LICENCE --of NAME --reason …",
+            remedy="conclude them: weighbridge licence conclude name:ORG/NAME LICENCE --reason … (or its digest)",
         )  # fmt: skip
 
 
@@ -328,7 +328,7 @@ def unknown(case: Case) -> Iterator[LicenceFinding]:
                 yield case.finding(
                     "UNKNOWN_LICENCE", Effect.BLOCK if sure else Effect.WARN, row, (licence.id,),
                     f"no licence is known of {row.standing.label}, which it came from ({licence.id})",
-                    remedy="read its licence, then: weighbridge licence conclude MODEL LICENCE --of NAME --reason …",
+                    remedy="read its licence, then: weighbridge licence conclude name:ORG/NAME LICENCE --reason … (or its digest)",
                 )  # fmt: skip
 
 
