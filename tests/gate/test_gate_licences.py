@@ -252,7 +252,8 @@ def test_the_text_in_a_model_is_said_against_what_was_concluded(world):
     apache = (world.folder.__class__(__file__).parents[2] / "LICENSE").read_text()
     folder = world.files(
         "texted",
-        model__safetensors=(world.model() / "model.safetensors").read_bytes(), LICENSE=apache,
+        model__safetensors=(world.model() / "model.safetensors").read_bytes(),
+        LICENSE=apache,
     )
     model = world.take(folder, origin=Origin.THIRD_PARTY)
     assert asked(world, folder).declared.text == "Apache-2.0"

@@ -247,7 +247,12 @@ def test_every_setting_and_rule_is_documented():
 
 @pytest.mark.parametrize(
     ("kind", "blocks"),
-    [("other-base", True), ("not-from-scratch", True), ("undeclared-base", False), ("unconfirmed-base", False)],
+    [
+        ("other-base", True),
+        ("not-from-scratch", True),
+        ("undeclared-base", False),
+        ("unconfirmed-base", False),
+    ],
 )
 def test_tensors_of_a_base_that_the_claims_do_not_name(ask, kind, blocks):
     row = {"kind": kind, "message": "its tensors are tied to another base"}

@@ -7,7 +7,13 @@ from collections.abc import Sequence
 from weighbridge.core.canonical import JSON
 
 VERSION = "0.1.0"
-PLURALS = {"lineage": "lineages", "entry": "entries", "authority": "authorities", "advisory": "advisories", "identity": "identities"}
+PLURALS = {
+    "lineage": "lineages",
+    "entry": "entries",
+    "authority": "authorities",
+    "advisory": "advisories",
+    "identity": "identities",
+}
 
 
 def envelope(kind: str, items: Sequence[JSON]) -> dict[str, JSON]:
