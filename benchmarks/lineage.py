@@ -9,9 +9,8 @@ same counts, and the graph's own, or the run fails. Times are wall times of the 
 SQLAlchemy and the making of Digests included, one connection, caches warm; beside them stands the processor's time
 of this process and of PostgreSQL's, which is what carries when the machine has other work.
 
-Not in any figure: the tally over the registry's records, signatures and log entries, reading a command line. Rows of
-models carry `{}` in place of manifests, chunk tables and bills of materials: SQLite writes a row anew to
-change its status, so quarantine there costs more the longer these texts are. PostgreSQL 18 listens on a socket of
+Not in any figure: the tally over the registry's records, signatures and log entries, reading a command line. Manifests,
+chunk tables and bills of materials lie apart from the rows that change, and are left out. PostgreSQL 18 listens on a socket of
 this machine, durable, with 1 GB of shared buffers and its other defaults. The figures go to benchmarks/results/lineage.json.
 """
 
@@ -330,7 +329,7 @@ def _node_row(node: int, graph: Graph) -> dict[str, Any]:
 def _model_row(node: int) -> dict[str, Any]:
     return {
         **RECORD, "digest": str(identity(node)), "weights": f"wbw1:{file_digest(node)}", "tier": "trusted", "status": "active",
-        "origin": "own", "label": f"org/model-{node}", "source": "{}", "manifest": "{}", "chunks": "{}",
+        "origin": "own", "label": f"org/model-{node}", "source": "{}",
     }  # fmt: skip
 
 

@@ -297,7 +297,7 @@ def test_taints_need_an_advisory(connection):
 def kept(connection, number, *, project="p", status="active", weights=None):
     row = {
         **RECORD, "project": project, "digest": str(model(number)), "weights": weights, "tier": "trusted", "status": status,
-        "origin": "own", "label": "", "source": "{}", "manifest": "{}", "chunks": "{}", "bom": None,
+        "origin": "own", "label": "", "source": "{}",
     }  # fmt: skip
     connection.execute(sa.insert(schema.model).values(row))
 

@@ -297,7 +297,7 @@ def test_malicious_dependency(world):
     with world.registry.records.read() as connection:
         bom = json.loads(
             connection.exec_driver_sql(
-                "SELECT bom FROM model WHERE digest = ?", (str(world.manifest(folder).digest),)
+                "SELECT bom FROM description WHERE digest = ?", (str(world.manifest(folder).digest),)
             ).scalar()
         )
     hashes = [{"alg": "SHA-256", "content": "0" * 64}]

@@ -44,11 +44,7 @@ def populate(registry):
                 Parentage(weights(parent(at)), weights(at), Relation.FINE_TUNE, grade(at), "sha256:x")
             )
         row = {"tier": "trusted", "status": "active", "origin": "own", "label": f"m{at}", "source": "{}"}
-        rows.append(
-            record
-            | row
-            | {"digest": str(model(at)), "weights": str(weights(at)), "manifest": "{}", "chunks": "{}"}
-        )
+        rows.append(record | row | {"digest": str(model(at)), "weights": str(weights(at))})
         if at >= MODELS + 2 - DEPLOYED:
             times = {"since": record["created_at"], "last_seen": record["created_at"], "bundle": "sha256:x"}
             runs.append(record | times | {"target": f"prod/{at}", "manifest": str(model(at))})

@@ -986,7 +986,7 @@ def test_a_strangers_bill_of_materials_takes_nobodys_place(tmp_path):
     assert world.promote(folder).decision.allow
     assert world.admit(folder, target="prod/x").decision.allow
     with world.registry.records.read() as connection:
-        bom = json.loads(connection.exec_driver_sql("SELECT bom FROM model").scalar())
+        bom = json.loads(connection.exec_driver_sql("SELECT bom FROM description").scalar())
     bom["metadata"]["component"]["name"] = "something else"
     world.say(predicates.bom(world.manifest(folder), bom), generate())
     made = make_pack(world.registry, tmp_path / "x.zip", Wanted())

@@ -424,7 +424,16 @@ def test_a_manifest_exchanged_for_another_is_caught(world):
     good, bad = world.ready("good"), world.model("bad", 6.0)
     world.take(bad)
     text = world.kept(bad).manifest.canonical_bytes.decode()
-    sql(world, ("UPDATE model SET manifest = ? WHERE digest = ?", (text, str(world.manifest(good).digest))))
+    sql(
+        world,
+        ("UPDATE description SET manifest = ? WHERE digest = ?", (text, str(world.manifest(good).digest))),
+    )
+    refused("records.manifest", world.promote, good)
+
+
+def test_a_description_that_is_gone_is_said(world):
+    good = world.ready("good")
+    sql(world, ("DELETE FROM description WHERE digest = ?", (str(world.manifest(good).digest),)))
     refused("records.manifest", world.promote, good)
 
 

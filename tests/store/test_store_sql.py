@@ -9,6 +9,13 @@ from weighbridge.core.errors import Locked, RegistryUnusable
 from weighbridge.store import lineage_index, schema, sql
 from weighbridge.store.sql import Records
 
+OLD_MODEL = (
+    "INSERT INTO model (digest, schema_version, project, actor, created_at, weights, tier, status, origin, label, source, "
+    f"manifest, chunks, bom) VALUES ('{model(1)}', 1, 'default', 'us', '2026-11-01T00:00:00Z', NULL, 'trusted', "
+    "'quarantined', 'own', 'm', '{}', 'the files', 'the chunks', 'the bill')"
+)
+
+
 LINKS = {"bundle_subject", "mark"}
 """Tables that only index another record."""
 
@@ -165,10 +172,16 @@ def test_an_older_registry_is_moved_up_with_its_edges(tmp_path):
         connection.exec_driver_sql("BEGIN IMMEDIATE")
         connection.exec_driver_sql(OLD_NODES)
         connection.exec_driver_sql(OLD_EDGE)
+        connection.exec_driver_sql(OLD_MODEL)
         connection.commit()
     engine.dispose()
     moved = Records.open(tmp_path / "registry.db")
     with moved.read() as connection:
         assert lineage_index.affected(connection, model(2), model(1), grades=lineage_index.SURE)
         assert connection.exec_driver_sql("SELECT DISTINCT state FROM artifact").scalars().all() == ["known"]
+        texts = connection.execute(sa.select(schema.description)).mappings().one()
+        assert [texts[name] for name in ("project", "digest", "manifest", "chunks", "bom")] == [
+            "default", str(model(1)), "the files", "the chunks", "the bill",
+        ]  # fmt: skip
+        assert connection.execute(sa.select(schema.model.c.status)).scalar() == "quarantined"
     moved.close()

@@ -377,7 +377,7 @@ class _Making:
 
     def _models(self, connection: sa.Connection, reader: verify_pack.Reader) -> None:
         """Write manifest and bill of materials of each model that ran; the latter is the newest by who may make one."""
-        table = schema.model
+        table = schema.description
         newest = {manifest: bundle for bundle, (_, about) in reader.boms.items() for manifest in about}
         with (
             self._lines("models/manifests.jsonl") as manifest_line,

@@ -112,9 +112,10 @@ def _statement(bundle: Bundle) -> Statement | None:
 
 def _known(connection: sa.Connection, statement: Statement, project: str) -> list[Known]:
     """Return by what else the models are known that this bill is about and this project keeps."""
-    table = schema.model
+    table, texts = schema.model, schema.description
     about = [str(digest) for digest in statement.identities if digest.algorithm == "wb1"]
-    query = sa.select(table.c.manifest, table.c.source)
+    same = sa.and_(texts.c.project == table.c.project, texts.c.digest == table.c.digest)
+    query = sa.select(texts.c.manifest, table.c.source).select_from(table.join(texts, same))
     rows = connection.execute(query.where(table.c.project == project, table.c.digest.in_(about)))
     return [known for row in rows for known in aliases_of(Manifest.from_json(row[0].encode()), facts(row[1]))]
 

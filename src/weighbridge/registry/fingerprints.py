@@ -286,8 +286,9 @@ class _Search:
                 return compare(Model(printed, {}), Model(self.here.printed, {}))
 
     def manifest_of(self, weights: Digest) -> Manifest | None:
-        table = schema.model
-        query = sa.select(table.c.manifest).where(table.c.weights == str(weights)).limit(1)
+        table, texts = schema.model, schema.description
+        query = sa.select(texts.c.manifest).join(table, texts.c.digest == table.c.digest)
+        query = query.where(table.c.weights == str(weights)).limit(1)
         found = self.connection.execute(query).scalar()
         return Manifest.from_json(found.encode()) if found else None
 

@@ -29,7 +29,7 @@ Row = tuple[str, str, str, str]
 def blobs(registry: Registry) -> list[str]:
     """Read every kept byte again; returns what is missing or changed."""
     with registry.records.read() as connection:
-        manifests = connection.execute(sa.select(schema.model.c.manifest)).scalars().all()
+        manifests = connection.execute(sa.select(schema.description.c.manifest)).scalars().all()
     kept = [Manifest.from_json(text.encode()) for text in manifests]
     digests = {entry.sha256 for manifest in kept for entry in manifest.files}
     problems = []
@@ -49,8 +49,10 @@ def lineage(registry: Registry) -> list[str]:
     may sign a bill of materials.
     """
     table = schema.model
-    described = sa.select(table.c.weights, table.c.digest).where(
-        table.c.weights.is_not(None), table.c.bom.is_not(None)
+    described = (
+        sa.select(table.c.weights, table.c.digest)
+        .select_from(_described())
+        .where(table.c.weights.is_not(None), schema.description.c.bom.is_not(None))
     )
     with registry.records.read() as connection:
         expected: set[Row] = {
@@ -75,6 +77,11 @@ def lineage(registry: Registry) -> list[str]:
     return lost + more + names
 
 
+def _described() -> sa.Join:
+    model, texts = schema.model, schema.description
+    return model.join(texts, sa.and_(texts.c.project == model.c.project, texts.c.digest == model.c.digest))
+
+
 def _same(connection: sa.Connection) -> set[Row]:
     """Return the edges from what is known by a name to the node that stands for the name."""
     table = schema.artifact
@@ -96,8 +103,9 @@ def _seen(connection: sa.Connection) -> set[Row]:
 
 def _names(connection: sa.Connection) -> list[str]:
     """Hold by what else models are known against their manifests; models older than the index may have no names."""
-    table = schema.model
-    query = sa.select(table.c.manifest, table.c.source).where(table.c.bom.is_not(None))
+    texts = schema.description
+    query = sa.select(texts.c.manifest, schema.model.c.source).select_from(_described())
+    query = query.where(texts.c.bom.is_not(None))
     found = {
         (owner, alias)
         for owner, alias, bundle in _aliases(connection)

@@ -68,13 +68,18 @@ def keep(
         "origin": origin.value,
         "label": label[:256],
         "source": canonical(source).decode(),
+    }
+    texts = {
+        **registry.record(),
+        "digest": row["digest"],
         "manifest": manifest.canonical_bytes.decode(),
         "chunks": canonical(chunks.to_json()).decode(),
         "bom": bom,
     }
     connection.execute(upsert(schema.model).values(row).on_conflict_do_nothing())
+    table = schema.description
+    connection.execute(upsert(table).values(texts).on_conflict_do_nothing())
     if bom is not None:
-        table = schema.model
         here = (table.c.project == registry.project, table.c.digest == row["digest"])
         connection.execute(sa.update(table).where(*here).values(bom=bom))
 
@@ -114,7 +119,7 @@ def set_origin(registry: Registry, connection: sa.Connection, digest: Digest, or
 def find(registry: Registry, digest: Digest) -> Model | None:
     """Return the model with this identity in the current project, or None."""
     with registry.records.read() as connection:
-        query = sa.select(schema.model).where(
+        query = _described().where(
             schema.model.c.project == registry.project, schema.model.c.digest == str(digest)
         )
         row = connection.execute(query).mappings().first()
@@ -146,9 +151,7 @@ def every(registry: Registry) -> list[Model]:
     """Return all models of the current project, newest first."""
     table = schema.model
     with registry.records.read() as connection:
-        query = (
-            sa.select(table).where(table.c.project == registry.project).order_by(table.c.created_at.desc())
-        )
+        query = _described().where(table.c.project == registry.project).order_by(table.c.created_at.desc())
         return [_model(row) for row in connection.execute(query).mappings()]
 
 
@@ -218,7 +221,23 @@ def versions(registry: Registry, entries: Sequence[FileEntry]) -> list[tuple[int
     return found
 
 
+def _described() -> sa.Select[Any]:
+    """Select models with what they are made of; without a description these columns are null."""
+    model, texts = schema.model, schema.description
+    same = sa.and_(texts.c.project == model.c.project, texts.c.digest == model.c.digest)
+    return sa.select(model, texts.c.manifest, texts.c.chunks, texts.c.bom).select_from(
+        model.outerjoin(texts, same)
+    )
+
+
 def _model(row: Mapping[Any, Any]) -> Model:
+    if row["manifest"] is None:
+        raise VerificationFailed(
+            "the description of a kept model is gone",
+            cause=f"no manifest lies under {row['digest']}",
+            remedy="find out who can write to the registry's folder, then restore it from a backup",
+            check="records.manifest",
+        )
     return Model(
         manifest=Manifest.from_json(row["manifest"].encode()),
         chunks=ChunkTable.from_json(parse(row["chunks"])),

@@ -44,12 +44,21 @@ model = Table(
     Column("origin", String(16), nullable=False),
     Column("label", String(256), nullable=False),
     Column("source", Text, nullable=False),
+    UniqueConstraint("project", "digest"),
+)
+Index("ix_model_weights", model.c.weights)
+
+description = Table(
+    "description",
+    metadata,
+    Column("digest", String(80), nullable=False),
+    *_record(),
     Column("manifest", Text, nullable=False),
     Column("chunks", Text, nullable=False),
     Column("bom", Text),
     UniqueConstraint("project", "digest"),
 )
-Index("ix_model_weights", model.c.weights)
+"""What each model is made of: long texts, apart from `model`, whose rows change for many models at once."""
 
 bundle = Table(
     "bundle",

@@ -23,8 +23,9 @@ def _record() -> list[sa.Column[object]]:
 
 
 def upgrade() -> None:
-    """Rebuild the edges, give nodes a state, create the new tables."""
+    """Rebuild the edges, give nodes a state, move the long texts of models, create the new tables."""
     _edges()
+    _descriptions()
     op.add_column("artifact", sa.Column("state", sa.String(16), nullable=False, server_default="known"))
     _aliases()
     _fingerprints()
@@ -80,6 +81,23 @@ def _aliases() -> None:
         sa.ForeignKeyConstraint(["artifact"], ["artifact.id"], name="fk_alias_artifact_artifact"),
     )
     op.create_index("ix_alias_artifact", "alias", ["artifact"])
+
+
+def _descriptions() -> None:
+    """Move manifests, chunk tables and bills of materials out of the rows whose status changes."""
+    op.create_table(
+        "description",
+        sa.Column("digest", sa.String(80), nullable=False),
+        *_record(),
+        sa.Column("manifest", sa.Text, nullable=False),
+        sa.Column("chunks", sa.Text, nullable=False),
+        sa.Column("bom", sa.Text),
+        sa.UniqueConstraint("project", "digest", name="uq_description_project_digest"),
+    )
+    columns = "digest, schema_version, project, actor, created_at, manifest, chunks, bom"
+    op.execute(f"INSERT INTO description ({columns}) SELECT {columns} FROM model")  # noqa: S608 (our own words only)
+    for column in ("manifest", "chunks", "bom"):
+        op.drop_column("model", column)
 
 
 def _fingerprints() -> None:
