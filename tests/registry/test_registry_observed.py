@@ -6,9 +6,12 @@ import world_tensors as tensors
 from weighbridge.core.advisory import AdvisorySeverity
 from weighbridge.core.lineage import AdvisoryKind, Grade, Relation
 from weighbridge.core.tier import Role, Status
-from weighbridge.gate.advisories import publish
-from weighbridge.registry import fingerprints, fsck, intake, models
+from weighbridge.core.walks import Answer
+from weighbridge.gate.advisories import lift, publish
+from weighbridge.gate.lineage import deployed
+from weighbridge.registry import deployments, fingerprints, fsck, intake, models
 from weighbridge.registry.fingerprints import Order
+from weighbridge.registry.outbox import submit
 from weighbridge.store import lineage_index
 from world import World
 
@@ -35,12 +38,17 @@ def packed(folder):
     tensors.as_gguf(folder / "model.gguf", ARRAYS, tensors.q8_0, "Q8_0")
 
 
-def withdraw(world, digest):
+def deploy(world, digest):
+    with world.registry.writing():
+        submit(world.registry, deployments.deploy(world.registry, digest, "prod/chat"))
+
+
+def withdraw(world, digest, kind=AdvisoryKind.WEIGHTS):
     person = world.person("mara", Role.REVOKE)
-    publish(
+    return publish(
         world.registry,
         [digest],
-        kind=AdvisoryKind.WEIGHTS,
+        kind=kind,
         reason="a trigger was found in it",
         severity=AdvisorySeverity.CRITICAL,
         signer=person,
@@ -69,6 +77,31 @@ def test_a_base_that_comes_after_its_advisory_and_its_child(world):
     assert models.get(world.registry, child.digest).status is Status.ACTIVE
     intake.take_folder(world.registry, folder)
     assert models.get(world.registry, child.digest).status is Status.QUARANTINED
+
+
+def tuned(folder):
+    tensors.safetensors(folder / "model.safetensors", tensors.noise(ARRAYS))
+
+
+def test_a_base_taken_in_after_its_fine_tune_makes_it_possible_and_quarantines_nothing(world):
+    child, base = put(world, "tuned", tuned), put(world, "base", whole)
+    (edge,) = edges(world, base)
+    assert (edge.parent, edge.relation) == (child.manifest.weights, Relation.SHARED_TENSORS)
+    reached = withdraw(world, base.digest)
+    assert (child.digest in reached.affected, child.digest in reached.possibly) == (False, True)
+    assert models.get(world.registry, child.digest).status is Status.ACTIVE
+    deploy(world, child.digest)
+    (answer,) = deployed(world.registry, base.digest)[0].answers
+    assert answer.answer is Answer.POSSIBLY
+    lift(world.registry, reached.advisory.id, reason="a mistake", signer=world.people["mara"])
+    with world.registry.records.read() as connection:
+        assert lineage_index.tainted(connection, [child.manifest.weights]) == {}
+
+
+def test_code_in_a_file_does_not_travel_by_shared_tensors(world):
+    child, base = put(world, "tuned", tuned), put(world, "base", whole)
+    reached = withdraw(world, base.digest, AdvisoryKind.CODE)
+    assert child.digest not in (*reached.affected, *reached.possibly)
 
 
 def test_what_was_seen_is_known_to_fsck(world):

@@ -14,7 +14,7 @@ from weighbridge.core.lineage import CARRIES, AdvisoryKind, Grade, Parentage, Re
 from weighbridge.core.statement import Statement
 from weighbridge.core.tier import Role, Stage
 from weighbridge.core.walks import Answer, Gap, answer, gaps, ways, weakest
-from weighbridge.registry import deployments, models, names
+from weighbridge.registry import advisories, deployments, models, names
 from weighbridge.registry.deployments import Deployment
 from weighbridge.registry.wiring import Registry
 from weighbridge.store import lineage_index, schema
@@ -167,7 +167,11 @@ def deployed(
 
 
 def _deployed(registry: Registry, digest: Digest, kind: AdvisoryKind | None) -> Lineage:
-    return reach(registry, digest, both(registry, digest), (), CARRIES[kind] if kind else None)
+    starts, relations = both(registry, digest), CARRIES[kind] if kind else None
+    follows = relations is None or Relation.SHARED_TENSORS in relations
+    with registry.records.read() as connection:
+        steps = advisories.kin(connection, starts) if follows else []
+    return reach(registry, digest, starts, steps, relations)
 
 
 def reach(

@@ -21,7 +21,7 @@ from weighbridge.core.canonical import canonical, parse
 from weighbridge.core.clock import rfc3339
 from weighbridge.core.digest import Digest
 from weighbridge.core.errors import NotFound
-from weighbridge.core.lineage import AdvisoryKind, Grade, Parentage, Relation
+from weighbridge.core.lineage import CARRIES, AdvisoryKind, Grade, Parentage, Relation
 from weighbridge.core.tier import Status
 from weighbridge.registry.wiring import Registry
 from weighbridge.store import lineage_index, schema, taints
@@ -90,7 +90,24 @@ def beginnings(connection: sa.Connection, said: Advisory) -> tuple[list[Digest],
             for edge in below
             if edge.child in starts
         ]
+    if Relation.SHARED_TENSORS in CARRIES[said.kind]:
+        steps += kin(connection, {*roots, *(step.child for step in steps)})
     return roots, steps
+
+
+def kin(connection: sa.Connection, starts: Collection[Digest]) -> list[Parentage]:
+    """Return steps from `starts` to what shares their tensors and was here first.
+
+    Such an edge is drawn from the earlier to the later, and says nothing of who came from whom. Against its direction it
+    therefore only makes something possible: one poisoned child must not take the family of its clean base with it.
+    """
+    relations = frozenset({Relation.SHARED_TENSORS})
+    above = lineage_index.edges_above(connection, sorted(starts), relations=relations)
+    return [
+        Parentage(edge.child, edge.parent, edge.relation, Grade.DECLARED, edge.source)
+        for edge in above
+        if edge.child in starts
+    ]
 
 
 def _roots(connection: sa.Connection, targets: Iterable[Target]) -> tuple[list[Digest], list[Parentage]]:
@@ -191,7 +208,7 @@ def _follow(
 
 
 def _reach_weights(connection: sa.Connection, said: Advisory, key: int, columns: Mapping[str, Any]) -> None:
-    """Taint the weights of the models that an advisory names; as surely as these are tainted."""
+    """Taint the weights of the models that an advisory names, as surely as these are tainted; their kin as possible."""
     roots, steps = beginnings(connection, said)
     grades = dict.fromkeys(roots, Grade.ATTESTED)
     for step in steps:
@@ -200,18 +217,22 @@ def _reach_weights(connection: sa.Connection, said: Advisory, key: int, columns:
                 step.grade, grades.get(step.child, step.grade), key=lambda grade: grade.rank
             )
     carried: dict[Digest, Grade] = {}
+    vias: dict[Digest, Relation] = {}
     for step in steps:
         if step.relation is Relation.PACKAGING:
             sure = grades[step.parent]
             carried[step.child] = min(sure, carried.get(step.child, sure), key=lambda grade: grade.rank)
+            vias[step.child] = step.relation
+        elif step.relation is Relation.SHARED_TENSORS and step.child not in {*grades, *carried}:
+            carried[step.child], vias[step.child] = step.grade, step.relation
     ids, table = lineage_index.numbers(connection, carried), schema.taint
     rows = [
         {
             **{name: columns[name] for name in ("schema_version", "project", "actor", "created_at")},
             "artifact": ids[digest],
             "advisory": key,
-            "distance": 1,
-            "via": Relation.PACKAGING.value,
+            "distance": 1 if vias[digest] is Relation.PACKAGING else 2,
+            "via": vias[digest].value,
             "grade": grade.value,
         }
         for digest, grade in carried.items()
