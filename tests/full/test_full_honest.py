@@ -81,3 +81,15 @@ def test_the_scanner_leaves_honest_files_alone(tmp_path, capsys):
     assert len(blocked) <= ALLOWED * len(rows), reasons
     others = [row for row in rows if row.library != "scikit-learn"]
     assert sum(not row.verdict.passes for row in others) <= BESIDE * len(others), "outside of scikit-learn"
+
+
+def test_pandas_beside_pyarrow_is_blocked_and_not_called_dangerous(tmp_path):
+    """Arrow restores arrays from buffers without looking at their offsets, so nothing of pyarrow is listed."""
+    pytest.importorskip("pyarrow")
+    environment = os.environ | {"PYTHONPATH": str(HERE)}
+    subprocess.run([sys.executable, "-m", "honest", str(tmp_path), "arrow"], env=environment, check=True)
+    made, skipped = read_list(tmp_path / "arrow.json")
+    rows = [weigh(tmp_path, item) for item in made]
+    assert (len(rows), skipped) == (3, [])
+    assert {row.verdict for row in rows} == {Verdict.UNLISTED}
+    assert all("pyarrow" in (finding.subject or "") for row in rows for finding in row.blocking), lines(rows)

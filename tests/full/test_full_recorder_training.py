@@ -17,8 +17,10 @@ KEY = "Zx8Qw3Er5Ty7Ui9Op1As2Df4Gh6Jk0L"
 
 @pytest.fixture
 def world(tmp_path, monkeypatch):
+    from huggingface_hub import constants  # reads the environment once, for everybody in this process
+
     monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "hf"))
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     made = recording_world(tmp_path, monkeypatch)
     yield made
     made.registry.close()
