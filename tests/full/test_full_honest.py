@@ -92,4 +92,5 @@ def test_pandas_beside_pyarrow_is_blocked_and_not_called_dangerous(tmp_path):
     rows = [weigh(tmp_path, item) for item in made]
     assert (len(rows), skipped) == (3, [])
     assert {row.verdict for row in rows} == {Verdict.UNLISTED}
-    assert all("pyarrow" in (finding.subject or "") for row in rows for finding in row.blocking), lines(rows)
+    for row in rows:
+        assert any("pyarrow" in (finding.subject or "") for finding in row.blocking), lines([row])

@@ -11,14 +11,23 @@ from honest.catalogue import write_list
 FAMILIES = ("numeric", "learned", "boosted", "torches", "graphs", "hub", "plain")
 
 
-ARROW = "arrow"
-"""Not among them: pandas writes other pickles where pyarrow is installed, so all other families do without it."""
+FRAMES = {"numeric", "learned", "boosted", "plain"}
+"""What pandas has a hand in. It writes other pickles where pyarrow is installed: these are the family `arrow`, apart."""
+
+
+class Hidden:
+    """Hides pyarrow from whoever would import it."""
+
+    def find_spec(self, name, path=None, target=None):
+        """Refuse pyarrow; everything else is for those after us."""
+        if name.partition(".")[0] == "pyarrow":
+            raise ModuleNotFoundError(f"{name} is hidden here", name=name)
 
 
 def main(folder: Path, families: tuple[str, ...]):
     """Write each family below `folder`, and its list beside it."""
-    if ARROW not in families:
-        sys.modules["pyarrow"] = None
+    if FRAMES & set(families):
+        sys.meta_path.insert(0, Hidden())
     for family in families:
         folder.mkdir(parents=True, exist_ok=True)
         with warnings.catch_warnings():
