@@ -31,6 +31,7 @@ from weighbridge.store.lineage_walks import (
     affected,
     affected_among,
     ancestors,
+    descend,
     descendants,
     edges_above,
     edges_below,
@@ -42,8 +43,8 @@ from weighbridge.store.taints import Taint, advisory_key, file_advisory, quarant
 
 __all__ = [
     "SURE", "Batch", "Drawn", "Node", "Taint", "add_aliases", "add_edges", "advisory_key", "affected", "affected_among",
-    "ancestors", "descendants", "edges_above", "edges_below", "file_advisory", "find", "known_as", "numbers", "publish",
-    "quarantine", "shortest_paths", "stand_for", "taint", "tainted", "untaint",
+    "ancestors", "descend", "descendants", "edges_above", "edges_below", "file_advisory", "find", "known_as", "numbers",
+    "publish", "quarantine", "shortest_paths", "stand_for", "taint", "tainted", "untaint",
 ]  # fmt: skip
 
 

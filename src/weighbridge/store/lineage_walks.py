@@ -105,6 +105,14 @@ def descendants(
     return _nodes(connection, _DOWN, roots, relations, grades)
 
 
+def descend(
+    connection: sa.Connection, roots: Sequence[Digest], *, relations: Relations = None, grades: Grades = None
+) -> int:
+    """Return how many identities descend from `roots`, the roots included where they are known."""
+    query = _query(connection.dialect.name, _DOWN + "SELECT count(*) FROM w", relations, grades)
+    return int(connection.execute(query, {"roots": _packed(roots)}).scalar_one())
+
+
 def ancestors(
     connection: sa.Connection, roots: Sequence[Digest], *, relations: Relations = None, grades: Grades = None
 ) -> list[Digest]:

@@ -25,7 +25,12 @@ HEAD = "0002"
 KNOWN = ("0001", "0002")
 BUSY_MS = 5000
 """How long a writer waits for another."""
-READING: tuple[str, ...] = ("foreign_keys=ON", "trusted_schema=OFF", "cache_size=-65536", "temp_store=MEMORY")
+READING: tuple[str, ...] = (
+    "foreign_keys=ON",
+    "trusted_schema=OFF",
+    "cache_size=-262144",
+    "temp_store=MEMORY",
+)
 """64 MiB of pages at most, and what a walk has seen in memory; nothing is mapped, so that a cut file is an error."""
 PRAGMAS: tuple[str, ...] = ("journal_mode=WAL", "synchronous=FULL", *READING)
 
