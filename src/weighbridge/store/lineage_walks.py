@@ -43,6 +43,7 @@ _DOWN = (
 )
 _NODES = "SELECT {digests} FROM (SELECT id FROM w ORDER BY id) s JOIN artifact a ON a.id = s.id"
 """In the order in which the rows lie, so that each page is read once."""
+_NUMBER = "SELECT count(*) FROM w"
 _UP_BY_NUMBER = (
     "WITH RECURSIVE w(id) AS ({numbers} UNION SELECT e.parent FROM w JOIN edge e ON e.child = w.id{where}) "
     "SELECT {pairs} FROM w JOIN edge e ON e.child = w.id{where}"
@@ -109,7 +110,7 @@ def descend(
     connection: sa.Connection, roots: Sequence[Digest], *, relations: Relations = None, grades: Grades = None
 ) -> int:
     """Return how many identities descend from `roots`, the roots included where they are known."""
-    query = _query(connection.dialect.name, _DOWN + "SELECT count(*) FROM w", relations, grades)
+    query = _query(connection.dialect.name, _DOWN + _NUMBER, relations, grades)
     return int(connection.execute(query, {"roots": _packed(roots)}).scalar_one())
 
 
