@@ -11,12 +11,13 @@ import re
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
+from typing import Any
 
 import sqlalchemy as sa
 
 from weighbridge.core.digest import HEX_LENGTH, Digest
 from weighbridge.core.lineage import Grade, Parentage, Relation
-from weighbridge.store.dialect import joined, listed, pack
+from weighbridge.store.dialect import identified, joined, listed, pack
 
 SURE = frozenset({Grade.ATTESTED, Grade.OBSERVED})
 """The grades that count where something is refused: anybody may declare."""
@@ -55,9 +56,12 @@ _EDGES = (
     "ORDER BY p.digest, c.digest, e.relation, e.bundle LIMIT :limit"
 )
 _EVERYTHING = 2**62
-_DIGEST = re.compile(
-    f"({'|'.join(name for name, length in HEX_LENGTH.items() if length == 64)}):([0-9a-f]{{64}})"
+_DIGESTS = re.compile(
+    f"(?:(?:{'|'.join(name for name, length in HEX_LENGTH.items() if length == 64)}):[0-9a-f]{{64}}(?: |\\Z))*"
 )
+_SET_ALGORITHM: Any = Digest.__dict__["algorithm"].__set__
+_SET_HEX: Any = Digest.__dict__["hex"].__set__
+"""A frozen Digest is made through its slots here, after its text was looked at."""
 
 
 def affected(
@@ -206,7 +210,7 @@ def only(relations: Relations, grades: Grades) -> str:
 
 @lru_cache(maxsize=512)
 def _query(dialect: str, text: str, relations: Relations, grades: Grades) -> sa.TextClause:
-    parts = {name: listed(dialect, name) for name in ("roots", "by")}
+    parts = {"roots": identified(dialect, "roots"), "by": listed(dialect, "by")}
     parts["numbers"] = listed(dialect, "numbers", number=True)
     parts["digests"] = joined(dialect, "a.digest")
     parts["pairs"] = joined(dialect, "e.parent || ' ' || e.child")
@@ -229,18 +233,22 @@ def _nodes(
 ) -> list[Digest]:
     query = _query(connection.dialect.name, walk + _NODES, relations, grades)
     found = connection.execute(query, {"roots": _packed(roots)}).scalar()
-    return [_digest(text) for text in sorted((found or "").split())]
+    return _digests(found or "")
 
 
-def _digest(text: str) -> Digest:
-    """Do what Digest.parse does, in half the time: a walk may return a hundred thousand."""
-    match = _DIGEST.fullmatch(text)
-    if match is None:
-        return Digest.parse(text)
-    digest = object.__new__(Digest)
-    object.__setattr__(digest, "algorithm", match[1])
-    object.__setattr__(digest, "hex", match[2])
-    return digest
+def _digests(text: str) -> list[Digest]:
+    """Do what Digest.parse does for each word of a text, sorted, in half the time: a walk may return a hundred thousand."""
+    words = sorted(text.split())
+    if _DIGESTS.fullmatch(text) is None:
+        return [Digest.parse(word) for word in words]
+    found = []
+    for word in words:
+        digest = object.__new__(Digest)
+        algorithm, _, value = word.partition(":")
+        _SET_ALGORITHM(digest, algorithm)
+        _SET_HEX(digest, value)
+        found.append(digest)
+    return found
 
 
 def _edges(
