@@ -75,7 +75,6 @@ def test_a_walk_follows_edges_up_and_down(connection):
     index.add_edges(connection, [edge(1, 2), edge(2, 3), edge(4, 3)], RECORD)
     assert index.ancestors(connection, [model(3)]) == [model(n) for n in (1, 2, 3, 4)]
     assert index.descendants(connection, [model(1)]) == [model(n) for n in (1, 2, 3)]
-    assert (index.descend(connection, [model(1)]), index.descend(connection, [])) == (3, 0)
     assert index.affected(connection, model(3), model(1))
     assert not index.affected(connection, model(2), model(4))
     assert index.affected(connection, model(3), [model(9), model(4)])
@@ -101,7 +100,6 @@ def test_relations_and_grades_can_be_chosen(connection):
     assert not index.affected(connection, model(3), model(1), relations=frozenset({TUNE}))
     assert not index.affected(connection, model(3), model(1), relations=frozenset())
     assert index.descendants(connection, [model(1)], grades=index.SURE) == [model(1), model(2)]
-    assert index.descend(connection, [model(1)], grades=index.SURE) == 2
     assert index.ancestors(connection, [model(3)], relations=frozenset({TUNE})) == [model(2), model(3)]
     assert index.affected_among(connection, [model(3), model(2)], model(1), grades=index.SURE) == [model(2)]
 

@@ -31,7 +31,6 @@ from weighbridge.store.lineage_walks import (
     affected,
     affected_among,
     ancestors,
-    descend,
     descendants,
     edges_above,
     edges_below,
@@ -43,7 +42,7 @@ from weighbridge.store.taints import Taint, advisory_key, file_advisory, quarant
 
 __all__ = [
     "SURE", "Batch", "Drawn", "Node", "Taint", "add_aliases", "add_edges", "advisory_key", "affected", "affected_among",
-    "ancestors", "descend", "descendants", "edges_above", "edges_below", "file_advisory", "find", "known_as", "numbers",
+    "ancestors", "descendants", "edges_above", "edges_below", "file_advisory", "find", "known_as", "numbers",
     "publish", "quarantine", "shortest_paths", "stand_for", "taint", "tainted", "untaint",
 ]  # fmt: skip
 

@@ -44,7 +44,6 @@ _DOWN = (
 )
 _NODES = "SELECT {digests} FROM (SELECT id FROM w ORDER BY id) s JOIN artifact a ON a.id = s.id"
 """In the order in which the rows lie, so that each page is read once."""
-_NUMBER = "SELECT count(*) FROM w"
 _UP_BY_NUMBER = (
     "WITH RECURSIVE w(id) AS ({numbers} UNION SELECT e.parent FROM w JOIN edge e ON e.child = w.id{where}) "
     "SELECT {pairs} FROM w JOIN edge e ON e.child = w.id{where}"
@@ -108,14 +107,6 @@ def descendants(
 ) -> list[Digest]:
     """Return every identity that descends from `roots`, the roots included where they are known, sorted."""
     return _nodes(connection, _DOWN, roots, relations, grades)
-
-
-def descend(
-    connection: sa.Connection, roots: Sequence[Digest], *, relations: Relations = None, grades: Grades = None
-) -> int:
-    """Return how many identities descend from `roots`, the roots included where they are known."""
-    query = _query(connection.dialect.name, _DOWN + _NUMBER, relations, grades)
-    return int(connection.execute(query, {"roots": _packed(roots)}).scalar_one())
 
 
 def ancestors(
