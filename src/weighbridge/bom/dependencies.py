@@ -8,9 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from weighbridge.bom.facts import Fact, Requirement, is_text, step
-from weighbridge.bom.front_matter import read_yaml_object
 from weighbridge.bom.reading import Reading
-from weighbridge.core.errors import CannotTell, Refused
 
 MAX_REQUIREMENTS = 2000
 """Packages of one model."""
@@ -214,14 +212,7 @@ def _pipfile(reading: Reading, path: str) -> Iterator[Requirement]:
 
 def _conda(reading: Reading, path: str) -> Iterator[Requirement]:
     """Read an environment: packages of conda are names without a purl of the index, those under `pip` have one."""
-    data = reading.content(path)
-    if data is None:
-        return
-    try:
-        value = read_yaml_object(data)
-    except (Refused, CannotTell) as error:
-        reading.miss(path, error.problem)
-        return
+    value = reading.yaml_object(path)
     for number, item in enumerate(_listed(value.get("dependencies"))):
         pointer = f"/dependencies/{number}"
         if isinstance(item, dict):

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, BinaryIO
 
 from weighbridge.bom.facts import MAX_ITEMS, Fact, is_text, step
+from weighbridge.bom.front_matter import read_yaml_object
 from weighbridge.core.errors import CannotTell, Refused
 from weighbridge.core.lineage import Grade
 from weighbridge.core.manifest import FileEntry, Manifest
@@ -93,6 +94,15 @@ class Reading:
         if value is not None or (self.manifest.entry(path) and not any(p == path for p, _ in self.unread)):
             self.miss(path, "this is not a JSON object")
         return {}
+
+    def yaml_object(self, path: str) -> Mapping[str, Any]:
+        """Return the YAML mapping of a small file; an empty one, and noted, when it is something else."""
+        data = self.content(path)
+        try:
+            return read_yaml_object(data) if data is not None else {}
+        except (Refused, CannotTell) as error:
+            self.miss(path, error.problem)
+            return {}
 
     def fact(self, name: str, value: Any, path: str, pointer: str, part: str = "") -> Iterator[Fact]:
         """Yield a declared fact when the value is a plain text, number or list of texts of sane size."""

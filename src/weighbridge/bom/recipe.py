@@ -6,9 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from weighbridge.bom.facts import MAX_ITEMS, Fact, is_text
-from weighbridge.bom.front_matter import read_yaml_object
 from weighbridge.bom.reading import Reading
-from weighbridge.core.errors import CannotTell, Refused
 from weighbridge.core.lineage import Grade
 
 MERGE_FILES = ("mergekit_config.yml", "mergekit_config.yaml")
@@ -42,14 +40,7 @@ def recipe_facts(reading: Reading) -> Iterator[Fact]:
 
 
 def _merge(reading: Reading, path: str) -> Iterator[Fact]:
-    data = reading.content(path)
-    if data is None:
-        return
-    try:
-        value = read_yaml_object(data)
-    except (Refused, CannotTell) as error:
-        reading.miss(path, error.problem)
-        return
+    value = reading.yaml_object(path)
     for key in ("merge_method", "base_model", "dtype", "tokenizer_source"):
         yield from reading.fact(
             f"merge.{key}", _name(value.get(key)), path, f"/{key}{_inner(value.get(key))}"
