@@ -4,6 +4,7 @@ BIN := .venv/bin
 OLD := Weighbridge needs Python 3.11 or later; try `make PYTHON=python3.11`
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 LOCKED := $(PIP) --require-hashes --only-binary :all:
+WORKERS ?= auto
 ONLY := $(if $(filter 1,$(FULL)),,-m "not full")
 READY := .venv/.machine $(if $(filter 1,$(FULL)),.venv/.full)
 
@@ -16,7 +17,7 @@ setup: $(READY) ## make .venv ready for work (FULL=1 adds real libraries)
 demo: .venv/.run ## the whole line on real models: what is refused and why
 	$(BIN)/weighbridge demo
 test: $(READY) lint types contracts ## everything that must hold (FULL=1 adds torch and foreign verifiers)
-	$(BIN)/pytest -n auto $(ONLY)
+	$(BIN)/pytest -n $(WORKERS) --dist worksteal --durations=25 --durations-min=5 $(ONLY)
 check: lint types contracts house ## what needs no long tests
 fmt: .venv/.check ## format the code, write the command reference again
 	$(BIN)/ruff format . && $(BIN)/ruff check --fix . && $(BIN)/python tools/cli_reference.py
@@ -50,7 +51,9 @@ clean: ## remove what make made here
 	$(LOCKED) -r requirements/check.txt && touch $@
 .venv/.machine: .venv/.check setup.py $(wildcard src/weighbridge/formats/pickle_*.py)
 	$(BIN)/python setup.py --quiet build_ext --inplace && touch $@
-.venv/.full: .venv/.check requirements/full.txt tools/fit_torch.py tests/full/published.json tests/full/js/package-lock.json
-	$(BIN)/python tools/fit_torch.py && $(LOCKED) -r requirements/full.txt && $(BIN)/python tools/fetch_published.py && $(BIN)/python tools/fetch_clients.py && touch $@
+.venv/.services: .venv/.check requirements/services.txt
+	$(PYTHON) -m venv .venv/services && .venv/services/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --only-binary :all: -r requirements/services.txt && touch $@
+.venv/.full: .venv/.check .venv/.services requirements/full.txt tools/fit_torch.py tests/full/published.json tests/full/js/package-lock.json tests/full/azurite/package-lock.json tools/fetch_opa.py
+	$(BIN)/python tools/fit_torch.py && $(LOCKED) -r requirements/full.txt && $(BIN)/python tools/fetch_published.py && $(BIN)/python tools/fetch_clients.py && $(BIN)/python tools/fetch_opa.py && touch $@
 .venv/.lock: .venv/.check requirements/lock.txt
 	$(LOCKED) -r requirements/lock.txt && touch $@

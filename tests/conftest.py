@@ -13,6 +13,11 @@ from hypothesis import settings
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+from long_tests import first
+
+# Suites that several tests share: whoever imports one first, its assertions say what they compared.
+pytest.register_assert_rewrite("store_conformance", "bucket_conformance")
+
 _HOME = tempfile.TemporaryDirectory(prefix="weighbridge-tests-")
 for _name in [
     name for name in os.environ if name.startswith(("HF_", "WEIGHBRIDGE_")) and name != "WEIGHBRIDGE_CORPUS"
@@ -66,6 +71,24 @@ def network_attempts():
     _attempts.clear()
     yield _attempts
     assert _attempts == []
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config, items):
+    """Where several workers share the tests, each begins with long ones."""
+    workers = getattr(config, "workerinput", {}).get("workercount", 1)
+    if workers > 1:
+        items[:] = [items[number] for number in first([item.nodeid for item in items], workers)]
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item):
+    """Make the usual worlds before the first test that makes one, while everything is what it is."""
+    world = getattr(getattr(item, "module", None), "World", None)
+    if world is not None:
+        from world_kept import prepare
+
+        prepare(world)
 
 
 settings.register_profile("weighbridge", deadline=None, print_blob=True)

@@ -136,15 +136,15 @@ class Checkpoint:
 
     def zip(self, *, root="archive", extra=(), byteorder=b"little", method=zipfile.ZIP_STORED, data=None):
         out = io.BytesIO()
-        with zipfile.ZipFile(out, "w", method) as archive:
-            archive.writestr(f"{root}/data.pkl", pickled(self.root) if data is None else data)
-            if byteorder is not None:
-                archive.writestr(f"{root}/byteorder", byteorder)
-            for key, content in self.storages.items():
-                archive.writestr(f"{root}/data/{key}", content)
-            archive.writestr(f"{root}/version", b"3\n")
-            for name, content in extra:
-                archive.writestr(name, content)
+        members = [(f"{root}/data.pkl", pickled(self.root) if data is None else data)]
+        if byteorder is not None:
+            members.append((f"{root}/byteorder", byteorder))
+        members.extend((f"{root}/data/{key}", content) for key, content in self.storages.items())
+        members.append((f"{root}/version", b"3\n"))
+        with zipfile.ZipFile(out, "w") as archive:
+            for name, content in [*members, *extra]:
+                # No time of day: the same checkpoint is the same bytes.
+                archive.writestr(zipfile.ZipInfo(name), content, compress_type=method)
         return out.getvalue()
 
     def legacy(self, *, little=True, keys=None, counts=None, tail=b""):

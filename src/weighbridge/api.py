@@ -12,7 +12,7 @@ from weighbridge.claims.predicates import package
 from weighbridge.config import read_config
 from weighbridge.conversion.convert import Conversion, convert_checkpoint
 from weighbridge.core.digest import Digest
-from weighbridge.core.errors import UsageError, VerificationFailed
+from weighbridge.core.errors import VerificationFailed
 from weighbridge.core.finding import Report
 from weighbridge.core.manifest import FileEntry, Manifest
 from weighbridge.core.reference import parse_reference
@@ -136,10 +136,7 @@ class Registry:
         if path.exists():
             received = intake.take_folder(self._registry, path)
         else:
-            parsed = parse_reference(reference)
-            if parsed.scheme != "hf":
-                raise UsageError(f"{reference!r} cannot be pulled", remedy="give a path or hf://org/name")
-            received = intake.take_hub(self._registry, parsed, token=os.environ.get("HF_TOKEN"))
+            received = intake.take(self._registry, parse_reference(reference), environ=os.environ)
         if acceptance is not None:
             received = intake.accept(self._registry, received, acceptance)
         report = rebuilding.scan_kept(self._registry, received)

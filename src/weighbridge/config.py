@@ -5,7 +5,8 @@ Order: command line, then environment, then `weighbridge.toml` in the configurat
 default. No file in the working directory, and none at or below a model, is ever read.
 
 The same file may hold `[[accept]]` entries (rule, digest, reason, until): findings that `scan` shows as
-accepted. They change what `scan` shows and its exit code, never a report, a claim or the gate.
+accepted. They change what `scan` shows and its exit code, never a report, a claim or the gate. And it may hold
+`[[alert]]` entries: who is told when the gate has something to say (`core.alert`, docs/reference/alerts.md).
 """
 
 from __future__ import annotations
@@ -14,26 +15,44 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from weighbridge.core.digest import Digest
 from weighbridge.core.errors import BadReference, BadSetting
 
+if TYPE_CHECKING:
+    from weighbridge.core.alert import Sink
+
 FILE = "weighbridge.toml"
 LIMIT = 1024 * 1024
 ACCEPT = "accept"
+ALERT = "alert"
 
 SETTINGS: Mapping[str, tuple[type, str, Any]] = {
     # key: (type, environment variable, default)
     "registry": (str, "WEIGHBRIDGE_HOME", ".weighbridge"),
+    "blobs": (str, "WEIGHBRIDGE_BLOBS", ""),
+    "records": (str, "WEIGHBRIDGE_RECORDS", ""),
+    "lease_seconds": (int, "WEIGHBRIDGE_LEASE_SECONDS", 30),
     "project": (str, "WEIGHBRIDGE_PROJECT", "default"),
     "actor": (str, "WEIGHBRIDGE_ACTOR", ""),
     "offline": (bool, "WEIGHBRIDGE_OFFLINE", False),
     "hub_endpoint": (str, "HF_ENDPOINT", ""),
+    "mlflow_uri": (str, "MLFLOW_TRACKING_URI", ""),
     "lock_seconds": (int, "WEIGHBRIDGE_LOCK_SECONDS", 30),
     "admission_hours": (int, "WEIGHBRIDGE_ADMISSION_HOURS", 24),
+    "expiring_days": (int, "WEIGHBRIDGE_EXPIRING_DAYS", 14),
+    "reevaluate_days": (int, "WEIGHBRIDGE_REEVALUATE_DAYS", 30),
     "witnesses": (str, "WEIGHBRIDGE_WITNESSES", ""),
     "signing_key": (str, "WEIGHBRIDGE_SIGNING_KEY", ""),
+    "policy_engine": (str, "WEIGHBRIDGE_POLICY_ENGINE", "regorus"),
+    "mirror_pull": (bool, "WEIGHBRIDGE_MIRROR_PULL", False),
+    "mirror_mib": (int, "WEIGHBRIDGE_MIRROR_MIB", 512),
+    "opa_url": (str, "WEIGHBRIDGE_OPA_URL", ""),
+    "opa_ca": (str, "WEIGHBRIDGE_OPA_CA", ""),
+    "opa_cert": (str, "WEIGHBRIDGE_OPA_CERT", ""),
+    "opa_key": (str, "WEIGHBRIDGE_OPA_KEY", ""),
+    "opa_seconds": (int, "WEIGHBRIDGE_OPA_SECONDS", 5),
 }
 
 
@@ -62,8 +81,12 @@ class Config:
     home: Path
     values: Mapping[str, Value]
     accept: tuple[Accept, ...] = ()
+    alerts: tuple[Sink, ...] = ()
+    """Who is told of alerts."""
     passphrase: str = field(default="", repr=False)
     """Of the registry's service keys, where the environment gives it; never shown, never in a file of settings."""
+    opa_token: str = field(default="", repr=False)
+    """What is shown to OPA (`WEIGHBRIDGE_OPA_TOKEN`); never shown to anybody else, never in a file of settings."""
 
     def __getitem__(self, key: str) -> Any:
         return self.values[key].value
@@ -82,6 +105,7 @@ def read_config(environ: Mapping[str, str], overrides: Mapping[str, Any] | None 
     home = config_home(environ)
     from_file = _read_file(home / FILE)
     accept = _accepted(from_file.pop(ACCEPT, []), home / FILE)
+    alerts = _alerts(from_file.pop(ALERT, []), home / FILE)
     values: dict[str, Value] = {}
     for key, (kind, variable, default) in SETTINGS.items():
         given = (overrides or {}).get(key)
@@ -93,7 +117,14 @@ def read_config(environ: Mapping[str, str], overrides: Mapping[str, Any] | None 
             values[key] = Value(_checked(key, kind, from_file[key]), f"file {home / FILE}")
         else:
             values[key] = Value(default, "default")
-    return Config(home, values, accept, environ.get("WEIGHBRIDGE_REGISTRY_PASSWORD", ""))
+    return Config(
+        home,
+        values,
+        accept,
+        alerts,
+        environ.get("WEIGHBRIDGE_REGISTRY_PASSWORD", ""),
+        environ.get("WEIGHBRIDGE_OPA_TOKEN", ""),
+    )
 
 
 def _read_file(path: Path) -> dict[str, Any]:
@@ -110,15 +141,23 @@ def _read_file(path: Path) -> dict[str, Any]:
             f"{path} cannot be read", cause=str(error), remedy="mend or remove the file"
         ) from error
     for key in table:
-        if key not in SETTINGS and key != ACCEPT:
+        if key not in SETTINGS and key not in (ACCEPT, ALERT):
             import difflib
 
-            close = difflib.get_close_matches(key, SETTINGS, n=1)
+            close = difflib.get_close_matches(key, [*SETTINGS, ACCEPT, ALERT], n=1)
             raise BadSetting(
                 f"{path} has an unknown setting {key!r}",
                 remedy=f"did you mean {close[0]!r}?" if close else f"known are {', '.join(SETTINGS)}",
             )
     return table
+
+
+def _alerts(rows: Any, path: Path) -> tuple[Sink, ...]:
+    if not rows:
+        return ()
+    from weighbridge.core.alert import read_sinks  # most people tell nobody
+
+    return read_sinks(rows, path)
 
 
 def _accepted(rows: Any, path: Path) -> tuple[Accept, ...]:

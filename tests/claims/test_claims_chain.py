@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from weighbridge.claims import graph
+from weighbridge.claims import chain, graph
 from weighbridge.claims.chain import refusal, walk
+from weighbridge.claims.graph import Index
 from weighbridge.core.decision import Outcome
 from weighbridge.core.digest import Digest
 from weighbridge.core.evidence import ClaimFact, Proven
@@ -546,3 +547,52 @@ def test_what_is_linked_is_visited_and_an_end_has_its_reason(facts):
     assert (found.end == "broken") == bool(found.reason) == (found.broken_at is not None)
     assert (found.end == "origin") == bool(found.origins)
     assert set(found.origins) <= set(found.visited)
+
+
+def test_whose_evaluations_count_is_followed_over_proven_conversions_only():
+    line = (convert("m", "s"), package("s"), convert("s", "r"), package("r"), train("r", D), data("d"))
+    assert go(*line).equal == (wb("m"), wbw("m"), wbw("s"), wbw("r"))
+    unproven = (
+        convert("m", "s"),
+        package("s"),
+        convert("s", "r", "none"),
+        package("r"),
+        train("s", D),
+        data("d"),
+    )
+    assert go(*unproven).equal == (wb("m"), wbw("m"), wbw("s"))
+
+
+def test_a_conversion_that_was_refused_brings_no_evaluations_whatever_it_says():
+    said = convert("m", "s")
+    told = replace(said, outcome=Outcome.FAIL, proof=None)
+    assert go(told, package("s"), train("m", D), data("d")).equal == (wb("m"), wbw("m"))
+
+
+def test_weights_that_were_converted_bring_no_evaluations_of_what_lay_beside_them():
+    from_weights = fact(
+        Stage.CONVERT, wb("m"), wbw("m"), parents=[(wbw("s"), "conversion")], equivalence="proven"
+    )
+    assert wb("s") not in go(from_weights, package("s"), train("s", D), data("d")).equal
+
+
+def test_the_search_for_evaluations_has_an_end(monkeypatch):
+    line = [convert(f"c{at}", f"c{at + 1}") for at in range(9)] + [package(f"c{at}") for at in range(10)]
+    whole = chain.equal_to(wb("c0"), [wbw("c0")], Index(line))
+    assert whole == (wb("c0"), *(wbw(f"c{at}") for at in range(10)))
+    monkeypatch.setattr(chain, "MAX_NODES", 6)
+    assert (
+        chain.equal_to(wb("c0"), [wbw("c0")], Index(line)) == whole[:4]
+    )  # six were looked at, none after them
+
+
+def test_a_graph_that_is_too_large_before_it_begins_is_broken(monkeypatch):
+    monkeypatch.setattr(graph, "MAX_DEPTH", 0)
+    found = go(train("m", D), data("d"))
+    assert (found.end, found.check) == ("broken", "chain.budget")
+
+
+@pytest.mark.parametrize(("check", "told"), [("signature.valid", "signature.valid"), ("", "chain.refused")])
+def test_a_refused_claim_names_the_check_that_refused_it(check, told):
+    found = go(replace(refused(train("m", D)), check=check), data("d"))
+    assert (found.broken_at, found.check) == (wb("m"), told)

@@ -151,7 +151,7 @@ def test_an_explanation_has_the_form_that_is_documented(gone):
     builds = [made for row in rows if (made := build_of(row))]
     level = model_level(MODEL.digest, MODEL.weights, builds, ())
     found = explain(MODEL.digest, MODEL.weights, rows)
-    item = {"model": str(MODEL.digest), **found.to_json(), "build_level": level.to_json()}
+    item = {"model": str(MODEL.digest), **found.to_json(), "build_level": level.to_json(), "exceptions": []}
     document = json.loads(canonical(envelope("claim", [item])))
     jsonschema.Draft202012Validator(closed(schema)).validate(document)
 
@@ -399,3 +399,27 @@ def test_an_explanation_agrees_with_the_walk(seed):
         at = [link for link in found.links if link.digest == ancestry.broken_at and link.missing]
         assert at[0].check == ancestry.check
     assert lines(found)[-1] == found.answer
+
+
+def test_each_line_says_whether_it_is_proven_and_each_claim_whether_it_is_believed():
+    d, m, w = wb("d"), wb("m"), wbw("m")
+    rows = [
+        fact(Stage.TRAIN, w, parents=[(d, "dataset")]),
+        fact(Stage.PACKAGE, m, w),
+        replace(fact(Stage.EVALUATE, m, believed=False, result="PASSED"), reason=""),
+        fact(Stage.EVALUATE, w, result="FAILED"),
+    ]
+    text = lines(explain(m, w, rows))
+    assert text[0].endswith("not proven")
+    assert not any("not proven" in line for line in lines(explain(m, w, [*rows, fact(Stage.DATA, d)])))
+    believed = [line for line in text if "evaluate-team" in line and "not believed" not in line]
+    refused = [line for line in text if "not believed" in line]
+    assert [line.partition(": ")[2].endswith(f"FAILED, about {w.short}") for line in believed] == [True]
+    assert len(refused) == 1
+    assert refused[0].endswith("not believed: no reason [identity.role]")
+
+
+def test_a_packaging_claim_says_what_it_binds():
+    assert "these files and these weights belong together" in " ".join(
+        said.text for link in explained(whole()).links for said in link.said
+    )

@@ -331,6 +331,19 @@ def test_a_parent_that_contradicts_itself(row):
     spoil(Stage.TRAIN, lambda whole: definition(whole)["resolvedDependencies"].append(row))
 
 
+@pytest.mark.parametrize(
+    ("which", "told"),
+    [
+        ("annotations of another type", "annotations is not an object"),
+        ("a file", f"sha256:{DATASET.hex} is not the identity of a model, weights or a dataset"),
+        ("a name of another type", "name is no string, or an empty one"),
+    ],
+)
+def test_what_is_wrong_with_a_parent_is_said(which, told):
+    row = BAD_PARENTS[which]
+    assert told in spoil(Stage.TRAIN, lambda whole: definition(whole)["resolvedDependencies"].append(row))
+
+
 def test_a_parent_in_two_relations():
     row = parent(annotations__relation="tokenizer")
     cause = spoil(Stage.TRAIN, lambda whole: definition(whole)["resolvedDependencies"].append(row))

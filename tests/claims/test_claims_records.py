@@ -11,6 +11,7 @@ from weighbridge.claims.records import Record, event, read_event
 from weighbridge.claims.summary import Summary, build_vsa, read_vsa
 from weighbridge.core.advisory import Advisory, AdvisorySeverity
 from weighbridge.core.digest import Digest
+from weighbridge.core.distrust import Distrust, Distrusted
 from weighbridge.core.errors import InternalError, VerificationFailed
 from weighbridge.core.lineage import AdvisoryKind
 from weighbridge.core.manifest import FileEntry, Manifest
@@ -29,36 +30,66 @@ ADVISORY = Advisory(
     "2026-11-01T00:00:00Z",
     "default",
 )
+DISTRUST = Distrust(
+    Distrusted.SCANS, "a blind scanner", "2026-11-01T00:00:00Z", "default", before="2026-10-01T00:00:00Z"
+)
 BODIES = {
     "decision": {"decision": "allow"},
     "name": {"name": "search", "sequence": 3},
     "deployment": {"target": "prod/search"},
     "revocation": {"reason": "poisoned", "since": "2026-11-01T00:00:00Z"},
     "waiver": {"rule": "r", "fingerprint": "f" * 32, "reason": "reviewed", "expires": "2027-01-01T00:00:00Z"},
+    "break-glass": {"reason": "the search is down", "expires": "2026-11-23T00:00:00Z"},
     "licence": {"licence": "MIT", "reason": "read"},
     "advisory": {"id": ADVISORY.id, **ADVISORY.body()},
     "lift": {"id": ADVISORY.id, "reason": "a false alarm", "since": "2026-11-02T00:00:00Z"},
+    "policy": {"digest": str(Digest.of(b"policy")), "previous": "", "blob": "", "commit": ""},
+    "mode": {"namespace": "search", "mode": "warn", "previous": "enforce", "reason": "a first week"},
+    "approval": {"bundle": str(Digest.of(b"proposal")), "kind": "policy"},
+    "distrust": {"id": DISTRUST.id, **DISTRUST.body()},
+    "standing": {"status": "quarantined", "reason": "an advisory", "decision": str(Digest.of(b"decision"))},
+    "token": {"id": "0f" * 8, "state": "granted", "digest": str(Digest.of(b"secret")), "holder": "ci",
+              "rights": ["read"], "expires": "2026-12-01T00:00:00Z", "reason": "the nightly build"},
+    "setting": {"key": "quota.models", "value": "40", "previous": "", "reason": "a small disk"},
 }  # fmt: skip
+ABOUT = dict.fromkeys(BODIES, (MODEL.digest,)) | {
+    "policy": (),
+    "mode": (),
+    "approval": (),
+    "distrust": (),
+    "token": (),
+    "setting": (),
+}
+"""What a record of each kind is about; those of a setting and of a distrust are about no model."""
 ROLES = {
     "decision": Role.DECIDE,
     "name": Role.RECORD,
     "deployment": Role.RECORD,
     "revocation": Role.REVOKE,
     "waiver": Role.WAIVE,
+    "break-glass": Role.WAIVE,
     "licence": Role.WAIVE,
     "advisory": Role.REVOKE,
     "lift": Role.REVOKE,
+    "policy": Role.POLICY,
+    "mode": Role.POLICY,
+    "approval": Role.POLICY,
+    "distrust": Role.REVOKE,
+    "standing": Role.DECIDE,
+    "token": Role.POLICY,
+    "setting": Role.POLICY,
 }
 
 
-def record(kind, digests=(MODEL.digest,), **changes):
+def record(kind, digests=(), **changes):
+    digests = digests or ((DISTRUST.digest,) if kind == "distrust" else (MODEL.digest,))
     return event(kind, digests, BODIES[kind] | changes, project="default", actor="gate", at=NOW)
 
 
 @pytest.mark.parametrize("kind", BODIES)
 def test_a_record_comes_back(kind):
     statement = Statement.decode(record(kind).encode())
-    assert read_event(statement) == Record(kind, (MODEL.digest,), "default", "gate", NOW, BODIES[kind])
+    assert read_event(statement) == Record(kind, ABOUT[kind], "default", "gate", NOW, BODIES[kind])
     assert kind_of(statement) == kind
     assert role_of(statement) is ROLES[kind]
     assert stage_of(statement) is None

@@ -3,6 +3,7 @@
 import pytest
 
 from weighbridge.cli.main import run
+from weighbridge.registry.wiring import SystemClock
 from world import World
 
 
@@ -22,6 +23,10 @@ def call(world, monkeypatch, capsys):
     monkeypatch.setenv("WEIGHBRIDGE_LOCK_SECONDS", "5")
     monkeypatch.setenv("NO_COLOR", "1")
     monkeypatch.chdir(world.folder)
+    real = (
+        SystemClock.now
+    )  # a command that follows what the world said in a time to come is given at that time
+    monkeypatch.setattr(SystemClock, "now", lambda clock: max(real(clock), world.hand.at))
 
     def command(*arguments):
         capsys.readouterr()

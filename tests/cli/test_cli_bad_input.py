@@ -58,7 +58,7 @@ def test_a_reference_that_is_none(world, call):
     explained(call("promote", "No Such Name"), 2)
     explained(call("promote", "unknown-name"), 2, "unknown-name")
     explained(call("promote", "wb1:xyz"), 2)
-    explained(call("pull", "s3://bucket/model"), 2, "no source reads")
+    explained(call("pull", "https://host.example/model"), 2, "says no digest")
 
 
 def test_an_unreadable_file(world, call, monkeypatch):

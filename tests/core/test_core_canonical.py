@@ -10,7 +10,7 @@ import rfc8785
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from weighbridge.core.canonical import MAX_DEPTH, MAX_SAFE_INTEGER, canonical, parse
+from weighbridge.core.canonical import MAX_DEPTH, MAX_SAFE_INTEGER, _plain, _write, canonical, parse
 
 TEXT = st.text(st.characters(exclude_categories=("Cs",)))
 VALUES = st.recursive(
@@ -27,6 +27,27 @@ VALUES = st.recursive(
 @given(VALUES)
 def test_the_bytes_are_those_of_another_implementation(value):
     assert canonical(value) == rfc8785.dumps(value)
+
+
+@given(VALUES | st.recursive(st.integers() | st.floats() | TEXT, st.tuples, max_leaves=3))
+def test_the_compiled_encoder_is_used_only_where_it_writes_the_same(value):
+    if _plain(value):
+        parts = []
+        _write(value, parts, 0)
+        assert canonical(value) == "".join(parts).encode()
+
+
+def test_ordinary_documents_take_the_compiled_encoder_and_odd_ones_do_not():
+    assert _plain({"a": [1, True, None, "ä", 0.91, -12.5, ({},)], "b": {}})
+    for odd in ({"ä": 1}, {1: 1}, 1e300, 2.0, -0.0, 2**53, math.nan, b"", {"a": {1}}, StrEnum("E", ["A"]).A):
+        assert not _plain(odd)
+
+
+def test_a_list_in_itself_is_refused_and_not_followed():
+    looped = []
+    looped += [looped, looped, looped]
+    with pytest.raises(ValueError, match="nested deeper"):
+        canonical(looped)
 
 
 @given(st.integers(0, 2**64 - 1))

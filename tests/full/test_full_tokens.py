@@ -28,9 +28,9 @@ MODULES = (
 )
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def token(tmp_path_factory):
-    """Make a token with two elliptic keys and one of RSA, in a folder that goes away; returns the module's path."""
+    """Make a token with two elliptic keys and one of RSA, once in a process; returns the module's path."""
     module = next((path for path in MODULES if Path(path).exists()), None)
     if module is None or shutil.which("softhsm2-util") is None:
         pytest.skip("SoftHSM is not installed: apt-get install softhsm2")

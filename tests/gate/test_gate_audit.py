@@ -172,7 +172,7 @@ def test_tampered_weights(world):
 def test_bytes_that_were_changed_when_last_read_are_counted(world):
     folder = world.ready()
     run(world, folder)
-    blob = world.registry.blobs.path(world.manifest(folder).entry("model.safetensors").sha256)
+    blob = world.registry.blobs.local(world.manifest(folder).entry("model.safetensors").sha256)
     data = blob.read_bytes()
     blob.chmod(0o600)
     blob.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
@@ -265,7 +265,7 @@ def test_exchanged_evidence_counts_for_nothing(world):
     run(world, world.ready())
     with world.registry.records.write() as connection:
         connection.exec_driver_sql(
-            'UPDATE decision SET evidence = replace(evidence, \'"verdict":"clean"\', \'"verdict":"notes"\')'
+            'UPDATE evidence SET content = replace(content, \'"verdict":"clean"\', \'"verdict":"notes"\')'
         )
     assert measure(world, "scan.complete").have == 0
 

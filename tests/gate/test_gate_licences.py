@@ -276,5 +276,5 @@ def test_weights_that_somebody_concluded_for_elsewhere_bind_here_too(world):
 def test_files_that_are_gone_say_nothing(world):
     folder = world.ready()
     entry = world.manifest(folder).entry("README.md")
-    world.registry.blobs.path(entry.sha256).unlink()
+    world.registry.blobs.local(entry.sha256).unlink()
     assert told(asked(world, folder)) == {"UNKNOWN_LICENCE": "block"}

@@ -1,6 +1,7 @@
 import pytest
 
-from weighbridge.core.errors import NotFound, VerificationFailed
+from weighbridge.core.errors import CannotTell, NotFound, VerificationFailed
+from weighbridge.core.tier import Tier
 from weighbridge.gate.lineage import deployed, family
 from weighbridge.gate.promote import admit
 from weighbridge.gate.revoke import revoke
@@ -62,7 +63,7 @@ def test_a_flipped_byte_in_the_store_blocks_promotion_and_admission(world):
     folder = world.ready()
     assert world.promote(folder).decision.allow
     entry = world.manifest(folder).entry("model.safetensors")
-    blob = world.registry.blobs.path(entry.sha256)
+    blob = world.registry.blobs.local(entry.sha256)
     data = bytearray(blob.read_bytes())
     data[-1] ^= 1
     blob.chmod(0o600)
@@ -143,7 +144,10 @@ def test_a_deleted_revocation_row_does_not_bring_a_model_back(world):
 def test_an_expired_authority_blocks(world):
     folder = world.ready()
     world.hand.pass_(days=366)
-    assert outcomes(world.promote(folder).decision)["authority.current"] == "fail"
+    with pytest.raises(CannotTell) as refused:
+        world.promote(folder)
+    assert refused.value.check == "authority.expired"
+    assert world.kept(folder).tier is Tier.INTAKE
 
 
 def test_what_somebody_signs_after_their_end_does_not_count(world):

@@ -22,6 +22,7 @@ BREACHES = [
     ("3", "conversion/rebuild.py", "import torch"),
     ("3", "recorder/record.py", "def late():\n    import transformers"),
     ("1", "recorder/record.py", "import weighbridge.loader.load"),
+    ("1", "drill/stage.py", "import weighbridge.loader.load"),
     ("4", "policy/engines/worker.py", ""),
     ("5", "source/local.py", "import httpx"),
     ("5", "registry/wiring.py", "import huggingface_hub"),

@@ -8,8 +8,8 @@ from house_tree import ROOT
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-LOCKS = ("run", "check", "full", "extras", "lock")
-FOREIGN = ("kms", "pkcs11", "postgres", "sigstore")
+LOCKS = ("run", "check", "full", "extras", "services", "lock")
+FOREIGN = ("jobs", "kms", "objects", "pkcs11", "postgres", "sigstore")
 """Extras for services that the tests do not stand on; a lock of their own holds what they would bring."""
 ENTRY = re.compile(r"^(?P<name>[\w.-]+)==(?P<version>[\w.+!-]+)(?: ;[^\\]*)? \\$")
 HASH = re.compile(r"^    --hash=sha256:[0-9a-f]{64}(?: \\)?$")

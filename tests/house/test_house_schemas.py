@@ -22,8 +22,9 @@ from weighbridge.bom.licence_words import (
     Standing,
     Term,
 )
-from weighbridge.core import advisory, decision, errors, finding, lineage, tier, walks
+from weighbridge.core import advisory, decision, distrust, errors, exceptions, finding, lineage, tier, walks
 from weighbridge.core.advisory import Advised, Advisory, AdvisorySeverity
+from weighbridge.core.alert import KINDS, SEVERITIES, SIGNALS, Alert
 from weighbridge.core.canonical import canonical
 from weighbridge.core.decision import Check, Decision, Outcome, Receipt
 from weighbridge.core.digest import Digest
@@ -39,6 +40,7 @@ from weighbridge.core.evidence import (
     ScanFact,
     Waiver,
 )
+from weighbridge.core.exceptions import BreakGlass, Exception_, ExceptionState, Excuse
 from weighbridge.core.finding import (
     Confidence,
     Coverage,
@@ -53,6 +55,8 @@ from weighbridge.core.identity import Identity
 from weighbridge.core.lineage import AdvisoryKind, Grade, Parentage, Relation
 from weighbridge.core.manifest import ChunkTable, FileChunks, FileEntry, Manifest
 from weighbridge.core.tier import Assurance, Mode, Origin, Role, Stage, Status, Tier
+from weighbridge.drill import steps as drills
+from weighbridge.gate import due, reevaluate
 from weighbridge.gate.advisories import Reached
 from weighbridge.gate.between import Explanation, Step
 from weighbridge.gate.conclusions import Conclusion
@@ -66,6 +70,8 @@ from weighbridge.trust.authority import Authority, Demand
 
 SCHEMAS = Path(__file__).resolve().parents[2] / "docs" / "reference" / "schemas"
 NAMES = sorted(path.name.removesuffix(".schema.json") for path in SCHEMAS.glob("*.schema.json"))
+UNNAMED = {"decision-log", "policy-input", "policy-answer"}
+"""The contract with engines and the decision log are in shapes of OPA, which name no schema."""
 
 SHA = Digest.of(b"something")
 MODEL = Digest("wb1", "1" * 64)
@@ -132,10 +138,20 @@ def decisions():
     digests = {"floor": str(SHA), "policy": "", "engine": "regorus 0.13.0", "authority": str(SHA)}
     digests |= {"ruleset": str(SHA), "evidence": str(SHA), "manifest": str(MODEL)}
     checks = tuple(Check(f"floor.{o.value}", o, "this", "that", str(SHA), "do so") for o in Outcome)
-    blocked = Decision(False, Mode.ENFORCE, True, checks, digests, NOW, warnings=("soon",)).to_json()
+    blocked = Decision(
+        False, Mode.ENFORCE, True, checks, digests, NOW, warnings=("soon",), exceptions=exceptions_made()
+    ).to_json()
     allowed = Decision(True, Mode.OBSERVE, False, (), {}, NOW, action="admit").to_json()
     proof = Receipt(7, {"rootHash": "x"}, Assurance.WITNESSED).to_json()
     return [blocked, allowed, allowed | {"receipt": proof}, allowed | {"receipt": None}]
+
+
+def exceptions_made():
+    return tuple(
+        Exception_(kind, "policy.licence", "bought", ("owner",), NOW, SHA, "0" * 32, state, "too long")
+        for kind in Excuse
+        for state in ExceptionState
+    )
 
 
 def evidence():
@@ -177,6 +193,7 @@ def evidence():
         ("the record of yesterday cannot be read",),
         (Advised(ADVISORY, PARENT, (Parentage(PARENT, MODEL, Relation.FINE_TUNE, Grade.ATTESTED, str(SHA)),)),),
         licences()[0].fact,
+        break_glass=(BreakGlass(MODEL, "default", "an outage", (SIGNER, STRANGER), NOW, NOW, SHA),),
     )  # fmt: skip
     nothing = BytesFact(Outcome.CANNOT_TELL, "not kept here")
     bare = Evidence(
@@ -280,6 +297,18 @@ def test_advisory():
     accepts("advisory", envelope("advisory", [*reached, *said]))
 
 
+def test_alert():
+    times = "2026-11-22T12:00:00Z"
+    items = [
+        Alert(
+            str(SHA), 1, kind, severity, "p", "me", "so", (str(MODEL),), {"a": [1]}, 2, times, times
+        ).to_json("r")
+        for kind in (*KINDS, *SIGNALS)
+        for severity in SEVERITIES
+    ]
+    accepts("alert", envelope("alert", items))
+
+
 def test_explanation():
     steps = tuple(
         Step(Parentage(PARENT, MODEL, Relation.MERGE, grade, str(SHA)), "trainer", place, "refused")
@@ -322,10 +351,25 @@ def test_chunks():
 
 
 def core_enums():
-    modules = (advisory, contradictions, decision, finding, licence_words, lineage, tier, walks)
+    modules = (
+        advisory,
+        contradictions,
+        decision,
+        distrust,
+        drills,
+        due,
+        exceptions,
+        finding,
+        licence_words,
+        lineage,
+        reevaluate,
+        tier,
+        walks,
+    )
     members = [pair for module in modules for pair in inspect.getmembers(module, inspect.isclass)]
     found = {name: [e.value for e in c] for name, c in members if issubclass(c, StrEnum) and c is not StrEnum}
-    return found | {"Kind": list(dict.fromkeys(c.kind for c in error_classes()))}
+    closed = {"AlertKind": [*KINDS, *SIGNALS], "AlertSeverity": list(SEVERITIES)}
+    return found | closed | {"Kind": list(dict.fromkeys(c.kind for c in error_classes()))}
 
 
 def schema_enums():
@@ -347,7 +391,10 @@ def test_schema_is_well_formed(name):
     document = schema(name)
     jsonschema.Draft202012Validator.check_schema(document)
     assert document["title"] == f"weighbridge.{name}/1"
-    assert document["properties"]["schema"] == {"const": f"weighbridge.{name}/1"}
+    if name in UNNAMED:
+        assert document["additionalProperties"] is False
+    else:
+        assert document["properties"]["schema"] == {"const": f"weighbridge.{name}/1"}
 
 
 def leaves(value, path=()):

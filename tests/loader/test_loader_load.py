@@ -235,7 +235,7 @@ def test_an_unpinned_registry_is_not_believed(world, admitted, tmp_path):
 
 
 def test_another_root_key_is_not_believed(world, admitted, tmp_path):
-    second = World(tmp_path / "second")
+    second = World(tmp_path / "second", anew=True)
     pin = world.home / "pins" / f"{world.registry.id}.json"
     value = json.loads(pin.read_bytes())
     value["roots"] = [second.secret("root").public_pem]

@@ -21,6 +21,7 @@ from weighbridge.core.evidence import (
     ScanFact,
     Waiver,
 )
+from weighbridge.core.exceptions import BreakGlass
 from weighbridge.core.finding import Finding, Location, Severity, Verdict
 from weighbridge.core.identity import Identity
 from weighbridge.core.lineage import AdvisoryKind, Grade, Parentage, Relation
@@ -237,3 +238,29 @@ def advised(*steps):
     pairs = pairwise(steps)
     way = tuple(Parentage(a, b, Relation.FINE_TUNE, Grade.ATTESTED, str(sha("claim"))) for a, b in pairs)
     return Advised(replace(said, bundle=str(sha("advisory"))), steps[0], way)
+
+
+def policy_waiver(rule, evidence, **changes):
+    """A waiver for a rule of the policy, `policy.licence` for example."""
+    parts = {"rule": rule, "fingerprint": sha(rule).hex[:32], "bundle": sha(f"waiver {rule}")}
+    parts |= {
+        "manifest": evidence.manifest,
+        "reason": "reviewed",
+        "signer": Identity(sha("security"), "security"),
+        "expires": NOW + 30 * DAY,
+    }
+    return Waiver(**(parts | changes))
+
+
+def break_glass(evidence, **changes):
+    """Break-glass by two people, an hour ago, for four hours."""
+    parts = {
+        "manifest": evidence.manifest,
+        "project": evidence.project,
+        "reason": "the search is down",
+        "signers": (Identity(sha("security"), "security"), Identity(sha("operations"), "operations")),
+        "since": NOW - DAY / 24,
+        "expires": NOW + DAY / 8,
+        "bundle": sha("break-glass"),
+    }
+    return BreakGlass(**(parts | changes))

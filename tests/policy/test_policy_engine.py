@@ -12,7 +12,7 @@ import pytest
 
 from weighbridge.core.decision import Outcome
 from weighbridge.core.errors import BadSetting, CannotTell, OutOfBudget
-from weighbridge.policy.engines import regorus
+from weighbridge.policy.engines import process, regorus
 from weighbridge.policy.engines.regorus import RegorusEngine
 from weighbridge.policy.lint import NOTHING, opened, refuse_open
 from weighbridge.policy.settings import load_bundle, starter
@@ -113,18 +113,24 @@ def test_an_endless_policy_is_ended():
 
 def test_the_kernel_ends_an_endless_policy_when_nobody_waits():
     """The worker limits its own processor time, so an abandoned one does not run for ever."""
-    frame = regorus.json.dumps(
-        {"modules": {"own.rego": LOOP}, "data": {}, "input": {}, "query": QUERY, "seconds": 0.1}
-    ).encode()
+    head = {
+        "rules": "r",
+        "modules": {"own.rego": LOOP},
+        "data": {},
+        "query": QUERY,
+        "seconds": 0.1,
+        "coverage": False,
+    }
+    payload = regorus._payload(head, b"{}")
     ended = subprocess.run(
-        [sys.executable, "-I", "-B", str(regorus.WORKER), str(512 * 1024 * 1024)],
-        input=len(frame).to_bytes(4, "big") + frame,
+        [sys.executable, "-I", "-B", str(process.WORKER), str(512 * 1024 * 1024)],
+        input=process._frame(bytes(8), payload),
         capture_output=True,
-        env=regorus.ENVIRONMENT,
+        env=process.ENVIRONMENT,
         check=False,
     )
     assert ended.returncode == -signal.SIGXCPU
-    assert ended.stdout == b""
+    assert ended.stdout == hello()
 
 
 @pytest.mark.parametrize(
@@ -163,31 +169,59 @@ def test_an_answer_that_is_too_long_is_not_read():
         assert ask(engine, YES).outcome is Outcome.PASS
 
 
-def test_a_killed_worker_is_replaced():
+def test_a_worker_that_was_killed_between_questions_is_replaced():
     with RegorusEngine() as engine:
         ask(engine, YES)
-        os.kill(engine._worker._process.pid, signal.SIGKILL)
-        engine._worker._process.wait()
-        answer = ask(engine, YES)
+        first = engine._worker._process
+        os.kill(first.pid, signal.SIGKILL)
+        first.wait()
+        assert ask(engine, YES).outcome is Outcome.PASS
+        assert engine._worker._process is not first
+
+
+def test_a_worker_that_was_killed_in_the_middle_gives_no_answer():
+    with RegorusEngine(timeout_s=30) as engine:
+        ask(engine, YES)
+        pid = engine._worker.pid
+        threading.Timer(0.3, os.kill, (pid, signal.SIGKILL)).start()
+        answer = ask(engine, LOOP)
         assert answer.outcome is Outcome.CANNOT_TELL
         assert "killed by signal 9" in answer.problem
         assert ask(engine, YES).outcome is Outcome.PASS
 
 
-def fake(tmp_path, monkeypatch, body):
-    """Put another program in the worker's place."""
+def hello(version=regorus.VERSION):
+    return process._frame(bytes(8), b'{"ready": "%s"}' % version.encode())
+
+
+def fake(tmp_path, monkeypatch, body, *, begin=None):
+    """Put another program in the worker's place; it begins as the worker does, unless told otherwise."""
     program = tmp_path / "worker.py"
-    program.write_text(f"import os, sys, time\nread = sys.stdin.buffer\nout = sys.stdout.buffer\n{body}\n")
-    monkeypatch.setattr(regorus, "WORKER", program)
-    monkeypatch.setattr(regorus, "START_SECONDS", 5.0)
-    return RegorusEngine(timeout_s=0.2)
+    greeting = f"out.write({hello() if begin is None else begin!r}); out.flush()"
+    program.write_text(
+        f"import os, sys, time\nread = sys.stdin.buffer\nout = sys.stdout.buffer\n{greeting}\n{body}\n"
+    )
+    monkeypatch.setattr(process, "WORKER", program)
+    monkeypatch.setattr(process, "START_SECONDS", 5.0)
+    return RegorusEngine(timeout_s=0.5)
 
 
-ANSWER = b'{"results": {"result": [{"expressions": [{"value": {"allow": true, "deny": []}}]}]}}'
+ANSWER = b'R{"result": [{"expressions": [{"value": {"allow": true, "deny": []}}]}]}'
+TAKE = "read.read(int.from_bytes(read.read(4), 'big'));"
 
 
-def frame(data):
-    return f"read.read(4); out.write({len(data).to_bytes(4, 'big') + data!r}); out.flush(); time.sleep(60)"
+def frame(data, number=1):
+    """Read the question, then answer it."""
+    return (
+        f"{TAKE} out.write({process._frame(number.to_bytes(8, 'big'), data)!r}); out.flush(); time.sleep(60)"
+    )
+
+
+def raw(data):
+    return f"{TAKE} out.write({data!r}); out.flush(); time.sleep(60)"
+
+
+ONE = (1).to_bytes(8, "big")
 
 
 @pytest.mark.parametrize(
@@ -197,27 +231,41 @@ def frame(data):
         ("raise RuntimeError('a panic')", "RuntimeError: a panic"),
         ("sys.stderr.write('x' * 10_000_000); raise SystemExit(4)", "exit status 4"),
         ("read.close(); os.close(0); out.flush(); time.sleep(0.3)", "the worker ended"),
-        ("out.write(b'\\x00\\x00'); out.flush(); raise SystemExit(5)", "exit status 5"),
-        ("out.write(b'\\xff' * 8); out.flush(); time.sleep(60)", "longer than 4194304 bytes"),
-        (frame(ANSWER[:-1]), "Expecting"),
-        (frame(b"\xff\xfe"), "no answer"),
-        (frame(b"[" * 100_000), "no answer"),
-        (frame(b""), "Expecting value"),
-        (frame(b"[]"), "another shape"),
-        (frame(b"3"), "another shape"),
-        (frame(b"{}"), "undefined"),
-        (frame(b'{"results": null}'), "undefined"),
-        (frame(b'{"results": {"result": []}}'), "undefined"),
-        (frame(b'{"results": {"result": 3}}'), "another shape"),
-        (frame(b'{"results": {"result": [{}]}}'), "another shape"),
-        (frame(b'{"results": {"result": [{"expressions": []}]}}'), "another shape"),
-        (frame(b'{"results": {"result": [{"expressions": [{"value": 1}, {"value": 2}]}]}}'), "another shape"),
-        (frame(ANSWER.replace(b"[{", b"[{}, {", 1)), "another shape"),
-        (frame(ANSWER[:-1] + b', "error": "and yet"}'), "and yet"),
+        ("time.sleep(0.2); out.write(b'\\x00\\x00'); out.flush(); raise SystemExit(5)", "exit status 5"),
         (
-            f"out.write({(len(ANSWER).to_bytes(4, 'big') + ANSWER + b'more')!r}); out.flush(); time.sleep(60)",
-            "longer",
+            "time.sleep(0.2); out.write(b'\\xff' * 8); out.flush(); time.sleep(60)",
+            "longer than 4194304 bytes",
         ),
+        (raw(b"\x00\x00\x00\x03abc"), "has no number"),
+        (raw(b"\x00\x00\x01\x00" + ONE + ANSWER), "no answer within 0.5 seconds"),
+        (raw(process._frame(ONE, ANSWER) + b"more"), "longer"),
+        (raw(process._frame(ONE, ANSWER) * 2), "longer"),
+        (frame(ANSWER, 0), "answered another question"),
+        (frame(ANSWER, 2), "answered another question"),
+        (frame(ANSWER, 2**64 - 1), "answered another question"),
+        (frame(ANSWER[:-1]), "Expecting"),
+        (frame(ANSWER.replace(b'"deny"', b'"allow": false, "deny"')), "duplicate key"),
+        (frame(b"\xff\xfe"), "no answer"),
+        (frame(b"R" + b"[" * 100_000), "no answer"),
+        (frame(b""), "another shape"),
+        (frame(b"[]"), "another shape"),
+        (frame(ANSWER[1:]), "another shape"),
+        (frame(b"X" + ANSWER[1:]), "another shape"),
+        (frame(b"C" + ANSWER[1:]), "another shape"),
+        (frame(b"U"), "no answer within"),
+        (frame(b"Pthread 'main' panicked"), "came to harm: thread 'main' panicked"),
+        (frame(b"Eunsafe variable"), "refused: unsafe variable"),
+        (frame(b"R"), "Expecting value"),
+        (frame(b"R[]"), "another shape"),
+        (frame(b"R3"), "another shape"),
+        (frame(b"R{}"), "undefined"),
+        (frame(b'R{"result": null}'), "undefined"),
+        (frame(b'R{"result": []}'), "undefined"),
+        (frame(b'R{"result": 3}'), "another shape"),
+        (frame(b'R{"result": [{}]}'), "another shape"),
+        (frame(b'R{"result": [{"expressions": []}]}'), "another shape"),
+        (frame(b'R{"result": [{"expressions": [{"value": 1}, {"value": 2}]}]}'), "another shape"),
+        (frame(ANSWER.replace(b"[{", b"[{}, {", 1)), "another shape"),
     ],
 )
 def test_a_worker_that_misbehaves_blocks(tmp_path, monkeypatch, body, words):
@@ -228,6 +276,31 @@ def test_a_worker_that_misbehaves_blocks(tmp_path, monkeypatch, body, words):
         assert len(answer.problem) < 3000
 
 
+@pytest.mark.parametrize(
+    ("begin", "words"),
+    [
+        (hello("0.12.0"), "this is regorus 0.12.0, not 0.13.0"),
+        (hello(""), "this is regorus of no version"),
+        (process._frame(bytes(8), b"{}"), "something else than its version"),
+        (process._frame(bytes(8), b"no json"), "no answer"),
+        (process._frame(ONE, ANSWER), "answered another question"),
+        (hello() * 2, "longer"),
+    ],
+)
+def test_a_worker_that_does_not_begin_well_is_not_asked(tmp_path, monkeypatch, begin, words):
+    with fake(tmp_path, monkeypatch, frame(ANSWER), begin=begin) as engine:
+        answer = ask(engine, YES)
+        assert answer.outcome is Outcome.CANNOT_TELL
+        assert words in answer.problem
+
+
+def test_an_answer_before_the_question_was_read_blocks(tmp_path, monkeypatch):
+    body = f"time.sleep(0.2); out.write({process._frame(ONE, ANSWER)!r}); out.flush(); time.sleep(60)"
+    with fake(tmp_path, monkeypatch, body) as engine:
+        answer = ask(engine, YES, {"large": "x" * 3_000_000})
+        assert "before it had read the question" in answer.problem
+
+
 def test_the_fake_worker_would_be_believed(tmp_path, monkeypatch):
     """The attacks above fail for what they do, not because no fake could ever answer."""
     with fake(tmp_path, monkeypatch, frame(ANSWER)) as engine:
@@ -235,16 +308,20 @@ def test_the_fake_worker_would_be_believed(tmp_path, monkeypatch):
 
 
 def test_a_worker_that_does_not_read_blocks(tmp_path, monkeypatch):
-    monkeypatch.setattr(regorus, "START_SECONDS", 0.0)
     with fake(tmp_path, monkeypatch, "time.sleep(60)") as engine:
-        monkeypatch.setattr(regorus, "START_SECONDS", 0.5)
         answer = ask(engine, YES, {"large": "x" * 3_000_000})
-        assert "no answer within 0.7 seconds" in answer.problem
+        assert "no answer within 0.5 seconds" in answer.problem
+
+
+def test_a_worker_that_does_not_come_up_blocks(tmp_path, monkeypatch):
+    with fake(tmp_path, monkeypatch, "time.sleep(60)", begin=b"") as engine:
+        monkeypatch.setattr(process, "START_SECONDS", 0.4)
+        assert "no answer within 0.4 seconds" in ask(engine, YES).problem
 
 
 @pytest.mark.parametrize("program", ["/nowhere/python", "", None])
 def test_a_worker_that_cannot_be_started_blocks(monkeypatch, program):
-    monkeypatch.setattr(regorus.sys, "executable", program)
+    monkeypatch.setattr(process.sys, "executable", program)
     with RegorusEngine() as engine:
         answer = ask(engine, YES)
         assert answer.outcome is Outcome.CANNOT_TELL
@@ -271,10 +348,9 @@ def test_the_worker_inherits_nothing(monkeypatch):
     monkeypatch.setenv("WB_SECRET", "hidden")
     with RegorusEngine() as engine:
         ask(engine, YES)
-        pid = engine._worker._process.pid
-        process = Path(f"/proc/{pid}")
-        assert b"hidden" not in (process / "environ").read_bytes()
-        assert (process / "cwd").readlink() == Path("/")
+        seen = Path(f"/proc/{engine._worker.pid}")
+        assert b"hidden" not in (seen / "environ").read_bytes()
+        assert (seen / "cwd").readlink() == Path("/")
 
 
 def test_what_a_policy_prints_is_no_part_of_the_answer(engine):
@@ -315,10 +391,10 @@ def test_threads_share_one_engine(engine):
 def test_a_closed_engine_starts_again():
     engine = RegorusEngine()
     assert ask(engine, YES).outcome is Outcome.PASS
-    process = engine._worker._process
+    first = engine._worker._process
     engine.close()
     engine.close()
-    assert process.returncode is not None
+    assert first.returncode is not None
     assert ask(engine, YES).outcome is Outcome.PASS
     engine.close()
 

@@ -130,7 +130,7 @@ def test_a_claim_that_is_not_believed_blocks_nothing_by_what_it_says_of_its_sign
 
 
 def test_legacy_is_never_promoted():
-    check = blocked_by(own(origin=Origin.LEGACY), "origin.class", "floor.complete")
+    check = blocked_by(own(origin=Origin.LEGACY), "origin.class", "stages.needed")
     assert "legacy" in check.found
 
 
@@ -157,6 +157,14 @@ def test_what_passes_needs_no_remedy():
 def test_no_scan():
     names = ("scan.present", "scan.own", "scan.bound", "scan.complete", "scan.verdict")
     blocked_by(replace(own(), scan=None), *names, outcome=Outcome.CANNOT_TELL)
+
+
+def test_a_scan_under_distrusted_rules():
+    evidence = own()
+    missed = replace(evidence, scan=replace(evidence.scan, distrusted="they miss a payload"))
+    check = blocked_by(missed, "scan.present", outcome=Outcome.CANNOT_TELL)
+    assert check.found == "its scan does not count: they miss a payload"
+    assert check.proof == str(evidence.scan.ruleset)
 
 
 def test_the_scan_of_somebody_else():
@@ -244,7 +252,15 @@ def test_a_waiver_answers_for_nothing_else(bad):
     ids=lambda changes: next(iter(changes)),
 )
 def test_a_waiver_for_something_else(changes):
-    blocked_by(waived(**changes), "scan.verdict")
+    check = blocked_by(waived(**changes), "scan.verdict")
+    said = "; the waiver by security ended 2026-11-22T12:00:00Z"
+    assert check.found.endswith(said) is ("expires" in changes)
+
+
+@pytest.mark.parametrize("bad", [Verdict.DANGEROUS, Verdict.BROKEN, Verdict.UNREAD])
+def test_an_ended_waiver_is_named_only_where_one_could_have_counted(bad):
+    [check] = refusals(waived(g.finding(bad), expires=NOW)).values()
+    assert "ended" not in check.found
 
 
 def test_a_waiver_lasts_until_its_end():
@@ -523,6 +539,14 @@ def test_an_advisory_that_reaches_it(steps):
     assert check.remedy == f"weighbridge advisory show {advised.advisory.id}"
 
 
+def test_every_advisory_that_reaches_it_is_named():
+    first, second = g.advised(g.BASE_WEIGHTS, g.WEIGHTS), g.advised(g.DATASET, g.WEIGHTS)
+    one = blocked_by(replace(own(), advisories=(first,)), "advisory.clear")
+    assert "(and" not in one.found
+    both = blocked_by(replace(own(), advisories=(first, second)), "advisory.clear")
+    assert both.found.endswith(f" (and {second.advisory.id})")
+
+
 # ------------------------------------------------------------ the stages
 
 OWN_STAGES = {Stage.DATA: g.DATA, Stage.TRAIN: g.TRAIN, Stage.EVALUATE: g.EVALUATE, Stage.PACKAGE: g.PACKAGE}
@@ -623,6 +647,19 @@ def test_an_authority_cannot_ask_for_less_than_the_floor(make, origin):
     names = [check.id for check in floor(evidence, NOW)]
     assert {f"claims.{stage.value}" for stage in LEAST_STAGES[origin]} <= set(names)
     assert len(names) == len(set(names))
+
+
+def test_a_floor_that_asks_for_nothing():
+    check = refusals(own(origin=Origin.LEGACY))["stages.needed"]
+    assert (check.outcome, check.found) == (Outcome.FAIL, "no claim at all is asked for")
+
+
+@pytest.mark.parametrize("make", [own, third_party])
+def test_the_stages_are_named(make):
+    checks = {check.id: check for check in floor(make(), NOW)}
+    named = {f"claims.{stage}" for stage in checks["stages.needed"].found.split(", ")}
+    assert named == {name for name in checks if name.startswith("claims.")}
+    assert checks["stages.needed"].proof == str(make().authority.digest)
 
 
 # ------------------------------------------------------------ the table

@@ -21,8 +21,10 @@ def bundle(text="", name="own.rego", **more):
 
 def test_the_starter_policy_can_be_read():
     read = load_bundle(starter())
-    assert set(read.modules) == {"lib.rego", "own.rego", "third_party.rego"}
-    assert set(read.tests) == {"own_test.rego", "third_party_test.rego"}
+    assert set(read.modules) == {
+        "legacy.rego", "lib.rego", "own.rego", "predicates.rego", "require.rego", "third_party.rego",
+    }  # fmt: skip
+    assert set(read.tests) == {"legacy_test.rego", "own_test.rego", "third_party_test.rego"}
     assert read.data["weight_suffixes"] == list(WEIGHT_SUFFIXES)
     assert read.data["settings"] == read.settings
 
@@ -108,6 +110,21 @@ def test_missing_settings_have_defaults():
         ("[own.minimum]\na = true\n", "own.minimum in policy.toml is {'a': True}", "see docs"),
         ("[own.minimum]\na = nan\n", "own.minimum in policy.toml is {'a': nan}", "see docs"),
         ("[own.minimum]\na = inf\n", "own.minimum in policy.toml is {'a': inf}", "see docs"),
+        ("[require.owner]\n", "there is no setting require.owner in", "did you mean require.own?"),
+        ("[require]\nown = 3\n", "require.own in policy.toml is not a section", "write [require.own]"),
+        (
+            "[require.own]\nslsa_lvl = 3\n",
+            "there is no setting require.own.slsa_lvl in",
+            "did you mean require.own.slsa_level?",
+        ),
+        ("[require.own]\nslsa_level = 4\n", "require.own.slsa_level in policy.toml is 4", "see docs"),
+        ("[require.own]\nslsa_level = true\n", "require.own.slsa_level in policy.toml is True", "see docs"),
+        ('[require.own]\nscan_verdict = "broken"\n', "require.own.scan_verdict in", "see docs"),
+        ("[require.legacy]\nbom = {a = 0}\n", "require.legacy.bom in policy.toml is {'a': 0}", "see docs"),
+        ("[require.legacy]\nbom = {a = 101}\n", "require.legacy.bom in policy.toml is", "see docs"),
+        ("[require.legacy]\nmax_depth = -1\n", "require.legacy.max_depth in policy.toml is -1", "see docs"),
+        ('[legacy]\nuntil = "2027-01-31"\n', "legacy.until in policy.toml is '2027-01-31'", "see docs"),
+        ("[legacy]\nuntil = 2027-01-31\n", "legacy.until in policy.toml is", "see docs"),
         ('[log]\nassurance = "some"\n', "log.assurance in policy.toml is 'some'", "see docs"),
         ("[log]\nassurance = 2026-01-01\n", "log.assurance in policy.toml is", "see docs"),
     ],
@@ -184,6 +201,17 @@ def test_a_foreign_package(text):
         "allow if input.x with time.now_ns as 5",
         "x := (time.now_ns())",
         "x if {time.now_ns() > 0}",
+        "x := rego.metadata.chain()",
+        'x := rego.parse_module("", "")',
+        'x := json.match_schema({}, {"$ref": "https://example.test"})',
+        "x := json . verify_schema({})",
+        'x := json["verify_schema"]({})',
+        'x := crypto.x509.parse_and_verify_certificates("")',
+        "x := providers.aws.sign_req({}, {}, 0)",
+        "x := internal.test_case([])",
+        'trace("here")',
+        'x := time.clock([0, "Local"])',
+        "x := time.date([0, `Local`])",
     ],
 )
 def test_a_policy_that_asks_the_world(text):
@@ -200,7 +228,13 @@ def test_a_policy_that_asks_the_world(text):
         "x := `opa.runtime()`",
         "x := input.http.status",
         "x := input.net[0]",
-        "x := data.uuid.known",
+        "x := data.settings.uuid",
+        "import rego.v1\nx := 1",
+        "import future.keywords.in\nx := 1",
+        "x := json.marshal(input)",
+        'x := "Local"',
+        "x := input.data.uuid",
+        "x := tracer(1)",
         "x := my_rand.intn",
         "x := time.parse_rfc3339_ns(input.evaluated_at)",
         "x := uptime.now_ns",
@@ -208,6 +242,22 @@ def test_a_policy_that_asks_the_world(text):
 )
 def test_what_only_looks_like_it(text):
     assert bundle(text).modules["own.rego"].endswith(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "x := data",
+        "x := data[input.a]",
+        "x := data.system.a",
+        "walk(data, [_, x])",
+        "import data.other as o",
+        "x := data . foo",
+    ],
+)
+def test_a_policy_that_looks_at_what_is_not_its_own(text):
+    with pytest.raises(BadSetting, match="looks at all of data"):
+        bundle(text)
 
 
 def test_the_duties_of_settings_are_those_of_licences():

@@ -9,7 +9,6 @@ import good_evidence as g
 import pytest
 from good_evidence import DAY, NOW, own, third_party
 
-from weighbridge.core.decision import Outcome
 from weighbridge.core.finding import Verdict
 from weighbridge.core.tier import Assurance, Mode, Origin, Stage
 from weighbridge.policy.contract import question
@@ -36,7 +35,7 @@ def bundles():
 
 @pytest.fixture
 def ask(engine, bundles):
-    def asked(evidence, settings="", now=NOW):
+    def asked(evidence, settings="", now=NOW, action="promote"):
         if settings not in bundles:
             files = starter()
             bundles[settings] = load_bundle(
@@ -44,7 +43,7 @@ def ask(engine, bundles):
             )
         checks = floor(evidence, now)
         package = evidence.origin.value.replace("-", "_")
-        answer = engine.answer(bundles[settings], package, question(evidence, checks, now, "promote"))
+        answer = engine.answer(bundles[settings], package, question(evidence, checks, now, action))
         return judge(checks, answer, now, mode=Mode.ENFORCE, digests={})
 
     return asked
@@ -62,11 +61,27 @@ def test_nothing_wrong_is_allowed(ask, evidence):
     assert decision.warnings == ()
 
 
-def test_legacy_has_no_policy(ask):
-    decision = ask(own(origin=Origin.LEGACY))
-    [check] = [check for check in decision.refusals if check.id == "policy.engine"]
-    assert check.outcome is Outcome.CANNOT_TELL
-    assert "data.weighbridge.legacy is undefined" in check.found
+LEGACY = '[legacy]\nuntil = "2027-01-31T00:00:00Z"\n'
+
+
+def test_the_floor_refuses_legacy_whatever_its_policy_says(ask):
+    decision = ask(own(origin=Origin.LEGACY), LEGACY, action="admit")
+    refused = {check.id for check in decision.refusals}
+    assert "origin.class" in refused
+    assert not {name for name in refused if name.startswith("policy.")}
+
+
+@pytest.mark.parametrize(
+    ("settings", "action", "rules"),
+    [
+        (LEGACY, "promote", {"policy.legacy.action"}),
+        ("", "admit", {"policy.legacy.until"}),
+        ('[legacy]\nuntil = "2026-11-22T12:00:00Z"\n', "admit", {"policy.legacy.until"}),
+        ('[legacy]\nuntil = "2026-11-22T12:00:01Z"\n', "admit", set()),
+    ],
+)
+def test_legacy_may_go_on_until_its_end(ask, settings, action, rules):
+    assert denied(ask(own(origin=Origin.LEGACY), settings, action=action)) == rules
 
 
 def formats(evidence, **rows):
@@ -86,6 +101,11 @@ def waived(**changes):
     item = g.finding(Verdict.UNLISTED)
     evidence = g.scanned(own(), item)
     return replace(evidence, waivers=(g.waiver(item, evidence, **changes),))
+
+
+def ended():
+    """A model that nothing stands against any more, and a waiver that was needed once and has ended."""
+    return replace(own(), waivers=(g.policy_waiver("policy.licence", own(), expires=NOW),))
 
 
 OWED = {"duty": "non-commercial", "licence": "CC-BY-NC-4.0", "label": "base"}
@@ -171,6 +191,7 @@ CASES = {
     "a waiver": (waived(), "", None),
     "a waiver for ever": (waived(expires=NOW + 91 * DAY), "", "waiver"),
     "a waiver where none is allowed": (waived(), "[waivers]\nallowed = false\n", "waiver"),
+    "a waiver that ends now where none is allowed": (ended(), "[waivers]\nallowed = false\n", None),
     "a weaker log": (third_party(), '[log]\nassurance = "witnessed"\n', "log.assurance"),
     "no log proof": (assured(None), "", "log.assurance"),
     "a stronger log": (assured(Assurance.PUBLIC), "", None),

@@ -265,6 +265,7 @@ def test_a_name_that_something_else_deleted_is_seen_before_anything_is_decided(w
 def test_a_table_that_came_later_changes_no_tally_while_it_is_empty(world, monkeypatch):
     with world.registry.records.read() as connection:
         now = tally.count(connection)
-        monkeypatch.setattr(tally, "STATE", [row for row in tally.STATE if row[0] not in tally.LATER])
-        monkeypatch.setattr(tally, "NUMBERED", [row for row in tally.NUMBERED if row not in tally.LATER])
+        empty = tally.LATER - {"policy"}  # which the making of a registry fills
+        monkeypatch.setattr(tally, "STATE", [row for row in tally.STATE if row[0] not in empty])
+        monkeypatch.setattr(tally, "NUMBERED", [row for row in tally.NUMBERED if row not in empty])
         assert tally.count(connection) == now

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from weighbridge.core.errors import RegistryUnusable, Unreadable
+from weighbridge.core.errors import CannotTell, Unreadable
 from weighbridge.registry import deployments, models
 from weighbridge.registry.pins import advance, read_pin
 from world import World
@@ -158,8 +158,9 @@ def test_a_folder_that_cannot_be_written_can_be_read(world, monkeypatch):
     assert [d.target for d in deployments.running(world.registry)] == ["prod/chat"]
     assert models.resolve(world.registry, "encoder") == world.manifest(folder).digest
     assert sorted(path.name for path in world.registry.layout.root.iterdir()) == before
-    with pytest.raises(RegistryUnusable, match="cannot be used"):
+    with pytest.raises(CannotTell, match="no decision could be recorded") as caught:
         world.admit(folder)
+    assert "cannot be used" in caught.value.cause
 
 
 def test_a_lock_that_cannot_be_taken_says_so(world):

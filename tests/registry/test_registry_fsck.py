@@ -1,5 +1,6 @@
 import pytest
 
+from weighbridge.ledger.sequencer import Log
 from weighbridge.registry import fsck
 from world import World
 
@@ -52,8 +53,20 @@ def test_a_forgotten_claim_shows(world):
 
 
 def test_a_changed_and_a_lost_blob_show(world):
-    blobs = sorted(path for path in world.registry.layout.blobs.rglob("*") if path.is_file())
+    blobs = sorted(path for path in world.registry.layout.blobs.glob("sha256/??/*") if path.is_file())
     blobs[0].chmod(0o600)
     blobs[0].write_bytes(b"x" * blobs[0].stat().st_size)
     blobs[1].unlink()
     assert len(fsck.blobs(world.registry)) == 2
+
+
+def test_an_entry_dated_before_one_that_it_follows_is_told(world, monkeypatch):
+    assert fsck.log(world.registry) == []
+    world.hand.pass_(minutes=-4)
+    world.ready("a little late")
+    assert fsck.log(world.registry) == []
+    monkeypatch.setattr(Log, "newest", 0)  # somebody else's program, which does not look
+    world.hand.pass_(hours=-3)
+    world.person("late")
+    (told,) = [line for line in fsck.log(world.registry) if "is dated" in line]
+    assert told.startswith(f"log entry {world.registry.log.size - 1} is dated 3:0")

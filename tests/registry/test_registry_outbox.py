@@ -10,12 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from weighbridge.claims.records import event
+from weighbridge.claims.records import event, read_event
 from weighbridge.claims.summary import build_vsa
 from weighbridge.core.clock import rfc3339
 from weighbridge.core.digest import Digest
 from weighbridge.core.statement import Statement
 from weighbridge.core.tier import Tier
+from weighbridge.registry import decisions as decisions_
 from weighbridge.registry import effects, outbox, tally
 from world import World
 
@@ -70,7 +71,7 @@ def settled(world, folder):
         (outbox, "seal"),
         (effects, "apply"),
         (effects, "_admission"),
-        (effects, "_decision"),
+        (decisions_, "take_effect"),
         (tally, "close"),
     ],
 )
@@ -89,9 +90,9 @@ def test_a_death_between_decision_and_effect_is_finished_by_the_next_writer(
 
     with monkeypatch.context() as patch:
         patch.setattr(where, what, sometimes)
-        if what in ("_admission", "_decision"):
-            role, _ = effects.EFFECTS[what[1:]]
-            patch.setattr(effects, "EFFECTS", {**effects.EFFECTS, what[1:]: (role, sometimes)})
+        if kind := {"_admission": "admission", "take_effect": "decision"}.get(what):
+            role, _ = effects.EFFECTS[kind]
+            patch.setattr(effects, "EFFECTS", {**effects.EFFECTS, kind: (role, sometimes)})
         try:
             world.promote(folder, name="encoder")
             died = False
@@ -162,7 +163,7 @@ SCRIPT = """
 
     hand = Hand(drawn=1000)
     environ = {{"WEIGHBRIDGE_CONFIG_HOME": {home!r}, "HOME": {home!r}, "USER": "tester"}}
-    config = read_config(environ, {{"registry": {root!r}, "lock_seconds": 60}})
+    config = read_config(environ, {{"registry": {root!r}, "lock_seconds": 60, "records": {records!r}}})
     registry = open_registry(config, clock=hand, entropy=hand)
     if {kill!r}:
         setattr(outbox, {kill!r}, lambda *a, **k: os.kill(os.getpid(), 9))
@@ -176,6 +177,7 @@ def process(world, folder, kill=""):
         tests=str(Path(__file__).resolve().parents[1]),
         home=str(world.home),
         root=str(world.registry.layout.root),
+        records=str(world.config["records"]),
         digest=str(world.manifest(folder).digest),
         kill=kill,
     )
@@ -222,7 +224,7 @@ def test_the_decision_in_the_log_is_the_one_in_the_records(world):
         )
     from weighbridge.trust.bundle import Bundle
 
-    bodies = [
-        Statement.decode(Bundle.from_json(text.encode()).envelope.payload).predicate["body"] for text in rows
-    ]
-    assert json.loads(json.dumps(result.decision.to_json())) in bodies
+    [text] = rows
+    said = read_event(Statement.decode(Bundle.from_json(text.encode()).envelope.payload)).body
+    assert json.loads(json.dumps(result.body)) == said
+    assert said.items() >= json.loads(json.dumps(result.decision.to_json())).items()

@@ -16,8 +16,8 @@ from weighbridge.config import read_config
 from weighbridge.core.digest import Digest
 from weighbridge.core.errors import (
     LoadRefused,
-    NotFound,
     Refused,
+    RegistryUnusable,
     UsageError,
     VerificationFailed,
     WeighbridgeError,
@@ -562,7 +562,7 @@ def test_a_lost_key_is_replaced_where_nothing_of_the_old_one_is_needed(house, pr
     for name in ("gate", "ct", "ca"):
         (house.registry.layout.keys / f"{name}.pem").unlink()
         house.reopen()
-        with pytest.raises(NotFound):
+        with pytest.raises(RegistryUnusable):
             house.registry.service_key(name)
         house.rotate(name)
         check_settled(house, name, proven)

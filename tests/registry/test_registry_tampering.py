@@ -10,7 +10,14 @@ from weighbridge.claims.records import event
 from weighbridge.claims.words import record_type
 from weighbridge.core.canonical import canonical
 from weighbridge.core.clock import rfc3339
-from weighbridge.core.errors import ConversionRefused, NotFound, Refused, VerificationFailed, WeighbridgeError
+from weighbridge.core.errors import (
+    CannotTell,
+    ConversionRefused,
+    NotFound,
+    Refused,
+    VerificationFailed,
+    WeighbridgeError,
+)
 from weighbridge.core.statement import Statement, Subject
 from weighbridge.core.tier import Origin
 from weighbridge.gate import evidence
@@ -54,6 +61,14 @@ def refused(check, act, *arguments, **options):
         act(*arguments, **options)
     assert caught.value.check == check
     assert caught.value.remedy
+
+
+def blocked(check, world, folder):
+    """What cannot be believed while evidence is gathered is a decision that blocks and names it, in the log like any other."""
+    decision = world.promote(folder).decision
+    assert (decision.allow, decision.exit_code) == (False, 3)
+    [found] = [row.found for row in decision.checks if row.id == "evidence.gathered"]
+    assert f"[{check}]" in found
 
 
 def in_use(world):
@@ -272,7 +287,7 @@ def test_an_outbox_row_taken_away_is_noticed_by_whoever_put_it_there(world, monk
         sql(world, "DELETE FROM outbox WHERE done_at IS NULL")
         return real(registry, drafts)
 
-    monkeypatch.setattr("weighbridge.gate.promote.drain", emptied)
+    monkeypatch.setattr("weighbridge.gate.settling.drain", emptied)
     refused("records.outbox", world.promote, folder, dry_run=False)
 
 
@@ -351,13 +366,13 @@ def test_an_older_policy_handed_in_again_does_not_come_back(world):
     world.hand.pass_(hours=1)
     use_policy(world.registry, original, owner)
     assert setting(world.registry, "policy") == first
-    for (content,) in rows(world, "SELECT content FROM bundle WHERE stage = 'other'"):
+    for (content,) in rows(world, "SELECT content FROM bundle WHERE stage = 'policy'"):
         old = Bundle.from_json(content.encode()).envelope
         if Statement.decode(old.payload).predicate["body"]["previous"] == first:
             push(world, old, owner.public_pem)
             push(world, sign_statement(Statement.decode(old.payload), owner), owner.public_pem)
     assert setting(world.registry, "policy") == first
-    assert len(rows(world, "SELECT 1 FROM bundle WHERE stage = 'other'")) == 3
+    assert len(rows(world, "SELECT 1 FROM bundle WHERE stage = 'policy'")) == 3
 
 
 def test_a_policy_change_by_somebody_without_the_role_changes_nothing(world):
@@ -394,7 +409,7 @@ def test_a_claim_exchanged_for_another_is_caught(world):
         "UPDATE bundle SET content = (SELECT content FROM bundle WHERE stage = 'train' ORDER BY log_index DESC LIMIT 1)"
         " WHERE stage = 'train'",
     )
-    refused("records.bundle", world.promote, folder)
+    blocked("records.bundle", world, folder)
 
 
 def test_a_claim_put_under_another_model_is_caught(world):
@@ -404,18 +419,18 @@ def test_a_claim_put_under_another_model_is_caught(world):
         world,
         "UPDATE bundle_subject SET identity = 'wb1:0' WHERE bundle = (SELECT digest FROM bundle WHERE stage = 'evaluate')",
     )
-    refused("records.tally", world.promote, folder)
+    blocked("records.tally", world, folder)
 
 
 def test_a_claim_removed_is_caught(world):
     folder = world.ready()
     sql(
         world,
-        "INSERT INTO bundle SELECT 'sha256:x', schema_version, project, actor, created_at, stage, signer, log_index, content"
+        "INSERT INTO bundle SELECT NULL, 'sha256:x', schema_version, project, actor, created_at, stage, signer, log_index, content"
         " FROM bundle LIMIT 1",
         "DELETE FROM bundle WHERE stage = 'train'",
     )
-    refused("records.bundle", world.promote, folder)
+    blocked("records.bundle", world, folder)
     sql(world, "DELETE FROM bundle WHERE stage = 'evaluate'")
     refused("records.tally", world.promote, folder)
 
@@ -428,13 +443,13 @@ def test_a_manifest_exchanged_for_another_is_caught(world):
         world,
         ("UPDATE description SET manifest = ? WHERE digest = ?", (text, str(world.manifest(good).digest))),
     )
-    refused("records.manifest", world.promote, good)
+    blocked("records.manifest", world, good)
 
 
 def test_a_description_that_is_gone_is_said(world):
     good = world.ready("good")
     sql(world, ("DELETE FROM description WHERE digest = ?", (str(world.manifest(good).digest),)))
-    refused("records.manifest", world.promote, good)
+    blocked("records.manifest", world, good)
 
 
 def test_a_fine_tune_called_third_party_still_needs_every_claim_of_its_own(world):
@@ -506,7 +521,8 @@ def test_a_clock_that_went_back_loses_no_revocation_that_waits(world, monkeypatc
             )
     world.hand.pass_(days=-10)
     world.reopen()
-    assert not world.admit(folder).decision.allow
+    with pytest.raises(CannotTell, match="clock"):
+        world.admit(folder)
     assert world.kept(folder).status.value == "revoked"
 
 
@@ -529,7 +545,7 @@ def swapped(blob, data):
 
 def test_bytes_swapped_for_the_scan_and_swapped_back_are_noticed(world, monkeypatch):
     folder = world.ready()
-    blob = world.registry.blobs.path(world.manifest(folder).entry("config.json").sha256)
+    blob = world.registry.blobs.local(world.manifest(folder).entry("config.json").sha256)
     real = evidence.scan_kept
 
     def scan_other_bytes(*arguments):
@@ -550,7 +566,7 @@ def test_a_checkpoint_changed_in_the_store_is_not_converted(world):
     folder = world.files("pickled", model__bin=b"PK", config__json="{}")
     kept = world.take(folder)
     entry = kept.manifest.entry("model.bin")
-    swapped(world.registry.blobs.path(entry.sha256), b"KP")
+    swapped(world.registry.blobs.local(entry.sha256), b"KP")
     with pytest.raises(ConversionRefused) as caught:
         rebuilding._convert_one(world.registry, kept.manifest, "model.bin", "model.safetensors")
     assert caught.value.check == "bytes.match"

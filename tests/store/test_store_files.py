@@ -20,6 +20,7 @@ from weighbridge.core.errors import (
     Unreadable,
     VerificationFailed,
 )
+from weighbridge.store.aside import HELD
 from weighbridge.store.files import FileBlobs
 
 DATA = b"the weights of a model"
@@ -31,7 +32,8 @@ def blobs(tmp_path):
 
 
 def everything(blobs: FileBlobs) -> list[str]:
-    return sorted(str(path.relative_to(blobs.root)) for path in blobs.root.rglob("*") if not path.is_dir())
+    found = (path for path in blobs.root.rglob("*") if not path.is_dir() and path.parent.name != HELD)
+    return sorted(str(path.relative_to(blobs.root)) for path in found)
 
 
 def test_what_was_put_comes_back_under_its_sha256(blobs):
@@ -41,7 +43,7 @@ def test_what_was_put_comes_back_under_its_sha256(blobs):
     assert blobs.verify(digest)
     with blobs.open(digest) as stream:
         assert stream.read() == DATA
-    assert blobs.path(digest) == blobs.root / "sha256" / digest.hex[:2] / digest.hex
+    assert blobs.local(digest) == blobs.root / "sha256" / digest.hex[:2] / digest.hex
 
 
 @given(st.lists(st.binary(max_size=100), max_size=6))
@@ -54,15 +56,15 @@ def test_how_the_bytes_are_cut_changes_nothing(tmp_path_factory, chunks):
 
 
 def test_a_blob_is_a_plain_file_that_nobody_may_write(blobs):
-    info = blobs.path(blobs.put([DATA])).lstat()
+    info = blobs.local(blobs.put([DATA])).lstat()
     assert stat.S_ISREG(info.st_mode)
     assert stat.S_IMODE(info.st_mode) == 0o444
     assert info.st_nlink == 1
 
 
 def test_putting_twice_keeps_one_and_the_first(blobs):
-    first = blobs.path(blobs.put([DATA])).lstat()
-    again = blobs.path(blobs.put([DATA])).lstat()
+    first = blobs.local(blobs.put([DATA])).lstat()
+    again = blobs.local(blobs.put([DATA])).lstat()
     assert again.st_ino == first.st_ino
     assert len(everything(blobs)) == 1
 
@@ -85,7 +87,7 @@ def test_what_the_giver_raises_passes_through_and_nothing_stays(blobs):
     assert everything(blobs) == []
 
 
-@pytest.mark.parametrize("call", ["open", "path", "verify"])
+@pytest.mark.parametrize("call", ["open", "local", "verify", "size"])
 def test_what_is_not_kept_is_not_found(blobs, call):
     assert not blobs.has(Digest.of(b"absent"))
     with pytest.raises(NotFound) as caught:
@@ -96,14 +98,14 @@ def test_what_is_not_kept_is_not_found(blobs, call):
 @pytest.mark.parametrize(
     "digest", [Digest("wb1", "0" * 64), Digest("sha1", "0" * 40), Digest("blake3", "0" * 64)]
 )
-@pytest.mark.parametrize("call", ["open", "has", "path", "verify"])
+@pytest.mark.parametrize("call", ["open", "has", "local", "verify", "size", "delete", "stamp"])
 def test_only_sha256_names_a_blob(blobs, call, digest):
     with pytest.raises(BadReference):
         getattr(blobs, call)(digest)
 
 
 def damage(blobs: FileBlobs, digest: Digest, data: bytes) -> Path:
-    path = blobs.path(digest)
+    path = blobs.local(digest)
     path.chmod(0o644)
     path.write_bytes(data)
     return path
@@ -129,7 +131,7 @@ def test_a_blob_of_another_size_is_not_taken_for_the_same(blobs):
 
 def test_a_link_in_place_of_a_blob_is_followed_by_nobody(blobs, tmp_path):
     digest = blobs.put([DATA])
-    path = blobs.path(digest)
+    path = blobs.local(digest)
     path.unlink()
     (tmp_path / "elsewhere").write_bytes(DATA)
     path.symlink_to(tmp_path / "elsewhere")
@@ -143,7 +145,7 @@ def test_a_link_in_place_of_a_blob_is_followed_by_nobody(blobs, tmp_path):
 @pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo])
 def test_something_else_in_place_of_a_blob_is_refused_without_waiting(blobs, make):
     digest = blobs.put([DATA])
-    path = blobs.path(digest)
+    path = blobs.local(digest)
     path.unlink()
     make(path)
     assert not blobs.has(digest)
@@ -275,3 +277,34 @@ def test_a_writer_that_dies_leaves_no_blob_and_its_leftover_goes_with_the_next_p
 def test_free_is_what_the_file_system_says(blobs):
     info = os.statvfs(blobs.root)
     assert 0 <= blobs.free() <= info.f_blocks * info.f_frsize
+
+
+def test_what_is_kept_is_listed_and_a_deleted_blob_is_gone(blobs):
+    kept = {blobs.put([bytes([number])]) for number in range(5)}
+    gone = min(kept)
+    (blobs.root / "sha256" / gone.hex[:2] / "notes.txt").write_text("no blob")
+    assert set(blobs.digests()) == kept
+    blobs.delete(gone)
+    blobs.delete(gone)
+    assert set(blobs.digests()) == kept - {gone}
+    assert not blobs.has(gone)
+    assert blobs.stamp(gone) is None
+
+
+def test_a_range_is_read_and_a_stamp_changes_with_the_bytes(blobs):
+    digest = blobs.put([DATA])
+    assert [blobs.read(digest, 4, 7), blobs.read(digest, 19, 9), blobs.read(digest, 99, 1)] == [
+        DATA[4:11],
+        DATA[19:],
+        b"",
+    ]
+    assert blobs.size(digest) == len(DATA)
+    before = blobs.stamp(digest)
+    damage(blobs, digest, DATA)
+    assert blobs.stamp(digest) != before
+
+
+def test_a_store_that_is_not_mounted_cannot_be_listed(blobs):
+    (blobs.root / "sha256").rmdir()
+    with pytest.raises(Unreadable):
+        list(blobs.digests())

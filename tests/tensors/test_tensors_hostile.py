@@ -105,6 +105,17 @@ def test_odd_shapes_are_read(tmp_path):
     assert {states[name] for name in odd} == {State.SAME}
 
 
+@pytest.mark.parametrize(("dtype", "width"), [("F32", 4), ("F64", 8), ("F16", 2), ("BF16", 2)])
+def test_every_pattern_of_bits_is_a_number_or_none_and_warns_of_nothing(dtype, width, tmp_path):
+    bits = np.random.default_rng(5).integers(0, 256, 1024 * width, dtype=np.uint8).tobytes()
+    norm, matrix = row(dtype, [512], 0, 512 * width), row(dtype, [16, 32], 512 * width, 1024 * width)
+    data = header({"norm": norm, "matrix": matrix}) + bits
+    (tmp_path / "model.safetensors").write_bytes(data)
+    found = printed(tmp_path)
+    assert len(found.groups[0].prints) == 2
+    assert found == printed(tmp_path)
+
+
 def test_the_same_name_with_another_type_is_not_mistaken(tmp_path):
     one, other = world.model(), world.model()
     other["embed.weight"] = np.arange(256 * 64, dtype=np.int64).reshape(256, 64)

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
+from weighbridge.bom.addresses import imported_later, is_address
 from weighbridge.core.errors import OutOfBudget, Refused
 
 VERSIONS = ("1.4", "1.5", "1.6", "1.7")
@@ -39,9 +40,9 @@ def schema_problems(bom: Mapping[str, Any]) -> list[str]:
     except (ValueError, TypeError) as error:
         return [str(error)]
     problems: list[str] = []
-    for found in _validator(version).validate_str(text, all_errors=True) or ():
-        path = "/".join(str(part) for part in found.data.absolute_path)
-        problems.append(f"{path}: {found.data.message[:200]}")
+    for found in _validator(version).iter_errors(json.loads(text)):
+        path = "/".join(str(part) for part in found.absolute_path)
+        problems.append(f"{path}: {found.message[:200]}")
         if len(problems) == MAX_PROBLEMS:
             break
     return problems
@@ -133,7 +134,11 @@ def _spent(problem: str, cause: str) -> OutOfBudget:
 @cache
 def _validator(version: str) -> Any:
     # Building the validator reads the schema (about 100 ms); it is kept for the life of the process.
-    from cyclonedx.schema import SchemaVersion
-    from cyclonedx.validation.json import JsonStrictValidator
+    with imported_later():
+        from cyclonedx.schema import SchemaVersion
+        from cyclonedx.validation.json import JsonStrictValidator
 
-    return JsonStrictValidator(SchemaVersion.from_version(version))
+    theirs: Any = JsonStrictValidator(SchemaVersion.from_version(version))._validator  # noqa: SLF001 (what it wraps takes a checker)
+    checker = type(theirs.format_checker)(())
+    checker.checkers = {**theirs.format_checker.checkers, "iri-reference": (is_address, ())}
+    return theirs.evolve(format_checker=checker)

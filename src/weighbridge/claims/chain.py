@@ -23,7 +23,7 @@ for every model known to carry them: all of those are visited.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from weighbridge.claims.graph import (
     DATA,
@@ -98,8 +98,27 @@ def walk_graph(graph: Graph, index: Index) -> tuple[Ancestry, dict[Node, Way | N
         links=tuple(graph.links),
         origins=origins,
         equal=equal,
+        depth=_depth(graph.links),
     )
     return found, proven
+
+
+def _depth(links: Iterable[tuple[Digest, Digest, str]]) -> int:
+    """Return how many links the longest way has; there must be no cycle."""
+    parents: dict[Digest, set[Digest]] = {}
+    for parent, child, _ in links:
+        parents.setdefault(child, set()).add(parent)
+        parents.setdefault(parent, set())
+    depths: dict[Digest, int] = {}
+    stack = list(parents)
+    while stack:
+        above = parents[stack[-1]]
+        missing = [parent for parent in above if parent not in depths]
+        if missing:
+            stack.extend(missing)
+        else:
+            depths[stack.pop()] = max((depths[parent] + 1 for parent in above), default=0)
+    return max(depths.values(), default=0)
 
 
 def equal_to(manifest: Digest, weights: Sequence[Digest], index: Index) -> tuple[Digest, ...]:

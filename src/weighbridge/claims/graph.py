@@ -144,9 +144,12 @@ def _ways(node: Node, carried: tuple[Digest, ...], index: Index) -> list[Way]:
         if carried and not set(carried) & set(fact.about):
             continue  # it names this model, but not the weights that this model has
         parents = _parents(fact)
-        problem = "" if parents else "its training claim names no parent"
-        ways.append(Way(fact, parents, problem=problem, check="" if parents else "chain.no-parent"))
+        ways.append(Way(fact, parents) if parents else _parentless(fact))
     return ways
+
+
+def _parentless(fact: ClaimFact) -> Way:
+    return Way(fact, (), problem="its training claim names no parent", check="chain.no-parent")
 
 
 def _converted(fact: ClaimFact) -> Way:

@@ -215,9 +215,7 @@ def parents_of(rows: Any, *, everything: bool) -> tuple[Parent, ...]:
 
 
 def _parent(row: Any) -> Parent | None:
-    notes: Any = row.get("annotations", {})
-    if not isinstance(notes, Mapping):
-        raise TypeError("annotations are an object")
+    notes = mapping(row, "annotations") if "annotations" in row else {}
     if IDENTITY_NOTE not in notes and RELATION_NOTE not in notes:
         return None
     identity = Digest.parse(text(notes, IDENTITY_NOTE))
@@ -225,7 +223,5 @@ def _parent(row: Any) -> Parent | None:
         raise ValueError(f"{identity} is not the identity of a model, weights or a dataset")
     if mapping(row, "digest").get("sha256") != identity.hex:
         raise ValueError(f"the parent {identity} carries another SHA-256")
-    name = row.get("name", "")
-    if not isinstance(name, str):
-        raise TypeError("the name of a parent is a string")
+    name = text(row, "name", empty=True) if "name" in row else ""
     return Parent(identity, Relation(text(notes, RELATION_NOTE)), name)

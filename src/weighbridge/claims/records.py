@@ -7,12 +7,14 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from weighbridge.claims import readers
+from weighbridge.claims import readers, settings
+from weighbridge.claims.results import unwrapped
 from weighbridge.claims.words import RECORD_ROLES, kind_of, record_type
 from weighbridge.core.advisory import is_id, read_advisory
 from weighbridge.core.canonical import JSON, canonical
 from weighbridge.core.clock import parse_rfc3339, rfc3339
 from weighbridge.core.digest import Digest
+from weighbridge.core.distrust import is_distrust_id, read_distrust
 from weighbridge.core.errors import BadReference, InternalError, VerificationFailed
 from weighbridge.core.statement import Statement, Subject, subject_of
 
@@ -22,13 +24,25 @@ _REQUIRED = {
     "deployment": ("target",),
     "revocation": ("reason", "since"),
     "waiver": ("rule", "fingerprint", "reason", "expires"),
+    "break-glass": ("reason", "expires"),
     "licence": ("licence", "reason"),
     "advisory": ("id", "kind", "reason", "severity", "since"),
     "lift": ("id", "reason", "since"),
+    "policy": ("digest",),
+    "mode": ("mode", "reason"),
+    "approval": ("bundle", "kind"),
+    "distrust": ("id", "what", "reason", "since"),
+    "standing": ("status", "reason", "decision"),
+    "token": ("id", "state", "reason"),
+    "setting": ("key", "reason"),
 }
 _TIMES = ("since", "expires")
-_ALIASED = ("advisory", "lift", "licence")
+_ALIASED = ("advisory", "lift", "licence", "revocation")
 """Kinds that may also be about what is known by another name only: a subject `alias:` and the SHA-256 of that name."""
+_DIGESTED = ("distrust", "lift")
+"""Kinds that are about no model: their subject is nameless, the digest of what a distrust says."""
+STANDINGS = ("active", "quarantined")
+"""What the gate may say of where a model stands."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +60,7 @@ class Record:
 def event(
     kind: str, digests: Sequence[Digest], body: Mapping[str, JSON], *, project: str, actor: str, at: datetime
 ) -> Statement:
-    """Make the statement of a record; `kind` is decision, name, deployment, revocation, waiver, advisory or lift.
+    """Make the statement of a record; `kind` is one of RECORD_ROLES, and `claims.settings` says which are about no model.
 
     `body` of a revocation holds reason and since, of a waiver rule, fingerprint, reason and expires
     (RFC 3339), of a name its name, of a deployment its target, of an advisory what `core.advisory` says, of
@@ -61,7 +75,10 @@ def event(
         "at": rfc3339(at),
         "body": dict(body),
     }
-    statement = Statement(tuple(_subject(digest) for digest in digests), record_type(kind), predicate)
+    subjects = tuple(_subject(digest) for digest in digests)
+    if kind in settings.KINDS:
+        subjects = (settings.subject_of(kind, body),)
+    statement = Statement(subjects, record_type(kind), predicate)
     read_event(statement)
     return statement
 
@@ -72,7 +89,7 @@ def read_event(statement: Statement) -> Record | None:
     if kind is None:
         return None
     try:
-        return _read(kind, statement)
+        return _read(kind, unwrapped(statement))
     except (ValueError, TypeError, KeyError, BadReference) as error:
         raise VerificationFailed(
             f"this {kind} is not well-formed",
@@ -86,24 +103,47 @@ def _read(kind: str, statement: Statement) -> Record:
     row: Mapping[str, Any] = statement.predicate
     if readers.text(row, "schema") != f"weighbridge.{kind}/1":
         raise ValueError(f"schema is not weighbridge.{kind}/1")
-    about = tuple(d for s in statement.subjects if (d := _named(s, aliases=kind in _ALIASED)) is not None)
-    if not about:
-        raise ValueError("it names no model, weights or dataset")
-    if kind == "waiver" and [digest.algorithm for digest in about] != ["wb1"]:
-        raise ValueError("a waiver is for exactly one model (wb1:)")
+    about = _about(kind, statement)
+    if kind in ("waiver", "break-glass") and [digest.algorithm for digest in about] != ["wb1"]:
+        raise ValueError(f"a {kind} is for exactly one model (wb1:)")
     body = readers.mapping(row, "body")
     for name in _REQUIRED[kind]:
         value = readers.text(body, name)
         if name in _TIMES:
             parse_rfc3339(value)
     canonical(dict(body))
+    if kind in settings.KINDS:
+        settings.check(kind, statement, body)
     project = readers.text(row, "project")
     if kind == "advisory" and read_advisory(body, project).nodes != about:
         raise ValueError("its subjects are not the targets that it names")
-    if kind == "lift" and not is_id(readers.text(body, "id")):
-        raise ValueError("it lifts nothing that could be an advisory")
+    if kind == "lift" and not _lifts(readers.text(body, "id"), about, statement):
+        raise ValueError("it lifts nothing that could be an advisory or a distrust")
+    if kind == "distrust" and statement.subjects != (subject_of(read_distrust(body, project).digest),):
+        raise ValueError("its subject is not the digest of what it says")
+    if kind == "standing" and (
+        [digest.algorithm for digest in about] != ["wb1"] or body["status"] not in STANDINGS
+    ):
+        raise ValueError(f"it gives exactly one model (wb1:) one of {', '.join(STANDINGS)}")
     at = parse_rfc3339(readers.text(row, "at"))
     return Record(kind, about, project, readers.text(row, "actor"), at, dict(body))
+
+
+def _lifts(identity: str, about: Sequence[Digest], statement: Statement) -> bool:
+    """Tell whether a lift can mean what its id names: an advisory's targets are its subjects, a distrust's digest is."""
+    if is_id(identity):
+        return bool(about)
+    hexed = statement.subjects[0].digests[0][1] if len(statement.subjects) == 1 and not about else ""
+    return is_distrust_id(identity) and hexed.startswith(identity.removeprefix("dis-"))
+
+
+def _about(kind: str, statement: Statement) -> tuple[Digest, ...]:
+    if kind in settings.KINDS:
+        return ()
+    about = tuple(d for s in statement.subjects if (d := _named(s, aliases=kind in _ALIASED)) is not None)
+    if not about and kind not in _DIGESTED:
+        raise ValueError("it names no model, weights or dataset")
+    return about
 
 
 def _subject(digest: Digest) -> Subject:

@@ -176,10 +176,10 @@ def model_level(
     A model without weight files needs only what covers its files.
     """
     every = tuple(build_level(build, trusted) for build in builds)
-    made = [row for row in every if row.build.makes and (weights or manifest) in row.build.about]
     packed = [row for row in every if manifest in row.build.about]
+    made = [row for row in every if row.build.makes and weights in row.build.about] if weights else packed
     best_made, best_packed = (max(rows, key=lambda row: row.level, default=None) for rows in (made, packed))
-    return ModelLevel(best_made if weights else best_made or best_packed, best_packed, every)
+    return ModelLevel(best_made, best_packed, every)
 
 
 def build_of(fact: ClaimFact) -> Build | None:
@@ -345,8 +345,9 @@ def _trusted(row: Any) -> TrustedBuilder:
 
 def _words(value: Any) -> Words:
     """Read a builder id, or `{pattern = "…"}` over the whole of one."""
-    if isinstance(value, Mapping) and set(value) == {"pattern"}:
-        return Pattern(value["pattern"])
-    if not isinstance(value, str):
-        raise TypeError("a builder is a text, or a table with a pattern")
-    return value
+    match value:
+        case str():
+            return value
+        case {"pattern": pattern, **others} if not others:
+            return Pattern(pattern)
+    raise TypeError("a builder is a text, or a table with a pattern")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -31,6 +32,8 @@ class Summary:
     decision: Digest
     verified_at: datetime
     expires: datetime
+    exceptions: tuple[Digest, ...] = ()
+    """The waivers and the break-glass on which the admission rests, by bundle."""
 
 
 def build_vsa(
@@ -43,12 +46,15 @@ def build_vsa(
     decision_digest: Digest,
     now: datetime,
     expires: datetime,
+    exceptions: Sequence[Digest] = (),
 ) -> Statement:
     """Make the summary of one admission (https://slsa.dev/verification_summary/v1).
 
-    `policy_digest` and `decision_digest` are `sha256:` of the pinned policy and of the decision. The
-    expiry stands in our extension member, for the specification has none.
+    `policy_digest` and `decision_digest` are `sha256:` of the pinned policy and of the decision, `exceptions` the
+    bundles of the waivers and break-glass on which it rests. Expiry and exceptions stand in our extension member,
+    for the specification has none.
     """
+    excused: dict[str, JSON] = {"exceptions": [str(bundle) for bundle in exceptions]} if exceptions else {}
     predicate: dict[str, JSON] = {
         "verifier": {"id": f"https://weighbridge.dev/gate/{registry}"},
         "timeVerified": rfc3339(now),
@@ -64,6 +70,7 @@ def build_vsa(
             "tier": tier.value,
             "decision": str(decision_digest),
             "expires": rfc3339(expires),
+            **excused,
         },
     }
     statement = Statement(subjects_of(manifest), VSA, predicate)
@@ -115,7 +122,15 @@ def _read(statement: Statement) -> Summary:
         decision=decision,
         verified_at=verified_at,
         expires=expires,
+        exceptions=tuple(_bundle(item) for item in extension.get("exceptions", [])),
     )
+
+
+def _bundle(value: Any) -> Digest:
+    digest = Digest.parse(value)
+    if digest.algorithm != "sha256":
+        raise ValueError("an exception is named by the SHA-256 of its bundle")
+    return digest
 
 
 def _resource(registry: str, tier: Tier, manifest: Digest) -> str:

@@ -31,6 +31,8 @@ BOM = "https://cyclonedx.org/bom"
 
 METRICS = f"{HOUSE}/attestation/metrics/v0.1"
 """Name of the member that carries metrics inside a test result, which has none of its own."""
+DECIDED = f"{HOUSE}/attestation/decision/v0.1"
+"""Name of the member that carries a decision inside the verification result that it is signed as (`results`)."""
 ADMISSION = f"{HOUSE}/attestation/admission/v0.1"
 """Name of the member that carries registry, tier, decision and expiry inside a verification summary."""
 
@@ -92,9 +94,17 @@ RECORD_ROLES = {
     "deployment": Role.RECORD,
     "revocation": Role.REVOKE,
     "waiver": Role.WAIVE,
+    "break-glass": Role.WAIVE,
     "licence": Role.WAIVE,
     "advisory": Role.REVOKE,
     "lift": Role.REVOKE,
+    "policy": Role.POLICY,
+    "mode": Role.POLICY,
+    "approval": Role.POLICY,  # nominally: it takes the role of what it approves (registry.approvals)
+    "distrust": Role.REVOKE,
+    "standing": Role.DECIDE,
+    "token": Role.POLICY,
+    "setting": Role.POLICY,
 }
 
 
@@ -141,7 +151,7 @@ def build_type(method: str) -> str:
 
 
 def record_type(kind: str) -> str:
-    """Return the predicate type of a record: decision, name, deployment, revocation, waiver, advisory or lift."""
+    """Return the predicate type of a record, one of RECORD_ROLES."""
     return f"{HOUSE}/attestation/{kind}/v0.1"
 
 
@@ -159,6 +169,8 @@ def stage_of(statement: Statement) -> Stage | None:
         return METHODS[method].stage
     if bom_version(statement.predicate_type):
         return Stage.BOM
+    if statement.predicate_type == SVR and DECIDED in statement.predicate:
+        return None  # a decision, whatever it also says
     return _STAGES.get(statement.predicate_type)
 
 
@@ -184,6 +196,8 @@ def bom_version(predicate_type: str) -> str:
 
 def kind_of(statement: Statement) -> str | None:
     """Tell which kind of record a statement is; None when it is none."""
+    if statement.predicate_type == SVR and DECIDED in statement.predicate:
+        return "decision"
     return _RECORDS.get(statement.predicate_type)
 
 

@@ -118,12 +118,19 @@ def list_(shared: Shared, *, standing: bool) -> int:
 @common
 def lift_(shared: Shared, identity: str, *, reason: str, key: str | None) -> int:
     """Take an advisory back; what only it has quarantined is active again. Both stay in the log."""
+    from weighbridge.cli.policy_change import proposal_json, waits
     from weighbridge.gate.advisories import lift
 
     with opened(shared) as registry:
         found = lift(registry, identity, reason=reason, signer=_signer(shared, registry, key))
-    said = found.advisory
-    emit(shared, "advisory", [found.to_json()], f"lifted: {said.id}, {said.lifted}: {safe(said.lift_reason)}")
+        said, waiting = found.advisory, found.waiting
+        text = (
+            f"lifted: {said.id}, {said.lifted}: {safe(said.lift_reason)}"
+            if waiting is None
+            else f"{said.id} still stands: the lift is signed and waits\n{waits(registry, waiting)}"
+        )
+    item = {**found.to_json(), "proposal": proposal_json(waiting) if waiting else None}
+    emit(shared, "advisory", [item], text)
     return 0
 
 

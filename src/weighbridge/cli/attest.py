@@ -387,7 +387,7 @@ def _tensors(registry: Registry | None, text: str) -> tuple[Manifest, Fingerprin
         manifest = models.get(kept, models.resolve(kept, text)).manifest
 
         def blob(entry: FileEntry) -> Any:
-            return kept.blobs.open(entry.sha256)
+            return kept.blobs.open_local(entry.sha256)
 
         found = fingerprint(manifest.files, blob)
     return manifest, found

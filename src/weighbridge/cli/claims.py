@@ -30,6 +30,7 @@ def claims(shared: Shared, model: str, *, every: bool, picture: Path | None) -> 
     from weighbridge.claims.explain import explain, lines
     from weighbridge.gate.builds import level
     from weighbridge.gate.evidence import told
+    from weighbridge.gate.waivers import kept as exceptions
     from weighbridge.registry import models
 
     with opened(shared) as registry:
@@ -40,9 +41,19 @@ def claims(shared: Shared, model: str, *, every: bool, picture: Path | None) -> 
         if picture is not None:
             _draw(registry, kept.digest, found, picture)
         called = _called(registry, found)
+        excused = [row for row in exceptions(registry) if row.manifest == kept.digest]
     tree = lines(found, lambda digest: called.get(digest, digest.short))
-    text = [*(tree if every else tree[-1:]), *_level_text(shown, every=every)]
-    item: JSON = {"model": str(kept.digest), **found.to_json(), "build_level": shown.to_json()}
+    text = [
+        *(tree if every else tree[-1:]),
+        *_level_text(shown, every=every),
+        *(f"exception: {row}" for row in excused),
+    ]
+    item: JSON = {
+        "model": str(kept.digest),
+        **found.to_json(),
+        "build_level": shown.to_json(),
+        "exceptions": [row.to_json() for row in excused],
+    }
     emit(shared, "claim", [item], "\n".join(safe(line) for line in text))
     return 1 if found.ancestry.end == "broken" else 0
 

@@ -14,7 +14,7 @@ from weighbridge.cli.options import Shared, common, opened
 from weighbridge.cli.render import check_text, emit
 from weighbridge.core.clock import rfc3339
 from weighbridge.core.decision import Check, Outcome
-from weighbridge.core.errors import RegistryUnusable, WeighbridgeError
+from weighbridge.core.errors import RegistryUnusable, UsageError, WeighbridgeError
 
 if TYPE_CHECKING:
     from weighbridge.registry.wiring import Registry
@@ -24,12 +24,23 @@ SOON = timedelta(days=30)
 
 @click.command()
 @click.option("--deep", is_flag=True, help="Read every kept byte again and hold it against its digest.")
+@click.option(
+    "--repair-from",
+    metavar="STORE",
+    help="With --deep: fetch what is missing or damaged from another folder, registry, backup or address.",
+)
 @common
-def doctor(shared: Shared, *, deep: bool) -> int:
+def doctor(shared: Shared, *, deep: bool, repair_from: str | None) -> int:
     """Check this machine and the registry: keys, authority, log, policy, unfinished work, kept bytes."""
+    if repair_from and not deep:
+        raise UsageError(
+            "--repair-from mends what --deep finds", remedy="give both: --deep --repair-from STORE"
+        )
     checks = list(_machine())
     try:
         with opened(shared) as registry:
+            if repair_from:
+                checks += _repaired(registry, repair_from)
             checks += _registry(registry, deep=deep)
     except RegistryUnusable as error:
         checks.append(
@@ -61,6 +72,21 @@ def doctor(shared: Shared, *, deep: bool) -> int:
     return 1 if Outcome.FAIL in outcomes else 3 if Outcome.CANNOT_TELL in outcomes else 0
 
 
+def _repaired(registry: Registry, store: str) -> Iterator[Check]:
+    """Mend the kept bytes, and say of each that was not right what came of it and whose it is."""
+    from weighbridge.registry.repair import other_store, repair
+
+    for row in repair(registry, other_store(store, registry)):
+        whose = "; ".join(row.models[:3]) + (
+            f" and {len(row.models) - 3} more" if len(row.models) > 3 else ""
+        )
+        done = "mended" + (f", the damaged bytes are at {row.moved}" if row.moved else "")
+        yield _check(
+            "blobs.repaired", not row.problem, f"{row.digest.short} of {whose}",
+            f"was {row.was}: {row.problem or done}", "name another store, or take the model in again: weighbridge intake PATH",
+        )  # fmt: skip
+
+
 def _machine() -> Iterator[Check]:
     yield _check(
         "machine.python", sys.version_info >= (3, 11), "Python 3.11 or later", platform.python_version()
@@ -77,8 +103,7 @@ def _machine() -> Iterator[Check]:
 
 
 def _registry(registry: Registry, *, deep: bool) -> Iterator[Check]:
-    from weighbridge.gate.judging import read_policy, setting
-    from weighbridge.registry import fsck, models, services
+    from weighbridge.registry import dropping, fsck, models, services
 
     yield Check(
         "registry.opens",
@@ -102,28 +127,86 @@ def _registry(registry: Registry, *, deep: bool) -> Iterator[Check]:
         registry,
     )
     if deep:
-        yield from _reread("blobs.unchanged", "every kept byte as it was taken in", fsck.blobs, registry)
-        yield from _reread("lineage.drawn", "a lineage that the kept claims state", fsck.lineage, registry)
-    pinned = setting(registry, "policy")
-    try:
-        found = str(read_policy(registry.layout.policy).digest)
-    except (WeighbridgeError, OSError) as error:
-        found = str(error)
-    yield _check(
-        "policy.pinned", found == pinned, f"the policy files that are pinned ({pinned})", found,
-        "put the files back, or make them the active ones: weighbridge policy use FOLDER",
-    )  # fmt: skip
+        yield from _deep(registry)
+    yield from _policy(registry)
     with registry.records.read() as connection:
         waiting = connection.exec_driver_sql("SELECT count(*) FROM outbox WHERE done_at IS NULL").scalar()
     yield _check(
         "outbox.empty", waiting == 0, "nothing decided that is not logged yet", f"{waiting} waiting",
         "any writing command finishes it, for example weighbridge trust renew",
     )  # fmt: skip
+    yield _alerts(registry)
     digests = {entry.sha256 for model in models.every(registry) for entry in model.manifest.files}
+    digests -= dropping.gone(registry)
     missing = [digest for digest in sorted(digests) if not registry.blobs.has(digest)]
     yield _check(
         "blobs.kept", not missing, "every file of every model kept", f"{len(digests) - len(missing)} of {len(digests)}",
         "take the model in again: weighbridge intake PATH",
+    )  # fmt: skip
+
+
+def _deep(registry: Registry) -> Iterator[Check]:
+    """Read all again that each command need not look at."""
+    from weighbridge.registry import fsck, fsck_rows
+
+    yield from _reread(
+        "records.chained",
+        "every row that is only ever added as it was written",
+        fsck_rows.chained,
+        registry,
+    )
+    yield from _reread(
+        "models.described",
+        "labels, bills of materials and chunks as they were signed",
+        fsck_rows.described,
+        registry,
+    )
+    yield from _reread(
+        "models.printed", "fingerprints that are those of the kept bytes", fsck_rows.printed, registry
+    )
+    yield from _reread(
+        "models.laid-out", "what can be loaded as it was laid out", fsck_rows.laid_out, registry
+    )
+    yield from _reread("alerts.kept", "every alert that was noted", fsck_rows.noted, registry)
+    yield from _reread(
+        "lineage.states", "every name in the lineage answered, or waiting", fsck_rows.states, registry
+    )
+    yield from _reread("blobs.unchanged", "every kept byte as it was taken in", fsck.blobs, registry)
+    yield from _reread("lineage.drawn", "a lineage that the kept claims state", fsck.lineage, registry)
+    yield from _reread(
+        "decisions.chained",
+        "every decision and its evidence, each after the one before",
+        fsck.decisions,
+        registry,
+    )
+
+
+def _policy(registry: Registry) -> Iterator[Check]:
+    """Look at the active policy, and ask the engine that decides by it."""
+    from weighbridge.gate.engines import health
+    from weighbridge.gate.judging import read_active, setting
+    from weighbridge.policy.settings import load_bundle, starter
+
+    pinned = setting(registry, "policy")
+    try:
+        bundle = read_active(registry)
+        found = str(bundle.digest)
+    except (WeighbridgeError, OSError) as error:
+        bundle, found = load_bundle(starter()), str(error)
+    yield _check(
+        "policy.pinned", found == pinned, f"the policy files that are pinned ({pinned})", found,
+        "put the files back, or make them the active ones: weighbridge policy use FOLDER",
+    )  # fmt: skip
+    yield health(registry, bundle)
+
+
+def _alerts(registry: Registry) -> Check:
+    from weighbridge.cli.alert import doctor_found
+
+    deaf = doctor_found(registry)
+    return _check(
+        "alerts.told", not deaf, "nobody who is to be told of alerts has been deaf for an hour",
+        "; ".join(deaf) or f"{len(registry.config.alerts)} to be told", "look at the receiver, then: weighbridge alert send",
     )  # fmt: skip
 
 

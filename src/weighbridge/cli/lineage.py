@@ -156,14 +156,19 @@ def _explain(shared: Shared, model: str, other: str) -> int:
 
 
 @click.command("list")
+@click.option("--drift", is_flag=True, help="List names that led to other models than they do now.")
 @common
-def list_(shared: Shared) -> int:
+def list_(shared: Shared, *, drift: bool) -> int:
     """List the models of the current project, newest first."""
+    if drift:
+        return _drift(shared)
     from weighbridge.cli.pull import model_json
+    from weighbridge.gate.waivers import standing
     from weighbridge.registry import models, names
 
     with opened(shared) as registry:
         kept = models.every(registry)
+        excused = standing(registry)
         rows = [
             (
                 m.digest.short,
@@ -173,17 +178,42 @@ def list_(shared: Shared) -> int:
                 ",".join(names.names_of(registry, m.digest)),
                 m.label,
                 m.created_at,
+                ", ".join(excused.get(m.digest, ())),
             )
             for m in kept
         ]
-    head = ("model", "tier", "status", "origin", "names", "label", "taken in")
+    head = ("model", "tier", "status", "origin", "names", "label", "taken in", "exceptions")
     text = (
         table(rows, head)
         if rows
         else "nothing here yet: weighbridge pull hf://org/name, or weighbridge intake PATH"
     )
-    emit(shared, "model", [model_json(m) for m in kept], text)
+    emit(
+        shared, "model", [model_json(m) | {"exceptions": list(excused.get(m.digest, ()))} for m in kept], text
+    )
     return 0
+
+
+def _drift(shared: Shared) -> int:
+    """List what led elsewhere before; the exit code is 1 where a name did that never should."""
+    from weighbridge.registry.sightings import drifted
+
+    with opened(shared) as registry:
+        found = drifted(registry)
+    rows = [
+        (
+            one.source,
+            one.revision,
+            one.before.short,
+            one.last_seen,
+            one.now.short,
+            "never" if one.fixed else "yes",
+        )
+        for one in found
+    ]
+    head = ("source", "revision", "led to", "until", "leads to", "may move")
+    emit(shared, "drift", [one.to_json() for one in found], table(rows, head) if rows else "nothing drifted")
+    return 1 if any(one.fixed for one in found) else 0
 
 
 WORDS = {

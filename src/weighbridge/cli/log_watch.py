@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from weighbridge.cli.options import Shared, common, opened
+from weighbridge.cli.options import Shared, common, opened, untold
 from weighbridge.cli.render import count, emit, safe, say
 from weighbridge.core.errors import UsageError, WeighbridgeError
 
@@ -97,6 +97,7 @@ def _look(shared: Shared, asked: Asked) -> int:
             while not steps or not steps[-1].done:
                 steps.append(monitor.step(announced, SystemClock().now()))
                 code = 1 if steps[-1].alerts else code
+                _have_told(shared, registry, steps[-1])
                 if together:
                     monitor.go_on()
                 else:
@@ -109,6 +110,20 @@ def _look(shared: Shared, asked: Asked) -> int:
             for monitor, _ in kept:
                 monitor.keep()
     return code
+
+
+def _have_told(shared: Shared, registry: Registry | None, step: Step) -> None:
+    """Have somebody told of what a step found, before it counts as seen."""
+    if not step.alerts:
+        return
+    from weighbridge.gate.alarms import watched
+    from weighbridge.registry.wiring import SystemClock
+
+    found = [
+        (alert.what, step.origin, {"kind": alert.kind, "entry": alert.index, **alert.details})
+        for alert in step.alerts
+    ]
+    untold(shared, watched(found, shared.config, SystemClock(), registry))
 
 
 def _announcements(asked: Asked, registry: Registry | None) -> Callable[[], Announced]:

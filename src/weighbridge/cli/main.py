@@ -21,28 +21,40 @@ COMMANDS: dict[str, str] = {
     "verify": "Check who signed what about a model, and print what was proven.",
     "lineage": "Show what a model came from and what came from it.",
     "promote": "Ask the gate to move a model from intake to trusted.",
-    "serve": "Let other Sigstore clients sign, log and stamp with this registry's services.",
+    "serve": "Hand out admitted models to hub and OCI clients; let Sigstore clients sign, log and stamp.",
+    "push": "Put an admitted model into an OCI registry, with its claims.",
     "demo": "Watch the whole line at work on real models.",
+    "drill": "Watch three attackers fail, and see what only shows them.",
     "init": "Make a registry, its keys, its log and its starter policy.",
     "intake": "Take a model in without asking the gate.",
     "admit": "Ask whether a model may run here, now.",
-    "revoke": "Withdraw a model; what descends from it is quarantined.",
+    "revoke": "Withdraw a model, or distrust a signer or scans; what descends is quarantined.",
+    "reevaluate": "Judge trusted models again with what is known today.",
     "advisory": "Say that something is wrong with weights, code or data; see whom it reaches.",
     "attest": "Add a claim: data, training in its kinds, conversion, evaluation, packaging.",
     "claims": "Show who says how a model came to be, and what that proves.",
     "bom": "Print the bill of materials of a model.",
     "licence": "Show under which licence a model stands and what it owes.",
     "deploy": "Record what runs where.",
+    "decisions": "Show what the gate decided, and what was enforced for a model on a date.",
     "diff": "Compare two models tensor by tensor, and say how they relate.",
     "list": "List the models of a registry: tier, status, origin, names.",
     "trust": "Show or change who may do what.",
-    "policy": "Check or change the active policy.",
+    "access": "Say who may come in over HTTP, what a project may take, and see who asked for what.",
+    "job": "See what work waits and how far it is, and do it.",
+    "policy": "Check or change the active policy and the mode.",
     "log": "Show the transparency log, prove an entry, check its growth.",
     "key": "Make a signing key, or show whose a key is.",
     "rule": "Explain a rule of the scanner.",
-    "waive": "Excuse one finding of one model, signed, with an end.",
+    "waive": "Excuse one finding, or one rule of the policy, for one model, signed, with an end.",
+    "break-glass": "Have the policy passed over for one model for hours; two people, never the floor.",
+    "alert": "Show what the gate has told, who is told, and whether it still lives.",
     "audit": "Show which risks are covered, and hand an auditor the evidence.",
     "doctor": "Check this machine and the registry.",
+    "gc": "Remove kept bytes that nothing refers to.",
+    "backup": "Copy the registry, signed, while others go on writing.",
+    "restore": "Make a registry again from a backup, verified before it is one.",
+    "transfer": "Carry models, claims and withdrawals to a registry that no network reaches.",
     "config": "Show every setting and where it came from.",
 }
 GARBAGE = 50_000
@@ -57,6 +69,8 @@ MODULES = {
     "config": "inspect",
     "init": "setup",
     "key": "keys",
+    "break-glass": "break_glass",
+    "restore": "backup",
 }
 
 
@@ -73,7 +87,8 @@ class Verbs(click.Group):
         if cmd_name not in COMMANDS:
             return super().get_command(ctx, cmd_name)
         module = import_module(f"weighbridge.cli.{MODULES.get(cmd_name, cmd_name)}")
-        command: click.Command = getattr(module, f"{cmd_name}_" if cmd_name == "list" else cmd_name)
+        name = cmd_name.replace("-", "_")
+        command: click.Command = getattr(module, f"{name}_" if name == "list" else name)
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -191,7 +206,6 @@ def _printable(line: str) -> str:
 def _unexpected(error: Exception) -> WeighbridgeError:
     """Make our own mistake readable; the traceback goes to the structured log only."""
     import logging
-    import os
 
     from weighbridge.core.errors import InternalError, Unreadable
 
@@ -200,7 +214,7 @@ def _unexpected(error: Exception) -> WeighbridgeError:
         logger.error("unexpected", exc_info=error)
     if isinstance(error, OSError):
         where = f" ({error.filename})" if error.filename else ""
-        cause = f"{os.strerror(error.errno) if error.errno else error}{where}"
+        cause = f"{error.strerror or error}{where}"
         return Unreadable(
             "the operating system refused",
             cause=cause,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -17,8 +17,12 @@ from weighbridge.config import Config, read_config
 from weighbridge.core.errors import UsageError
 
 if TYPE_CHECKING:
+    from weighbridge.core.clock import Clock
+    from weighbridge.gate.alerting import Delivery
     from weighbridge.registry.wiring import Registry
 
+REFUSALS = ("access.", "identity.role", "name.alike", "quota.")
+"""Checks that refuse before anything is written, and are noted all the same."""
 FORMATS = ("text", "json", "jsonl")
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -108,7 +112,12 @@ def opened(shared: Shared) -> Iterator[Registry]:
     """Open the configured registry and close it again."""
     from weighbridge.registry.wiring import SystemClock, SystemEntropy, open_registry
 
-    registry = open_registry(shared.config, clock=SystemClock(), entropy=SystemEntropy())
+    clock = SystemClock()
+    try:
+        registry = open_registry(shared.config, clock=clock, entropy=SystemEntropy())
+    except Exception as error:
+        alarm(shared, error, clock)
+        raise
     import logging
 
     logging.getLogger("weighbridge.cli").info(
@@ -117,8 +126,63 @@ def opened(shared: Shared) -> Iterator[Registry]:
     )
     try:
         yield registry
+    except Exception as error:
+        _note(registry, error)
+        alarm(shared, error, clock, registry)
+        raise
+    else:
+        _note(registry)
     finally:
+        tell(shared, registry)
         registry.close()
+
+
+def _note(registry: Registry, error: Exception | None = None) -> None:
+    """Write down who asked for what, where something was written or was to be."""
+    check = str(getattr(error, "check", ""))
+    if not registry.wrote and not check.startswith(REFUSALS):
+        return
+    from weighbridge.registry import actions
+
+    context = click.get_current_context(silent=True)
+    kind, subject = "command", ""
+    if context is not None:
+        kind = context.command_path.removeprefix("weighbridge ")
+        given = [
+            context.params.get(row.name or "")
+            for row in context.command.params
+            if row.param_type_name == "argument"
+        ]
+        subject = " ".join(str(one) for one in given if one)
+    if error is None:
+        actions.note(registry, kind, subject, actions.DONE)
+    else:
+        actions.note(registry, kind, subject, actions.outcome_of(error), actions.describe(error))
+
+
+def alarm(shared: Shared, error: Exception, clock: Clock, registry: Registry | None = None) -> None:
+    """Have somebody told of an error that is more than its user's business; the error itself goes on as it was."""
+    from weighbridge.gate.alarms import noted
+
+    untold(shared, noted(error, shared.config, clock, registry))
+
+
+def tell(shared: Shared, registry: Registry) -> None:
+    """Have alerts told that wait, for two seconds at most; no exit code depends on it."""
+    if shared.config.alerts:
+        from weighbridge.gate.alerting import deliver
+
+        untold(shared, deliver(registry))
+
+
+def untold(shared: Shared, deliveries: Sequence[Delivery]) -> None:
+    """Say on standard error who could not be told."""
+    if shared.quiet:
+        return
+    for delivery in deliveries:
+        if delivery.problem:
+            left = f" ({delivery.waiting} waiting; weighbridge alert send)" if delivery.waiting else ""
+            click.echo(f"alerts: {delivery.sink} was not told: {delivery.problem}{left}", err=True)
 
 
 def end_of_day(text: str) -> datetime:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,12 +12,11 @@ import click
 
 from weighbridge.cli.options import Shared, common, end_of_day, opened, progress
 from weighbridge.cli.promote import show
-from weighbridge.cli.render import emit, finding_text, say, size
+from weighbridge.cli.render import emit, finding_text, say, size, table
 from weighbridge.core.canonical import JSON
 from weighbridge.core.digest import Digest
 from weighbridge.core.errors import UsageError
-from weighbridge.core.reference import parse_reference
-from weighbridge.core.tier import Origin
+from weighbridge.core.reference import Reference, parse_reference
 
 if TYPE_CHECKING:
     from weighbridge.registry.intake import Acceptance
@@ -31,11 +31,22 @@ ACCEPT_DAYS = 180
 @click.option(
     "--expect", multiple=True, metavar="PATH=sha256:HEX", help="A digest the publisher announced for a file."
 )
+@click.option(
+    "--dry-run", is_flag=True, help="Say what would be fetched, and how long it takes; fetch nothing."
+)
+@click.option(
+    "--in-place", is_flag=True, help="Read and hash every byte, but keep no copy: read it where it lies."
+)
 @common
-def intake(shared: Shared, model: str, expect: tuple[str, ...]) -> int:
-    """Take a model in: copy and hash every byte, write its bill of materials. Nothing is admitted by this."""
+def intake(shared: Shared, model: str, *, expect: tuple[str, ...], dry_run: bool, in_place: bool) -> int:
+    """Take a model in: copy and hash every byte, write its bill of materials. Nothing is admitted by this.
+
+    MODEL is a path or a reference to a hub, an OCI registry, a bucket, an address or MLflow (docs/sources.md).
+    """
     with opened(shared) as registry:
-        taken = take(shared, registry, model, expect)
+        if dry_run:
+            return _show_plan(shared, registry, model)
+        taken = (take_where_it_lies if in_place else take)(shared, registry, model, expect)
         emit(
             shared,
             "model",
@@ -56,11 +67,15 @@ def intake(shared: Shared, model: str, expect: tuple[str, ...]) -> int:
 @click.option("--reviewer", help="Who looked at it (default: the actor).")
 @click.option("--until", help="Last day of the acceptance, YYYY-MM-DD (default: 180 days).")
 @click.option("--name", help="A registry name for the admitted model.")
+@click.option(
+    "--dry-run", is_flag=True, help="Say what would be fetched, and how long it takes; fetch nothing."
+)
 @common
-def pull(shared: Shared, model: str, expect: tuple[str, ...], **answers: str | None) -> int:
+def pull(shared: Shared, model: str, expect: tuple[str, ...], *, dry_run: bool, **answers: str | None) -> int:
     """Fetch a stranger's model, pin, scan, convert if needed, describe, and ask the gate.
 
-    Prints the path of the admitted model, or the one reason why not.
+    Prints the path of the admitted model, or the one reason why not. MODEL is a path or a reference to a hub,
+    an OCI registry, a bucket, an address or MLflow (docs/sources.md).
     """
     from weighbridge.gate.promote import promote
     from weighbridge.registry.intake import accept
@@ -68,6 +83,8 @@ def pull(shared: Shared, model: str, expect: tuple[str, ...], **answers: str | N
     name, day = answers.pop("name"), answers.pop("until")
     until = end_of_day(day) if day else None
     with opened(shared) as registry:
+        if dry_run:
+            return _show_plan(shared, registry, model)
         received = take(shared, registry, model, expect)
         say(shared, f"received   {received.digest}  {size(received.manifest.size)}")
         if answers["accept"]:
@@ -84,20 +101,99 @@ def pull(shared: Shared, model: str, expect: tuple[str, ...], **answers: str | N
 
 
 def take(shared: Shared, registry: Registry, text: str, expect: tuple[str, ...]) -> Model:
-    """Take in what a reference names; a hub reference is always a stranger's."""
-    from weighbridge.registry.intake import take_folder, take_hub
+    """Take in what a reference names; only what lies on this machine is our own."""
+    from weighbridge.registry.intake import plan
+    from weighbridge.registry.intake import take as take_in
 
-    path = Path(text).expanduser()
-    reference = None if path.exists() else parse_reference(text)
-    with progress(shared, "taking in", _size_of(path)) as advance:
-        if reference is not None and reference.scheme == "hf":
-            return take_hub(registry, reference, token=os.environ.get("HF_TOKEN"), progress=advance)
-        if reference is not None and reference.scheme != "path":
-            raise UsageError(
-                f"{text!r} is already a registry's word for a model", remedy="give a path or hf://org/name"
-            )
-        announced = dict(_expectation(item) for item in expect)
-        return take_folder(registry, path, announced=announced, origin=Origin.OWN, progress=advance)
+    reference = _reference(text)
+    announced = dict(_expectation(item) for item in expect)
+    total = _size_of(Path(reference.target).expanduser())
+    if reference.scheme != "path" and sys.stderr.isatty() and not shared.quiet:
+        total = sum(file.size for file in plan(registry, reference, environ=os.environ))
+    with progress(shared, "taking in", total) as advance:
+        return take_in(
+            registry,
+            reference,
+            environ=os.environ,
+            announced=announced,
+            progress=advance,
+            on_drift=lambda drift: say(shared, f"drift      {drift}"),
+            on_claims=lambda claims: say(shared, f"claims     {claims}"),
+        )
+
+
+def take_where_it_lies(shared: Shared, registry: Registry, text: str, expect: tuple[str, ...]) -> Model:
+    """Take in without a copy what a path or a bucket's address names."""
+    from weighbridge.registry.in_place import take_reference_in_place
+
+    reference = _reference(text)
+    announced = dict(_expectation(item) for item in expect)
+    with progress(shared, "hashing in place", _size_of(Path(reference.target).expanduser())) as advance:
+        return take_reference_in_place(
+            registry, reference, environ=os.environ, announced=announced, progress=advance
+        )
+
+
+def _reference(text: str) -> Reference:
+    """Return what was typed, a path where there is one of that name."""
+    if Path(text).expanduser().exists():
+        return Reference("path", text)
+    reference = parse_reference(text)
+    if reference.scheme in ("name", "digest"):
+        raise UsageError(
+            f"{text!r} is already a registry's word for a model",
+            remedy="give a path, hf://org/name or another source (docs/sources.md)",
+        )
+    return reference
+
+
+ASSUMED_RATE = 100_000_000
+"""Bytes a second that a dry run takes a network to give; nobody is asked for any to find out."""
+
+
+def _show_plan(shared: Shared, registry: Registry, text: str) -> int:
+    """Print what taking a model in would fetch; no byte of a model is fetched for it."""
+    from weighbridge.registry.intake import plan
+
+    reference = _reference(text)
+    files = plan(registry, reference, environ=os.environ)
+    whole = sum(file.size for file in files)
+    missing = sum(file.size for file in files if not file.kept)
+    hashing = _hashing_rate()
+    slower = hashing if reference.scheme == "path" else min(hashing, ASSUMED_RATE)
+    seconds = round(missing / slower + (whole - missing) / hashing)
+    rows = [(f.path, size(f.size), "yes" if f.kept else "no" if f.announced else "not known") for f in files]
+    why = f"{size(int(hashing))}/s of hashing here"
+    if reference.scheme != "path":
+        why += f", {size(ASSUMED_RATE)}/s of network assumed"
+    lines = [
+        table(rows, ("file", "size", "kept already")),
+        f"{len(files)} files, {size(whole)}; {size(missing)} to {'read' if reference.scheme == 'path' else 'fetch'}",
+        f"about {seconds} s ({why}); nothing was fetched",
+    ]
+    item: dict[str, JSON] = {
+        "reference": str(reference),
+        "files": [file.to_json() for file in files],
+        "bytes": whole,
+        "missing": missing,
+        "seconds": seconds,
+    }
+    emit(shared, "plan", [item], "\n".join(lines))
+    return 0
+
+
+def _hashing_rate() -> float:
+    """Return how many bytes a second this machine hashes as intake does, by hashing a little."""
+    import hashlib
+    import time
+
+    from blake3 import blake3
+
+    block = bytes(8 * 1024 * 1024)
+    begun = time.perf_counter()
+    hashlib.sha256(block)
+    blake3(block)
+    return len(block) / max(time.perf_counter() - begun, 1e-6)
 
 
 def model_json(model: Model) -> dict[str, JSON]:

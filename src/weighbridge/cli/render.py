@@ -151,8 +151,8 @@ def finding_text(finding: Finding) -> str:
     return "\n".join(lines)
 
 
-def decision_text(decision: Decision, *, explain: bool = False) -> str:
-    """Return a decision: the answer, and what stands in its way (`explain`: every check)."""
+def decision_text(decision: Decision) -> str:
+    """Return a decision: the answer, and what stands in its way (`cli.explaining` shows all)."""
     from weighbridge.core.decision import Outcome
 
     answer = (
@@ -161,17 +161,15 @@ def decision_text(decision: Decision, *, explain: bool = False) -> str:
         else click.style("blocked", fg="red", bold=True)
     )
     lines = [f"{decision.action}: {answer} ({len(decision.checks)} checks, {len(decision.refusals)} against)"]
-    if explain:
-        lines += [check_text(check) for check in decision.checks]
-    else:
-        failed = [check for check in decision.refusals if check.outcome is Outcome.FAIL]
-        untold = [check for check in decision.refusals if check.outcome is Outcome.CANNOT_TELL]
-        lines += [check_text(check) for check in failed or untold]
-        if failed and untold:
-            lines.append(
-                f"  ? could not be told: {', '.join(check.id for check in untold)} (--explain shows all)"
-            )
+    failed = [check for check in decision.refusals if check.outcome is Outcome.FAIL]
+    untold = [check for check in decision.refusals if check.outcome is Outcome.CANNOT_TELL]
+    lines += [check_text(check) for check in failed or untold]
+    if failed and untold:
+        lines.append(
+            f"  ? could not be told: {', '.join(check.id for check in untold)} (--explain shows all)"
+        )
     lines += [f"  note: {safe(warning)}" for warning in decision.warnings]
+    lines += [f"  exception: {safe(str(exception))}" for exception in decision.exceptions]
     return "\n".join(lines)
 
 

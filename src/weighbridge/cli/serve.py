@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,8 +11,10 @@ from urllib.parse import urlsplit
 
 import click
 
+from weighbridge.cli.beating import beating, reevaluating
 from weighbridge.cli.options import Shared, common, key_password, opened
 from weighbridge.cli.render import emit, say
+from weighbridge.cli.working import working
 from weighbridge.core.canonical import JSON
 from weighbridge.core.errors import UsageError
 
@@ -21,6 +24,7 @@ if TYPE_CHECKING:
     from weighbridge.server.app import Serving
 
 PORT = 8091
+HOUR = 3600
 
 
 @dataclass(frozen=True)
@@ -34,6 +38,10 @@ class _Wanted:
     demo: bool
     any_key: bool
     exposed: bool
+    heartbeat: int
+    reevaluate: int
+    mirror: bool
+    workers: int
 
 
 @click.command()
@@ -59,6 +67,33 @@ class _Wanted:
     is_flag=True,
     help="Listen where others can reach it, and read tokens on their way: only behind a proxy that ends TLS.",
 )
+@click.option(
+    "--heartbeat",
+    type=click.IntRange(0),
+    default=60,
+    show_default=True,
+    help="Give a sign of life and send waiting alerts every so many seconds; 0 for never.",
+)
+@click.option(
+    "--reevaluate",
+    metavar="[EVERY]",
+    is_flag=False,
+    flag_value=HOUR,
+    default=0,
+    type=click.IntRange(0, 30 * 86400),
+    help="Judge trusted models of the project again when something changed for them: every so many seconds (3600).",
+)
+@click.option(
+    "--mirror",
+    is_flag=True,
+    help="Hand out models of the trusted tier: to hub clients (HF_ENDPOINT) and to OCI's.",
+)
+@click.option(
+    "--workers",
+    type=click.IntRange(0, 64),
+    default=None,
+    help="Do jobs beside this in so many threads (1 with --mirror, else 0); docs/jobs.md.",
+)
 @common
 def serve(
     shared: Shared,
@@ -70,13 +105,31 @@ def serve(
     demo: bool,
     any_key: bool,
     exposed: bool,
+    heartbeat: int,
+    reevaluate: int,
+    mirror: bool,
+    workers: int | None,
 ) -> int:
     """Let Sigstore clients sign, log, stamp and learn whom to trust here, until this is stopped (Ctrl-C).
 
     sigstore, npm's sigstore, model_signing and cosign work with it as they are: docs/private-instance.md. It
     speaks plain HTTP on this machine; a proxy that ends TLS brings it to others (--url names that address).
+    With --mirror huggingface_hub, transformers and oras take models from here, and none but admitted ones: docs/mirror.md.
     """
-    wanted = _Wanted(host, port, url.rstrip("/"), trust_config, demo, any_key, exposed)
+    at_work = int(mirror) if workers is None else workers
+    wanted = _Wanted(
+        host,
+        port,
+        url.rstrip("/"),
+        trust_config,
+        demo,
+        any_key,
+        exposed,
+        heartbeat,
+        reevaluate,
+        mirror,
+        at_work,
+    )
     with opened(shared) as registry:
         _serve(shared, registry, wanted)
     return 0
@@ -97,9 +150,16 @@ def _serve(shared: Shared, registry: Registry, wanted: _Wanted) -> None:
     from weighbridge.registry.services import open_services
 
     limits = Limits()
-    with listen(wanted.host, wanted.port, exposed=wanted.exposed) as listening:
+    with listen(wanted.host, wanted.port, exposed=wanted.exposed) as listening, ExitStack() as stack:
         url = wanted.url or url_of(listening)
         serving = _serving(registry, wanted, url, host_of(listening))
+        if wanted.mirror:
+            from weighbridge.server.handing import handing_out, widened
+
+            limits = widened(limits)
+            serving = replace(
+                serving, handing=stack.enter_context(handing_out(partial(_again, registry), url))
+            )
         services = open_services(registry)
         written = _write_trust_config(registry, wanted, url)
         app = make_app(services, serving, clock=registry.clock, limits=limits)
@@ -111,12 +171,25 @@ def _serve(shared: Shared, registry: Registry, wanted: _Wanted) -> None:
                 "log": services.log.origin,
                 "trust_config": written,
                 "demo": wanted.demo,
+                "mirror": wanted.mirror,
             }
             emit(shared, "server", [item], f"serving {registry.id} at {url}")
             say(shared, f"clients are given: {written}" if written else "stop it with Ctrl-C")
 
-        run(app, listening, limits, ready=ready)
+        with (
+            beating(shared, wanted.heartbeat),
+            reevaluating(shared, wanted.reevaluate),
+            working(shared, wanted.workers),
+        ):
+            run(app, listening, limits, ready=ready)
     say(shared, "stopped; everything that was answered is in the log")
+
+
+def _again(registry: Registry) -> Registry:
+    """Open the registry once more: for a thread of its own, or for what writes."""
+    from weighbridge.registry.wiring import open_registry
+
+    return open_registry(registry.config, clock=registry.clock, entropy=registry.entropy)
 
 
 def _serving(registry: Registry, wanted: _Wanted, url: str, own: str) -> Serving:

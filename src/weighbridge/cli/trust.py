@@ -11,6 +11,7 @@ import click
 from weighbridge.cli.options import Shared, common, opened
 from weighbridge.cli.render import emit, table
 from weighbridge.cli.root_key import ROOT, publish_next
+from weighbridge.cli.trust_approvals import approvals
 from weighbridge.cli.trust_rotate import rotate
 from weighbridge.cli.trust_services import fresh, issuer, roots, witness
 from weighbridge.core.clock import rfc3339
@@ -197,6 +198,7 @@ trust.add_command(issuer)
 trust.add_command(witness)
 trust.add_command(roots)
 trust.add_command(fresh)
+trust.add_command(approvals)
 trust.add_command(rotate)
 
 

@@ -163,6 +163,7 @@ def _admitted(model: Path) -> tuple[JSON, str]:
         "decision": str(summary.decision),
         "verified_at": rfc3339(summary.verified_at),
         "expires": rfc3339(summary.expires),
+        "exceptions": [str(bundle) for bundle in summary.exceptions],
         "files": len(loaded.manifest.files),
         "signer": loaded.proven.to_json(),
     }
@@ -172,4 +173,7 @@ def _admitted(model: Path) -> tuple[JSON, str]:
         f"admitted by {loaded.proven.signer} of registry {summary.registry}, {logged}\n"
         f"from {rfc3339(summary.verified_at)} until {rfc3339(summary.expires)}, decision {summary.decision.short}"
     )
+    if summary.exceptions:
+        named = ", ".join(bundle.short for bundle in summary.exceptions)
+        text += f"\nby exception: it rests on {len(summary.exceptions)} waiver(s) or break-glass ({named})"
     return item, text

@@ -46,6 +46,7 @@ from weighbridge.formats.safetensors import (
 )
 from weighbridge.formats.torch import Checkpoint, CheckpointLimits
 from weighbridge.formats.torch_values import Tensor
+from weighbridge.store.plain import flush_folder
 
 __all__ = ["Conversion", "ConversionLimits", "Plan", "convert_checkpoint", "plan"]
 
@@ -313,11 +314,7 @@ def _publish(partial: Path, target: Path) -> None:
     """Give the synced file its name, and sync the folder that now holds it."""
     try:
         partial.rename(target)
-        folder = os.open(target.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        flush_folder(target.parent)
     except OSError as error:
         raise _unwritable(error) from error
 

@@ -9,9 +9,12 @@ from enum import StrEnum
 
 from weighbridge.core.canonical import JSON
 from weighbridge.core.clock import rfc3339
+from weighbridge.core.exceptions import Exception_
 from weighbridge.core.tier import Assurance, Mode
 
 DECISION_SCHEMA = "weighbridge.decision/1"
+ACTIONS = ("promote", "admit", "reevaluate")
+"""What the gate is asked: from intake to trusted; may it run here, now; would it be let in today."""
 
 
 class Outcome(StrEnum):
@@ -75,6 +78,8 @@ class Decision:
     action: str = "promote"
     project: str = "default"
     warnings: tuple[str, ...] = ()
+    exceptions: tuple[Exception_, ...] = ()
+    """Every waiver and break-glass that was there, with what came of it."""
 
     @property
     def refusals(self) -> tuple[Check, ...]:
@@ -99,6 +104,7 @@ class Decision:
             "project": self.project,
             "checks": [check.to_json() for check in self.checks],
             "warnings": list(self.warnings),
+            "exceptions": [exception.to_json() for exception in self.exceptions],
             "digests": dict(self.digests),
             "time": rfc3339(self.time),
         }

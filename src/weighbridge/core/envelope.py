@@ -13,6 +13,9 @@ PLURALS = {
     "authority": "authorities",
     "advisory": "advisories",
     "identity": "identities",
+    "policy": "policies",
+    "delivery": "deliveries",
+    "push": "pushes",
 }
 
 

@@ -16,6 +16,7 @@ from weighbridge.core.canonical import JSON, canonical
 from weighbridge.core.clock import rfc3339
 from weighbridge.core.decision import Outcome
 from weighbridge.core.digest import Digest
+from weighbridge.core.exceptions import BreakGlass
 from weighbridge.core.finding import Finding, Verdict
 from weighbridge.core.identity import Identity
 from weighbridge.core.tier import Assurance, Origin, Stage
@@ -123,6 +124,10 @@ class ScanFact:
     scanned_at: datetime
     findings: tuple[Finding, ...] = ()
     formats: Mapping[str, str] = field(default_factory=dict)
+    ruleset_version: str = ""
+    """The number that the makers of the rules gave them; `ruleset` says exactly which they were."""
+    distrusted: str = ""
+    """Why a scan under this ruleset, or of this time, counts no longer; empty where it does."""
 
     def to_json(self) -> dict[str, JSON]:
         """Return the fact as JSON."""
@@ -133,9 +138,11 @@ class ScanFact:
             "verdict": self.verdict.value,
             "complete": self.complete,
             "ruleset": str(self.ruleset),
+            "ruleset_version": self.ruleset_version,
             "scanned_at": rfc3339(self.scanned_at),
             "findings": [finding.to_json() for finding in self.findings],
             "formats": dict(self.formats),
+            "distrusted": self.distrusted,
         }
 
 
@@ -159,6 +166,8 @@ class Ancestry:
     """The identities at which the walk ended in an accepted origin."""
     check: str = ""
     equal: tuple[Digest, ...] = ()
+    depth: int = 0
+    """Steps on the longest way up from this model, along `links`."""
 
     def to_json(self) -> dict[str, JSON]:
         """Return the ancestry as JSON."""
@@ -171,6 +180,7 @@ class Ancestry:
             "origins": [str(d) for d in self.origins],
             "check": self.check,
             "equal": [str(d) for d in self.equal],
+            "depth": self.depth,
         }
 
 
@@ -195,7 +205,7 @@ class Revocation:
 
 @dataclass(frozen=True, slots=True)
 class Waiver:
-    """A verified, signed exception for one finding of one manifest, with an end."""
+    """A verified, signed exception for one finding of one manifest, or for one rule of its policy, with an end."""
 
     rule: str
     fingerprint: str
@@ -274,6 +284,49 @@ class LicenceFact:
 
 
 @dataclass(frozen=True, slots=True)
+class BomFact:
+    """What the verified bill of materials of this model has (`gate.described`): of each profile, and of what it depends on.
+
+    `profiles` holds by profile how many elements are `asked`, `present` and `attested`; `libraries` counts the
+    software that it names, `unhashed` names what of it has no hash, at most the first twenty.
+    """
+
+    bundle: Digest
+    spec_version: str
+    profiles: Mapping[str, Mapping[str, JSON]]
+    libraries: int
+    hashed: int
+    unhashed: tuple[str, ...] = ()
+
+    def to_json(self) -> dict[str, JSON]:
+        """Return the fact as JSON."""
+        return {
+            "bundle": str(self.bundle),
+            "spec_version": self.spec_version,
+            "profiles": {name: dict(counts) for name, counts in self.profiles.items()},
+            "libraries": self.libraries,
+            "hashed": self.hashed,
+            "unhashed": list(self.unhashed),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class BuildFact:
+    """Which SLSA build level the evidence shows, and what the next one lacks (`gate.builds`).
+
+    It rests on the builders that the policy trusted when the evidence was gathered; their names stand in it.
+    """
+
+    level: int
+    missing: tuple[str, ...]
+    builders: tuple[str, ...]
+
+    def to_json(self) -> dict[str, JSON]:
+        """Return the fact as JSON."""
+        return {"level": self.level, "missing": list(self.missing), "builders": list(self.builders)}
+
+
+@dataclass(frozen=True, slots=True)
 class Evidence:
     """All facts about one manifest in one project at one moment."""
 
@@ -298,6 +351,13 @@ class Evidence:
     """None when nobody looked."""
     contradictions: tuple[Mapping[str, JSON], ...] = ()
     """What its tensors show of where it came from and nobody says, or somebody says otherwise (`registry.contradictions`)."""
+    break_glass: tuple[BreakGlass, ...] = ()
+    """Every break-glass for this model in this project that took effect, those that have ended included."""
+
+    bom: BomFact | None = None
+    """None when no verified bill of materials is bound to this model."""
+    build: BuildFact | None = None
+    """None when nobody looked."""
 
     def about_model(self, stage: Stage) -> tuple[ClaimFact, ...]:
         """Return this model's own claims of one stage, verified ones first."""
@@ -323,8 +383,25 @@ class Evidence:
             "waivers": [waiver.to_json() for waiver in self.waivers],
             "licence": self.licence.to_json() if self.licence else None,
             "contradictions": [dict(row) for row in self.contradictions],
+            "break_glass": [row.to_json() for row in self.break_glass],
+            "bom": self.bom.to_json() if self.bom else None,
+            "build": self.build.to_json() if self.build else None,
             "problems": list(self.problems),
         }
+
+    @classmethod
+    def from_json(cls, value: JSON) -> Evidence:
+        """Read `weighbridge.evidence/1` back, strictly; raises ValueError.
+
+        What `to_json` wrote comes back to the byte. Evidence of an older version, which lacks a member that has a
+        default, is read as well; its canonical form is then another one.
+        """
+        from weighbridge.core.evidence_json import read  # it needs the facts above
+
+        if not isinstance(value, Mapping) or value.get("schema") != EVIDENCE_SCHEMA:
+            raise ValueError(f"this is not {EVIDENCE_SCHEMA}")
+        evidence: Evidence = read(cls, {name: item for name, item in value.items() if name != "schema"})
+        return evidence
 
     @property
     def digest(self) -> Digest:

@@ -8,6 +8,7 @@ from enum import StrEnum
 
 from weighbridge.core.canonical import JSON
 from weighbridge.core.digest import Digest
+from weighbridge.core.errors import RegistryUnusable
 
 LINEAGE_SCHEMA = "weighbridge.lineage/1"
 
@@ -76,6 +77,19 @@ class Grade(StrEnum):
     def rank(self) -> int:
         """0 is the surest."""
         return list(Grade).index(self)
+
+    @classmethod
+    def read(cls, text: str) -> Grade:
+        """Read a kept grade; raises RegistryUnusable(records.lineage) for a word that is none."""
+        try:
+            return cls(text)
+        except ValueError as error:
+            raise RegistryUnusable(
+                "the lineage that is kept here cannot be read",
+                cause=f"{error}: something other than this program wrote it",
+                remedy="see what else was changed: weighbridge doctor --deep; then restore a backup",
+                check="records.lineage",
+            ) from error
 
 
 @dataclass(frozen=True, slots=True, order=True)

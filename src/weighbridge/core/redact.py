@@ -12,6 +12,7 @@ SECRET_NAMES = re.compile(
 PATTERNS = (
     re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|$)", re.DOTALL),
     re.compile(r"\bhf_[A-Za-z0-9]{8,}"),
+    re.compile(r"\bwb_[0-9a-f]{16}_[A-Za-z0-9]{8,}"),
     re.compile(r"\b(?:AKIA|ASIA)[A-Z0-9]{16}\b"),
     re.compile(r"\b(?:gh[opsru]_[A-Za-z0-9]{16,}|github_pat_\w{16,}|glpat-[\w-]{16,}|npm_[A-Za-z0-9]{16,})"),
     re.compile(r"\b(?:sk|pk|rk)-[A-Za-z0-9_-]{16,}|\bxox[abeprs]-[A-Za-z0-9-]{8,}|\bAIza[\w-]{30,}"),

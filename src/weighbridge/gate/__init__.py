@@ -8,5 +8,6 @@ takes effect before the log has it.
 
 Start reading at `evidence` (how facts are established), then `judging` (floor, policy and judge put
 together), `promote` and `admit` (what an allow brings about), `revoke` (what a withdrawal brings
-about) and `lineage` (who descends from whom, and what of it is deployed).
+about) and `lineage` (who descends from whom, and what of it is deployed). `handout` and `pushing` ask before
+bytes leave, `adoption` looks at what runs already, `work` is the table of jobs.
 """

@@ -18,7 +18,8 @@ from weighbridge.core.tier import Role
 from weighbridge.core.walks import Answer, ways, weakest
 from weighbridge.gate.lineage import MAX_EDGES, Coverage, Lineage, reach
 from weighbridge.keys.ports import Signer
-from weighbridge.registry import advisories, authorities, tally
+from weighbridge.registry import advisories, approvals, authorities, tally
+from weighbridge.registry.approvals import Proposal
 from weighbridge.registry.outbox import sign, submit
 from weighbridge.registry.wiring import Registry
 from weighbridge.store import lineage_index, schema
@@ -37,6 +38,8 @@ class Reached:
     possibly: tuple[Digest, ...]
     """Reached only by what somebody declared; nothing happens to these."""
     deployed: Lineage
+    waiting: Proposal | None = None
+    """The lift that was just proposed, where the authority asks for more identities than one."""
 
     @property
     def coverage(self) -> Coverage:
@@ -83,7 +86,10 @@ def publish(
 
 
 def lift(registry: Registry, identity: str, *, reason: str, signer: Signer) -> Reached:
-    """Take an advisory back: what it, and nothing else, has quarantined is active again. The record of both stays."""
+    """Take an advisory back: what it, and nothing else, has quarantined is active again. The record of both stays.
+
+    Where the authority asks for more identities than one, it stands until they approved, and `waiting` is the proposal.
+    """
     _check_reason(reason)
     authorities.require(registry, signer, Role.REVOKE)
     with registry.writing():
@@ -94,6 +100,7 @@ def lift(registry: Registry, identity: str, *, reason: str, signer: Signer) -> R
                 f"{said.id} was lifted already, {said.lifted}",
                 remedy="publish a new advisory if there is trouble again",
             )
+        approvals.check_lift(registry, said.id)
         body: dict[str, JSON] = {
             "id": said.id,
             "reason": reason.strip(),
@@ -101,8 +108,8 @@ def lift(registry: Registry, identity: str, *, reason: str, signer: Signer) -> R
         }
         statement = event("lift", said.nodes, body, **registry.event_facts())
         submit(registry, sign(statement, signer))
-    found = show(registry, said.id)
-    if found.advisory.stands:
+    found = replace(show(registry, said.id), waiting=approvals.lifts_waiting(registry).get(said.id))
+    if found.advisory.stands and found.waiting is None:
         raise Refused(
             f"{said.id} still stands",
             cause="the authority does not name this key for the role revoke in this project any more",

@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from weighbridge.core.digest import Digest
 from weighbridge.core.errors import BadReference, UsageError, VerificationFailed
 from weighbridge.gate.monitor_entries import Announced, announced_by
+from weighbridge.registry.outbox import waiting as read_draft
 from weighbridge.registry.wiring import Registry
 from weighbridge.store import schema
 from weighbridge.trust.bundle import Bundle
@@ -27,12 +28,14 @@ def announced_in(registry: Registry) -> Announced:
     """
     with registry.records.read() as connection:
         bundles = connection.execute(sa.select(schema.bundle.c.content)).scalars().all()
-        drafts = connection.execute(sa.select(schema.outbox.c.envelope)).scalars().all()
+        rows_of_outbox = sa.select(schema.outbox.c.envelope, schema.outbox.c.public_pem)
+        drafts = [read_draft(row) for row in connection.execute(rows_of_outbox).mappings()]
         authorities = connection.execute(sa.select(schema.authority.c.content)).scalars().all()
         rows = connection.execute(sa.select(schema.model.c.digest, schema.model.c.weights)).all()
     models = frozenset(Digest.parse(text) for row in rows for text in row if text)
     signed = [Bundle.from_json(text.encode()) for text in bundles]
-    signed += [Bundle(Envelope.decode(text.encode())) for text in (*drafts, *authorities)]
+    signed += [draft.proven or Bundle(draft.envelope) for draft in drafts]
+    signed += [Bundle(Envelope.decode(text.encode())) for text in authorities]
     return _together(announced_by(bundle) for bundle in signed) | Announced(models=models)
 
 

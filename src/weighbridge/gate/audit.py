@@ -17,8 +17,10 @@ from weighbridge.core.clock import rfc3339
 from weighbridge.core.errors import WeighbridgeError
 from weighbridge.core.tier import Mode, Origin, Role, Stage
 from weighbridge.gate.audit_facts import Running, counts, is_active, last_advisory, running
-from weighbridge.gate.judging import mode_of, read_policy, setting
+from weighbridge.gate.judging import read_active, setting
+from weighbridge.gate.modes import mode_of, modes
 from weighbridge.policy.settings import PolicyBundle
+from weighbridge.registry.alert_queue import standing
 from weighbridge.registry.wiring import Registry
 from weighbridge.registry.witnesses import demanded, fresh
 
@@ -185,10 +187,13 @@ class _Scale:
 
     def enforced(self, *, essential: bool) -> Measure:
         mode = mode_of(self.registry)
+        spaces = sorted({one.namespace for one in modes(self.registry) if one.namespace})
+        inside = {space: mode_of(self.registry, space) for space in spaces}
+        loose = [f"{space}: {own.value}" for space, own in inside.items() if own is not Mode.ENFORCE]
         return self.whether(
-            "gate.mode", "does the gate act on what it concludes", holds=mode is Mode.ENFORCE,
-            found=f"mode {mode.value}", where="weighbridge audit --pack, lists/changes.jsonl",
-            remedy="set the project's mode to enforce", essential=essential,
+            "gate.mode", "does the gate act on what it concludes", holds=mode is Mode.ENFORCE and not loose,
+            found="; ".join((f"mode {mode.value}", *loose)), where="weighbridge policy mode",
+            remedy='set it to enforce: weighbridge policy mode enforce --reason "…"', essential=essential,
         )  # fmt: skip
 
     def pinned(self) -> Measure:
@@ -223,6 +228,17 @@ class _Scale:
             essential=True,
         )  # fmt: skip
 
+    def told(self) -> Measure:
+        now, sinks = self.registry.clock.now(), self.registry.config.alerts
+        found = [standing(self.registry, sink) for sink in sinks]
+        deaf = [f"{one.sink.name} since {one.failing_since}" for one in found if one.long(now)]
+        said = f"{len(sinks)} told" if sinks else "nobody is told"
+        return self.whether(
+            "alerts.told", "do those hear who are to be told when the gate refuses or cannot decide", holds=not deaf,
+            found=said + (f"; deaf: {', '.join(deaf)}" if deaf else ""), where="weighbridge alert list --sinks",
+            remedy="look at the receiver, then: weighbridge alert send",
+        )  # fmt: skip
+
     def role(self, role: Role) -> Measure:
         rules = self.authority.projects.get(self.registry.project, self.authority.projects["*"])
         holders = rules.roles.get(role, ())
@@ -240,7 +256,7 @@ class _Scale:
 
 def _policy(registry: Registry) -> tuple[PolicyBundle | None, str]:
     try:
-        return read_policy(registry.layout.policy), ""
+        return read_active(registry), ""
     except (WeighbridgeError, OSError) as error:
         return None, str(error).partition("\n")[0]
 
@@ -319,11 +335,14 @@ def _promotion(scale: _Scale) -> Risk:
                     lambda one: one.decided, remedy="ask the gate: weighbridge admit MODEL", essential=True),
         scale.share("running.apart", "did somebody else than its builders evaluate and excuse it", lambda one: one.apart,
                     remedy="have somebody else sign evaluations and waivers"),
+        scale.share("running.unexcused", "does it run without a waiver and without break-glass", lambda one: one.excused == 0,
+                    remedy="put right what was excused: weighbridge waive lists it"),
         scale.pinned(),
         scale.current(),
         scale.whether("outbox.empty", "is everything that was decided in the log", holds=waiting == 0,
                       found=f"{waiting} waiting", where="weighbridge doctor",
                       remedy="any writing command finishes it: weighbridge trust renew"),
+        scale.told(),
     ))  # fmt: skip
 
 

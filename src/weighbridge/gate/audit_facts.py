@@ -23,14 +23,14 @@ from weighbridge.core.statement import Statement
 from weighbridge.core.tier import Status
 from weighbridge.gate.pack_lists import PASSED
 from weighbridge.gate.pack_sources import bundle_of
-from weighbridge.registry import deployments
+from weighbridge.registry import decisions, deployments
 from weighbridge.registry.deployments import Deployment
 from weighbridge.registry.wiring import Registry
 from weighbridge.store import schema
 from weighbridge.trust.bundle import Bundle
 
 ADAPTER = "adapter"
-CARRIED = ("decision", "revocation", "waiver", "policy", "advisory", "lift", "deployment", "data", "train", "evaluate",
+CARRIED = ("decision", "revocation", "waiver", "break-glass", "policy", "mode", "approval", "advisory", "lift", "deployment", "data", "train", "evaluate",
            "package", "convert", "origin", "bom", "scan", "admit")  # fmt: skip
 """The words under which bundles are kept, as `edges.stage_name` gives them."""
 LOOKS_FOR_BACKDOORS = "backdoor"
@@ -54,6 +54,8 @@ class Running:
     scanned: bool = False
     """The gate's own scan of every byte, which passed."""
     formats: tuple[str, ...] = ()
+    excused: int = 0
+    """On how many waivers and break-glass the newest decision rests."""
     signed: bool = False
     """A verified packaging claim, or an accepted origin whose bytes are those announced."""
     witnessed: bool = False
@@ -115,7 +117,7 @@ def _at(facts: Running, target: str) -> Running:
 def _facts(registry: Registry, connection: sa.Connection, deployment: Deployment) -> Running:
     decision, model = schema.decision, schema.model
     here = (decision.c.project == registry.project, decision.c.manifest == str(deployment.manifest))
-    query = sa.select(decision).where(*here).order_by(sa.literal_column("rowid").desc())
+    query = sa.select(decision).where(*here).order_by(decision.c.place.desc())
     row = connection.execute(query.limit(1)).mappings().first()
     status = connection.execute(
         sa.select(model.c.status).where(
@@ -134,10 +136,13 @@ def _facts(registry: Registry, connection: sa.Connection, deployment: Deployment
     if row is None or str(Digest.of(row["content"].encode())) != row["id"]:
         return base
     content: Any = json.loads(row["content"])
-    if str(Digest.of(row["evidence"].encode())) != content["digests"]["evidence"]:
+    evidence = decisions.evidence_text(connection, row["evidence"])
+    if str(Digest.of(evidence.encode())) != content["digests"]["evidence"]:
         return base
     allows = content["decision"] == "allow" and content["enforced"] is True and row["receipt"] is not None
-    return _with_evidence(connection, base, json.loads(row["evidence"]), decided=allows)
+    used = [row for row in content.get("exceptions", ()) if row["state"] == "used"]
+    base = replace(base, excused=len(used))
+    return _with_evidence(connection, base, json.loads(evidence), decided=allows)
 
 
 def _with_evidence(connection: sa.Connection, base: Running, said: Any, *, decided: bool) -> Running:
@@ -200,7 +205,7 @@ def _admitted(connection: sa.Connection, manifest: Digest, now: datetime) -> boo
     table, subject = schema.bundle, schema.bundle_subject
     query = sa.select(table.c.digest).select_from(subject.join(table, subject.c.bundle == table.c.digest))
     query = query.where(subject.c.identity == str(manifest), table.c.stage == "admit")
-    newest = connection.execute(query.order_by(sa.literal_column("bundle.rowid").desc()).limit(1)).scalar()
+    newest = connection.execute(query.order_by(table.c.place.desc()).limit(1)).scalar()
     if newest is None:
         return False
     try:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 
 from weighbridge.bom.cyclonedx import check_bom
 from weighbridge.claims.predicates import Claim, read_claim, role_of, stage_of
 from weighbridge.core.canonical import JSON
 from weighbridge.core.decision import Outcome
+from weighbridge.core.distrust import Distrust, check_scan, check_signer
 from weighbridge.core.errors import VerificationFailed
 from weighbridge.core.evidence import ClaimFact
 from weighbridge.core.manifest import Manifest
@@ -27,11 +28,12 @@ def fact_of(
     now: datetime,
     manifest: Manifest | None = None,
     shown: Callable[[Bundle], Bundle] = lambda bundle: bundle,
+    distrusts: Sequence[Distrust] = (),
 ) -> ClaimFact | None:
     """Return the fact that a bundle makes; None when it is no claim of ours.
 
     `shown` gives the bundle as it is verified (with a cosigned checkpoint, say). A bill of materials is held
-    against `manifest` and stands unbound without one. Raises VerificationFailed(statement.form) for no statement.
+    against `manifest` and stands unbound without one. What `distrusts` say counts no longer is refused by name. Raises VerificationFailed(statement.form) for no statement.
     """
     statement = Statement.decode(bundle.envelope.payload)
     stage, role = stage_of(statement), role_of(statement)
@@ -39,8 +41,11 @@ def fact_of(
         return None
     try:
         proven = verify_bundle(shown(bundle), authority=authority, project=project, role=role, now=now).proven
+        check_signer(distrusts, proven)
         claim = read_claim(statement)
         assert claim is not None  # its stage is one of ours
+        if stage is Stage.SCAN:
+            check_scan(distrusts, str(claim.detail.get("ruleset", "")), proven.logged_at)
         detail = _detail(claim, statement, manifest)
     except VerificationFailed as error:
         reason = f"{error.problem}: {error.cause}" if error.cause else error.problem

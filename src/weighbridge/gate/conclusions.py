@@ -15,11 +15,12 @@ from weighbridge.claims.words import kind_of
 from weighbridge.core.alias import Alias
 from weighbridge.core.canonical import JSON
 from weighbridge.core.digest import Digest
+from weighbridge.core.distrust import check_signer
 from weighbridge.core.errors import NotFound, UsageError, VerificationFailed
 from weighbridge.core.statement import Statement
 from weighbridge.core.tier import Role, Stage
 from weighbridge.keys.ports import Signer
-from weighbridge.registry import authorities, bundles, models
+from weighbridge.registry import authorities, bundles, distrusts, models
 from weighbridge.registry.outbox import sign, submit
 from weighbridge.registry.wiring import Registry
 from weighbridge.registry.witnesses import witnessed
@@ -130,6 +131,7 @@ def _concluded_in(registry: Registry, bundle: Bundle) -> Conclusion | None:
         proven = verify_bundle(
             shown, authority=registry.authority, project=registry.project, role=role, now=registry.clock.now()
         ).proven
+        check_signer(distrusts.standing(registry), proven)
         if stage is not None:
             claim = read_claim(statement)
             assert claim is not None  # its stage is one of ours

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from datetime import datetime
 
 import sqlalchemy as sa
 
@@ -14,6 +15,7 @@ from weighbridge.core.canonical import JSON
 from weighbridge.core.clock import parse_rfc3339, rfc3339
 from weighbridge.core.decision import Outcome
 from weighbridge.core.digest import Digest
+from weighbridge.core.distrust import Distrust, check_scan, check_signer
 from weighbridge.core.errors import NotFound, VerificationFailed, WeighbridgeError
 from weighbridge.core.evidence import (
     Ancestry,
@@ -24,7 +26,6 @@ from weighbridge.core.evidence import (
     Proven,
     Revocation,
     ScanFact,
-    Waiver,
 )
 from weighbridge.core.finding import Report
 from weighbridge.core.identity import Identity
@@ -34,9 +35,13 @@ from weighbridge.core.statement import Statement
 from weighbridge.core.tier import Origin, Role, Stage
 from weighbridge.gate.advisories import reaching
 from weighbridge.gate.claimed import fact_of
+from weighbridge.gate.described import bom_of, build_of_model
+from weighbridge.gate.excuses import Excuses
 from weighbridge.gate.licences import licences_of
-from weighbridge.registry import bundles, models, tally
+from weighbridge.registry import bundles, distrusts, dropping, models, tally
+from weighbridge.registry import revocations as withdrawn
 from weighbridge.registry.contradictions import contradictions
+from weighbridge.registry.import_age import overdue
 from weighbridge.registry.outbox import sign, submit
 from weighbridge.registry.rebuilding import scan_kept
 from weighbridge.registry.wiring import Registry
@@ -83,10 +88,13 @@ def gather(registry: Registry, model: models.Model, *, keep_scan: bool = True) -
         claims=claims,
         ancestry=ancestry,
         revocations=revocations(registry, visited),
-        waivers=facts.waivers(),
+        waivers=tuple(facts.excuses.waivers),
+        break_glass=tuple(facts.excuses.break_glass),
         licence=licences_of(registry, model).fact,
         contradictions=_contradicted(registry, manifest),
-        problems=(*facts.problems, *_stale(registry)),
+        problems=(*facts.problems, *_stale(registry), *overdue(registry)),
+        bom=bom_of(registry, manifest, claims),
+        build=build_of_model(registry, manifest, claims),
         advisories=reaching(registry, sorted(facts.own), _proven(ancestry)),
     )
 
@@ -153,11 +161,24 @@ def weigh(registry: Registry, manifest: Manifest) -> BytesFact:
                     Outcome.FAIL, f"{entry.path!r} no longer has its digest {entry.sha256.short}"
                 )
         except NotFound:
-            return BytesFact(Outcome.FAIL, f"{entry.path!r} ({entry.sha256.short}) is no longer kept")
+            gone = dropping.every(registry).get(entry.sha256, "no longer kept")
+            return BytesFact(Outcome.FAIL, f"{entry.path!r} ({entry.sha256.short}) is {gone}")
         except WeighbridgeError as error:
             return BytesFact(Outcome.CANNOT_TELL, f"{entry.path!r} cannot be read: {error.problem}")
     found = f"{len(manifest.files)} files, {manifest.size} bytes, read again just now"
-    return BytesFact(Outcome.PASS, found, len(manifest.files), manifest.size)
+    return BytesFact(Outcome.PASS, found + _elsewhere(registry, manifest), len(manifest.files), manifest.size)
+
+
+def _elsewhere(registry: Registry, manifest: Manifest) -> str:
+    """Say which of the bytes are read where others keep them, and that this holds for now where they can change."""
+    places = [place for entry in manifest.files if (place := registry.blobs.placed(entry.sha256))]
+    loose = sum(not place.version for place in places)
+    if not places:
+        return ""
+    text = f"; {len(places)} of them lie in place, where others keep them"
+    if loose:
+        text += f", {loose} without versions: they may change at any time and are hashed again at each use"
+    return text
 
 
 def revocations(registry: Registry, identities: Iterable[Digest]) -> tuple[Revocation, ...]:
@@ -174,6 +195,10 @@ def revocations(registry: Registry, identities: Iterable[Digest]) -> tuple[Revoc
                 target = Digest.parse(row["target"])
                 since = parse_rfc3339(row["since"])
                 found[target] = Revocation(target, row["reason"], since, Digest.parse(row["bundle"]))
+        for said in withdrawn.named(connection, registry.project):
+            for target in set(withdrawn.known(connection, [said.alias])) & set(wanted):
+                since = parse_rfc3339(said.since)
+                found.setdefault(target, Revocation(target, said.reason, since, Digest.parse(said.bundle)))
     for bundle in bundles.about(registry, wanted):
         for revocation in _revocations_in(registry, bundle):
             if revocation.target in wanted:
@@ -202,10 +227,14 @@ def _shown(registry: Registry, bundle: Bundle) -> Bundle:
 
 
 def _verify(registry: Registry, bundle: Bundle, role: Role) -> Proven:
+    """Verify who signed a record; a distrusted signer counts for nothing, but for what withdraws."""
     shown = _shown(registry, bundle)
-    return verify_bundle(
+    proven = verify_bundle(
         shown, authority=registry.authority, project=registry.project, role=role, now=registry.clock.now()
     ).proven
+    if role is not Role.REVOKE:
+        check_signer(distrusts.standing(registry), proven)
+    return proven
 
 
 class _Facts:
@@ -216,7 +245,8 @@ class _Facts:
         self.manifest = manifest
         self.own = {manifest.digest} | ({manifest.weights} if manifest.weights else set())
         self.problems: list[str] = []
-        self._waivers: list[Waiver] = []
+        self.distrusts = distrusts.standing(registry)
+        self.excuses = Excuses(registry, manifest.digest, _verify)
 
     def gather(self) -> tuple[ClaimFact, ...]:
         """Return the facts about the model and about everything its verified claims lead to."""
@@ -241,15 +271,10 @@ class _Facts:
             frontier = sorted(reached - seen)
         return tuple(facts.values())
 
-    def waivers(self) -> tuple[Waiver, ...]:
-        """Return the verified waivers met on the way that are bound to this manifest."""
-        return tuple(self._waivers)
-
     def _fact(self, bundle: Bundle) -> ClaimFact | None:
         statement = Statement.decode(bundle.envelope.payload)
         stage, role = stage_of(statement), role_of(statement)
-        if kind_of(statement) == "waiver":
-            self._note_waiver(bundle, statement)
+        self.excuses.note(bundle, statement)
         if stage is None or role is None:
             return None
         if stage in DESCRIBING and not self.own & set(statement.identities):
@@ -261,27 +286,7 @@ class _Facts:
             now=self.registry.clock.now(),
             manifest=self.manifest,
             shown=lambda kept: _shown(self.registry, kept),
-        )
-
-    def _note_waiver(self, bundle: Bundle, statement: Statement) -> None:
-        try:
-            event = read_event(statement)
-            proven = _verify(self.registry, bundle, Role.WAIVE)
-        except VerificationFailed:
-            return
-        if event is None or self.manifest.digest not in event.about or event.project != self.registry.project:
-            return
-        body = event.body
-        self._waivers.append(
-            Waiver(
-                rule=str(body["rule"]),
-                fingerprint=str(body["fingerprint"]),
-                manifest=self.manifest.digest,
-                reason=str(body["reason"]),
-                signer=proven.signer,
-                expires=parse_rfc3339(str(body["expires"])),
-                bundle=bundle.digest,
-            )
+            distrusts=self.distrusts,
         )
 
 
@@ -289,25 +294,40 @@ def _scanned(
     registry: Registry, manifest: Manifest, claims: tuple[ClaimFact, ...], report: Report, *, keep: bool
 ) -> ScanFact:
     """Establish what the scan of the kept bytes found; sign and log the report once per ruleset."""
-    rules = str(report.ruleset.digest)
+    rules, now = str(report.ruleset.digest), registry.clock.now()
+    named = registry.authority.identity_for(registry.gate_key.key_id)
     told = any(
         fact.stage is Stage.SCAN and fact.outcome is Outcome.PASS and fact.detail.get("ruleset") == rules
         for fact in claims
     )
-    if keep and not told:
+    standing, mine = distrusts.standing(registry), str(registry.gate_key.key_id)
+    refused = _refused(standing, rules, now)
+    if keep and not told and not refused:
         submit(registry, sign(scan_claim(manifest, report), registry.gate_key))
-    named = registry.authority.identity_for(registry.gate_key.key_id)
     return ScanFact(
         scanner=Identity(registry.gate_key.key_id, named.name if named else ""),
-        by_gate=named is not None and registry.authority.may(named.name, Role.SCAN, registry.project),
+        by_gate=named is not None
+        and registry.authority.may(named.name, Role.SCAN, registry.project)
+        and not any(said.key == mine for said in standing),
         manifest=report.manifest,
         verdict=report.verdict,
         complete=report.coverage.complete,
         ruleset=report.ruleset.digest,
-        scanned_at=registry.clock.now(),
+        scanned_at=now,
         findings=report.findings,
         formats=report.formats,
+        ruleset_version=report.ruleset.version,
+        distrusted=refused,
     )
+
+
+def _refused(standing: Sequence[Distrust], ruleset: str, now: datetime) -> str:
+    """Say why a scan of now counts no longer; empty where it does."""
+    try:
+        check_scan(standing, ruleset, now)
+    except VerificationFailed as error:
+        return f"{error.problem} ({error.cause})"
+    return ""
 
 
 def _authority(registry: Registry, origin: Origin) -> AuthorityFact:

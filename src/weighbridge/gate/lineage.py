@@ -9,12 +9,13 @@ import sqlalchemy as sa
 
 from weighbridge.core.canonical import JSON
 from weighbridge.core.digest import Digest
+from weighbridge.core.distrust import check_signer
 from weighbridge.core.errors import OutOfBudget, VerificationFailed
 from weighbridge.core.lineage import CARRIES, AdvisoryKind, Grade, Parentage, Relation
 from weighbridge.core.statement import Statement
 from weighbridge.core.tier import Role, Stage
 from weighbridge.core.walks import Answer, Gap, answer, gaps, ways, weakest
-from weighbridge.registry import advisories, deployments, models, names
+from weighbridge.registry import advisories, deployments, distrusts, models, names
 from weighbridge.registry.deployments import Deployment
 from weighbridge.registry.wiring import Registry
 from weighbridge.store import lineage_index, schema
@@ -280,16 +281,18 @@ def known_roots(registry: Registry, identities: Iterable[Digest]) -> set[Digest]
             )
             contents |= {row.digest: (row.stage, row.content) for row in connection.execute(query)}
     found: set[Digest] = set()
+    standing = distrusts.standing(registry)
     for stage, content in contents.values():
         kept = Bundle.from_json(content.encode())
         try:
-            verify_bundle(
+            proven = verify_bundle(
                 kept,
                 authority=registry.authority,
                 project=registry.project,
                 role=stages[stage],
                 now=registry.clock.now(),
-            )
+            ).proven
+            check_signer(standing, proven)
         except VerificationFailed:
             continue
         found.update(Statement.decode(kept.envelope.payload).identities)

@@ -28,7 +28,7 @@ from weighbridge.core.clock import rfc3339
 from weighbridge.core.envelope import VERSION
 from weighbridge.core.errors import OutOfBudget, Unreadable, UsageError, VerificationFailed
 from weighbridge.core.statement import Statement
-from weighbridge.gate import pack_formats, pack_lists, verify_pack
+from weighbridge.gate import pack_formats, pack_lists, pack_records, verify_pack
 from weighbridge.gate.pack_script import script
 from weighbridge.gate.pack_sources import (
     README,
@@ -47,7 +47,7 @@ from weighbridge.ledger.checkpoint import parse_checkpoint
 from weighbridge.ledger.entry import LogEntry
 from weighbridge.ledger.merkle import Frontier, leaf_hash
 from weighbridge.ledger.sequencer import Log
-from weighbridge.registry import tally
+from weighbridge.registry import decisions, tally
 from weighbridge.registry.wiring import Registry
 from weighbridge.store import schema
 from weighbridge.trust import dsse
@@ -55,7 +55,18 @@ from weighbridge.trust.bundle import log_body
 
 MAX_PACK = 64 << 30
 """Bytes of all members together."""
-EARLIER = ("deployment", "revocation", "waiver", "policy", "other", "advisory", "lift")
+EARLIER = (
+    "deployment",
+    "revocation",
+    "waiver",
+    "break-glass",
+    "policy",
+    "mode",
+    "approval",
+    "other",
+    "advisory",
+    "lift",
+)
 """What is carried from before the period whatever it is about, by the word under which bundles are kept."""
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -262,22 +273,22 @@ class _Making:
         """Return the evidence of a decision as it was signed by its digest; note what runs and what is referred to."""
         try:
             statement: Any = json.loads(payload)
-            kind = verify_pack.RECORD.fullmatch(statement["predicateType"])
-            body = statement["predicate"]["body"] if kind is not None else {}
-            if kind is not None and kind[1] == "deployment":
+            kind, record = pack_records.record_in(statement)
+            if kind == "deployment":
                 self.running.update(dict.fromkeys(str(row["name"]) for row in statement["subject"]))
-            if kind is None or kind[1] != "decision":
+            if kind != "decision":
                 return ""
+            body = record["body"]
             digest = str(body["digests"]["evidence"])
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, AttributeError, pack_formats.Wrong):
             return ""  # no record, whatever it looks like: the script says so as well
         name = pack_formats.sha256(pack_formats.canonical(body))
         query = sa.select(schema.decision.c.evidence).where(schema.decision.c.id == name)
-        text = str(connection.execute(query).scalar() or "")
+        text = decisions.evidence_text(connection, str(connection.execute(query).scalar() or ""))
         if pack_formats.sha256(text.encode()) != digest or self.wanted.secret(text):
             return ""
         said: Any = json.loads(text)
-        for part in ("claims", "waivers", "revocations", "advisories"):
+        for part in ("claims", "waivers", "break_glass", "revocations", "advisories"):
             self.referred.update(row["bundle"] for row in said.get(part) or ())
         return text
 
@@ -312,13 +323,13 @@ class _Making:
             about = about.select_from(subject.join(table, subject.c.bundle == table.c.digest))
             about = about.where(before, subject.c.identity == manifest)
             about = about.where(table.c.stage.in_(("decision", "admit", "bom")))
-            about = about.order_by(sa.literal_column("bundle.rowid").desc())
+            about = about.order_by(table.c.place.desc())
             chosen.update(latest(connection, about))
-            for rowid in began.get(manifest, ()):  # what it ran on when it began to run
-                chosen.update(latest(connection, about.where(sa.literal_column("bundle.rowid") < rowid)))
+            for place in began.get(manifest, ()):  # what it ran on when it began to run
+                chosen.update(latest(connection, about.where(table.c.place < place)))
         for project in connection.execute(sa.select(table.c.project).distinct()).scalars():
             query = sa.select(*columns).where(before, table.c.stage == "decision", table.c.project == project)
-            last = connection.execute(query.order_by(sa.literal_column("rowid").desc()).limit(1)).first()
+            last = connection.execute(query.order_by(table.c.place.desc()).limit(1)).first()
             chosen.update({last[0]: last[1]} if last else {})  # the mode that the project was in
         for part in parts(sorted(self.referred), 400):
             rows = connection.execute(sa.select(*columns).where(before, table.c.digest.in_(part)))
@@ -335,7 +346,7 @@ class _Making:
         Returns, for each such manifest, the rows of the records that say since when.
         """
         at: dict[tuple[str, str], tuple[str, int]] = {}
-        for rowid, digest in sorted(_rowids(connection, list(chosen))):
+        for place, digest in sorted(_kept_at(connection, list(chosen))):
             try:
                 event = read_event(Statement.decode(bundle_of(connection, digest).envelope.payload))
             except VerificationFailed:
@@ -345,10 +356,10 @@ class _Making:
                 if event.body.get("ended"):
                     at.pop(there, None)
                 elif at.get(there, ("", 0))[0] != manifest:
-                    at[there] = manifest, rowid
+                    at[there] = manifest, place
         began: dict[str, list[int]] = {}
-        for manifest, rowid in at.values():
-            began.setdefault(manifest, []).append(rowid)
+        for manifest, place in at.values():
+            began.setdefault(manifest, []).append(place)
         self.running.update(dict.fromkeys(began))
         return began
 
@@ -481,11 +492,12 @@ def _put(write: Callable[[bytes], int], row: Mapping[str, Any]) -> None:
     write(pack_formats.canonical(row) + b"\n")
 
 
-def _rowids(connection: sa.Connection, digests: Sequence[str]) -> Iterator[tuple[int, str]]:
+def _kept_at(connection: sa.Connection, digests: Sequence[str]) -> Iterator[tuple[int, str]]:
     """Yield the order in which bundles were kept: by place in the log does not do where one log follows another."""
-    kept: sa.ColumnElement[int] = sa.literal_column("rowid")
     for part in parts(digests, 400):
-        query = sa.select(kept, schema.bundle.c.digest).where(schema.bundle.c.digest.in_(part))
+        query = sa.select(schema.bundle.c.place, schema.bundle.c.digest).where(
+            schema.bundle.c.digest.in_(part)
+        )
         yield from ((int(row[0]), str(row[1])) for row in connection.execute(query))
 
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+from weighbridge.gate.pack_changes import Changes
 from weighbridge.gate.pack_formats import Version, canonical, moment, sha256, written
 
 LISTS = ("decisions", "running", "against-decisions", "waivers", "changes", "same-person", "outages", "responses",
@@ -35,6 +36,10 @@ class Entry:
     body: Any
     bundle: str
     evidence: Any = None
+    said: str = ""
+    """When its signer says that it was."""
+    person: str = ""
+    """Who signed, however they are called."""
 
     @property
     def where(self) -> dict[str, Any]:
@@ -73,8 +78,8 @@ class Lists:
     emit: Callable[[str, dict[str, Any]], None]
     since: int
     until: int
-    policy: str = ""
-    """The digest of the policy in force, by the genesis entry and the signed changes since."""
+    set_to: Changes = field(default_factory=Changes)
+    """Policies and modes in force, by the genesis entry and the signed changes since."""
     ran: set[str] = field(default_factory=set)
     """Every manifest that ran in the period."""
     _modes: dict[str, str] = field(default_factory=dict)
@@ -94,13 +99,17 @@ class Lists:
 
     def take(self, entry: Entry) -> None:
         """Take the next record; one of a kind that no list is made of is passed over."""
-        kind = getattr(self, f"_{entry.kind}", None) if entry.kind in KINDS else None
-        if kind is not None:
-            kind(entry)
+        if entry.kind in KINDS:
+            getattr(self, f"_{entry.kind.replace('-', '_')}")(entry)
 
     def begin(self, policy: str) -> None:
         """Take the policy with which the registry began."""
-        self.policy = policy
+        self.set_to.policies["*"] = policy
+
+    @property
+    def policy(self) -> str:
+        """Return the digest of the policy in force in every project without its own."""
+        return self.set_to.policies.get("*", "")
 
     def refuse(self, entry: Entry, why: str) -> None:
         """Note a record that counts for nothing, because its signer may not say such a thing."""
@@ -117,6 +126,7 @@ class Lists:
                 "changes": differences(self._before, version.document),
             })  # fmt: skip
         self._before = version.document
+        self.set_to.version = version
 
     # What each kind of record does.
 
@@ -134,7 +144,7 @@ class Lists:
             })  # fmt: skip
             self._outage(entry, name)
         before = self._modes.get(entry.project, MODE)
-        if body["mode"] != before and now:
+        if body["mode"] != before and now and not self.set_to.explains(entry.project, body["mode"]):
             self.emit("changes", {
                 "what": "mode", **entry.where, "project": entry.project, "from": before, "to": body["mode"],
                 "seen_in": name,
@@ -144,9 +154,8 @@ class Lists:
             self._family[here] = frozenset(evidence["ancestry"]["visited"]), evidence["weights"]
             for run in self._running(here):
                 self._advised(run, evidence)
-            for waiver in evidence["waivers"]:
-                if waiver["bundle"] in self._waivers and now:
-                    self._waivers[waiver["bundle"]]["used"] += 1
+            if now:
+                self._use(body, evidence)
         if allowed:
             self._allowed[here] = name
             for run in self._running(here) if not now else ():
@@ -181,6 +190,11 @@ class Lists:
         pairs += [
             ("waived a finding in what they built", row["signer"], row["bundle"])
             for row in entry.evidence["waivers"]
+        ]
+        pairs += [
+            ("broke the glass for what they built", who, row["bundle"])
+            for row in entry.evidence.get("break_glass", ())
+            for who in row["signers"]
         ]
         cases = [
             (case, who["name"] or who["subject"], who["key"], [built[who["key"]]["bundle"], bundle])
@@ -236,20 +250,35 @@ class Lists:
         body = entry.body
         if moment(body["expires"]) >= self.since:
             self._waivers[entry.bundle] = {
-                **entry.where, "project": entry.project, "manifest": entry.about[0], "rule": body["rule"],
-                "fingerprint": body["fingerprint"], "reason": body["reason"], "until": body["expires"],
-                "given_by": entry.actor, "used": 0,
+                **entry.where, "kind": entry.kind, "project": entry.project, "manifest": entry.about[0],
+                "rule": body.get("rule", "policy.*"), "fingerprint": body.get("fingerprint", ""), "reason": body["reason"],
+                "until": body["expires"], "given_by": entry.actor, "approved_by": [], "used": 0,
             }  # fmt: skip
 
+    _break_glass = _waiver
+
+    def _use(self, body: Any, evidence: Any) -> None:
+        """Count on which exceptions a decision rests; where it does not say, every waiver of its evidence."""
+        rows = body.get("exceptions")
+        if rows is None:
+            rows = [{"bundle": row["bundle"], "state": "used", "signers": []} for row in evidence["waivers"]]
+        for row in rows:
+            kept = self._waivers.get(row["bundle"])
+            if kept is not None and row["state"] == "used":
+                kept["used"] += 1
+                kept["approved_by"] = row["signers"]
+
     def _policy(self, entry: Entry) -> None:
-        counted = entry.body["previous"] == self.policy
-        if entry.time >= self.since:
-            self.emit("changes", {
-                "what": "policy", **entry.where, "approved_by": entry.key, "asked_by": entry.actor,
-                "from": entry.body["previous"], "to": entry.body["digest"], "counted": counted,
-            })  # fmt: skip
-        if counted:
-            self.policy = entry.body["digest"]
+        self._changed(self.set_to.propose(entry), entry.time)
+
+    _mode = _policy
+
+    def _approval(self, entry: Entry) -> None:
+        self._changed(self.set_to.approve(entry), entry.time)
+
+    def _changed(self, row: dict[str, Any] | None, when: int) -> None:
+        if row is not None and when >= self.since:
+            self.emit("changes", row)
 
     def _revocation(self, entry: Entry) -> None:
         self._trouble(entry, list(entry.about), entry.bundle)
@@ -328,6 +357,9 @@ class Lists:
         """Hand out the rest: what still runs, waivers, answers to advisories, roles on a day, logs that are frozen."""
         for there in sorted(self._open):
             self._end(self._open[there], None)
+        for row in self.set_to.left():
+            if moment(row["time"]) >= self.since:
+                self.emit("changes", row)
         for row in self._waivers.values():
             self.emit("waivers", row)
         for row in self._same.values():
@@ -347,7 +379,19 @@ class Lists:
             self.emit("roles", {"as_of": written(as_of), "version": past[-1].number, **holder})
 
 
-KINDS = ("decision", "admission", "deployment", "waiver", "policy", "revocation", "advisory", "lift")
+KINDS = (
+    "decision",
+    "admission",
+    "deployment",
+    "waiver",
+    "break-glass",
+    "policy",
+    "mode",
+    "approval",
+    "revocation",
+    "advisory",
+    "lift",
+)
 """What the lists are made of."""
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 from importlib import resources
 
-MODULES = ("verify_pack", "pack_formats", "pack_lists")
+MODULES = ("verify_pack", "pack_formats", "pack_changes", "pack_lists", "pack_records")
 """The first gives the docstring and stands last, with what runs."""
 
 

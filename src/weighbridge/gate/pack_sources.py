@@ -13,6 +13,7 @@ import sqlalchemy as sa
 
 from weighbridge.core.digest import Digest
 from weighbridge.core.errors import VerificationFailed
+from weighbridge.gate import pack_records
 from weighbridge.ledger.entry import LogEntry
 from weighbridge.ledger.sequencer import Log
 from weighbridge.scanner.secret_rules import SECRETS
@@ -65,7 +66,7 @@ class Kept:
     def __init__(self, connection: sa.Connection, start: int) -> None:
         table = schema.bundle
         query = sa.select(table.c.log_index, table.c.digest).where(table.c.log_index >= start)
-        query = query.order_by(table.c.log_index, sa.literal_column("rowid"))
+        query = query.order_by(table.c.log_index, table.c.place)
         self._connection = connection
         self._rows: Iterator[Any] = iter(connection.execute(query.execution_options(yield_per=1000)))
         self._next: Any = next(self._rows, None)
@@ -139,7 +140,8 @@ def latest(connection: sa.Connection, query: sa.Select[Any]) -> Iterator[tuple[s
     met: set[str] = set()
     for digest, index, stage in connection.execute(query):
         if stage == "decision" and "allow" not in met:
-            body: Any = json.loads(bundle_of(connection, digest).envelope.payload)["predicate"]["body"]
+            statement = json.loads(bundle_of(connection, digest).envelope.payload)
+            body = pack_records.record_in(statement)[1]["body"]
             allows = body.get("decision") == "allow" and body.get("enforced") is True
             if allows or "decision" not in met:
                 yield digest, index

@@ -27,7 +27,7 @@ WIDTH, HEIGHT, ACROSS, DOWN, EDGE = 232, 62, 132, 16, 24
 LANE = 10
 LINES = 300
 """Lines in a picture: beyond them the thinnest are left out, and the picture says how many."""
-TOP, FOOT = 64, 150
+TOP, FOOT = 64, 168
 MAX_LABELS = 120
 """Lines that carry their relation in words; in a fuller picture the words stand in each line's title only."""
 
@@ -43,6 +43,11 @@ STANDINGS = {
 }
 """Each standing: a sign and a word; colour only repeats them."""
 _WORST = list(STANDINGS)
+EXPLAINED = (
+    "Each line runs from what was there first to what came of it. The thick frame is what was asked about.",
+    "Boxes behind a box: several that are alike; a line between such boxes looks like the surest in it.",
+)
+"""Lines short enough for the narrowest picture."""
 
 PALETTES = {
     "light": {
@@ -445,11 +450,8 @@ def _legend(y: float, boxes: Mapping[str, Box]) -> str:
             f'<g class="{word}" transform="translate({x} {down})"><rect class="b" width="22" height="14" rx="2"/>'
             f'<text class="s" x="30" y="11">{sign} {told}</text></g>'
         )
-    parts.append(
-        '<text class="s" x="0" y="100">Each line runs from what was there first to what came of it. The thick frame is what '
-        "was asked about. Boxes behind a box: several that are alike; a line between such boxes looks like the surest in it.</text></g>"
-    )
-    return "".join(parts)
+    parts += [f'<text class="s" x="0" y="{100 + 18 * at}">{line}</text>' for at, line in enumerate(EXPLAINED)]
+    return "".join((*parts, "</g>"))
 
 
 def _text(text: str, width: int) -> str:

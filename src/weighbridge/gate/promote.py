@@ -2,28 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 
-import sqlalchemy as sa
-from sqlalchemy.dialects.sqlite import insert as upsert
-
-from weighbridge.claims.records import event
 from weighbridge.claims.summary import build_vsa
-from weighbridge.core.canonical import canonical, parse
+from weighbridge.core.canonical import JSON
 from weighbridge.core.decision import Check, Decision, Outcome
 from weighbridge.core.digest import Digest
-from weighbridge.core.errors import Refused
+from weighbridge.core.errors import NotFound, Refused
 from weighbridge.core.evidence import Evidence
+from weighbridge.core.exceptions import ExceptionState
 from weighbridge.core.tier import Stage, Status, Tier
 from weighbridge.gate.evidence import gather
-from weighbridge.gate.judging import Judgement, judge_model
+from weighbridge.gate.judging import Judgement, judge_model, judge_nothing
+from weighbridge.gate.modes import namespace_of
+from weighbridge.gate.settling import Wanted, settle
 from weighbridge.registry import deployments, export, models, names
-from weighbridge.registry.outbox import Draft, drain, enqueue, sign
+from weighbridge.registry.new_names import Differs, check_new
+from weighbridge.registry.outbox import Draft, check_clock, sign
 from weighbridge.registry.wiring import Registry
-from weighbridge.store import schema
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +35,10 @@ class Result:
     """`core.decision.Receipt` as JSON; None for a dry run, which is not logged."""
     path: Path | None = None
     """Where an admitted model lies, ready to be loaded."""
+    body: Mapping[str, JSON] = field(default_factory=dict)
+    """What was signed: the decision with its circumstances and, where it was logged, its place in the chain."""
+    active: Decision | None = None
+    """Of a dry run by other policy files: the decision by the active policy, on the same evidence."""
 
 
 def promote(
@@ -43,52 +46,105 @@ def promote(
     digest: Digest,
     *,
     name: str | None = None,
+    differs: Differs | None = None,
     dry_run: bool = False,
     policy: Path | None = None,
 ) -> Result:
     """Ask for a model to be moved from intake to trusted; `name` is then moved to it.
 
-    The decision is logged whether it allows or blocks. A dry run judges the same evidence, with another
+    The decision is logged whether it allows or blocks. Raises Refused(name.alike) for a new name that could be taken for
+    another one, unless `differs` says that it is meant. A dry run judges the same evidence, with another
     policy if one is given, and changes nothing.
     """
     if name is not None:
         names.check_name(name)
     with registry.writing():
-        model = models.get(registry, digest)
-        evidence = gather(registry, model, keep_scan=not dry_run)
-        judgement = judge_model(
-            registry,
-            evidence,
-            action="promote",
-            further=[_active(model)],
-            policy=policy if dry_run else None,
+        if name is not None:
+            check_new(registry, name, digest, differs)  # before anything is decided
+        model, judgement = _judged(
+            registry, digest, "promote", keep_scan=not dry_run, policy=policy if dry_run else None
         )
         if dry_run:
-            return Result(judgement.decision, judgement.id, None)
-        drafts: list[Draft] = []
-        if judgement.decision.allow and judgement.decision.enforced:
-            drafts.append(_summary(registry, model, judgement))
-            if name is not None and (move := names.move(registry, name, digest)):
-                drafts.append(move)
-        return _settle(registry, model, judgement, drafts)
+            check_clock(registry)
+            active = _by_active(registry, judgement) if policy is not None else None
+            return Result(judgement.decision, judgement.id, None, body=judgement.body, active=active)
+
+        def follow(decision: Digest) -> list[Draft]:
+            drafts = []
+            if model is not None and judgement.decision.allow and judgement.decision.enforced:
+                drafts.append(_summary(registry, model, judgement.decision, decision))
+                if name is not None and (move := names.move(registry, name, digest, differs=differs)):
+                    drafts.append(move)
+            return drafts
+
+        return _settle(registry, Wanted(digest, judgement, follow))
 
 
-def admit(registry: Registry, digest: Digest, *, target: str | None = None) -> Result:
+def admit(
+    registry: Registry, digest: Digest, *, target: str | None = None, namespace: str | None = None
+) -> Result:
     """Ask whether a trusted model may run here, now; everything is verified again.
 
-    An allow renews the gate's short-lived summary. With `target` the deployment is recorded as well.
+    An allow renews the gate's short-lived summary. With `target` the deployment is recorded as well: of what was allowed,
+    and, where the mode lets what is blocked run all the same, of that too. `namespace`, whose mode holds, is the part of the
+    target before the first `/` unless it is given; raises UsageError for another than the target's.
     """
+    where = namespace_of(target, namespace)
     with registry.writing():
-        model = models.get(registry, digest)
-        evidence = gather(registry, model)
-        further = [_trusted(model, evidence), _active(model)]
-        judgement = judge_model(registry, evidence, action="admit", further=further)
-        drafts: list[Draft] = []
-        if judgement.decision.allow and judgement.decision.enforced:
-            drafts.append(_summary(registry, model, judgement))
-            if target is not None:
+        model, judgement = _judged(registry, digest, "admit", namespace=where)
+
+        def follow(decision: Digest) -> list[Draft]:
+            drafts = []
+            if model is not None and judgement.decision.allow and judgement.decision.enforced:
+                drafts.append(_summary(registry, model, judgement.decision, decision))
+            runs = judgement.decision.allow or not judgement.decision.enforced
+            if model is not None and target is not None and runs:
                 drafts.append(deployments.deploy(registry, digest, target))
-        return _settle(registry, model, judgement, drafts)
+            return drafts
+
+        return _settle(registry, Wanted(digest, judgement, follow))
+
+
+def _judged(
+    registry: Registry,
+    digest: Digest,
+    action: str,
+    *,
+    keep_scan: bool = True,
+    policy: Path | None = None,
+    namespace: str = "",
+) -> tuple[models.Model | None, Judgement]:
+    """Gather and judge; whatever goes wrong on the way is a decision that blocks and names what failed.
+
+    Raises NotFound for a model that is not here: there is nothing to decide about.
+    """
+    model, further = None, []
+    try:
+        model = models.get(registry, digest)
+        further = [_active(model)]
+        evidence = gather(registry, model, keep_scan=keep_scan)
+        if action == "admit":
+            further.insert(0, _trusted(model, evidence))
+        return model, judge_model(
+            registry, evidence, action=action, further=further, policy=policy, namespace=namespace
+        )
+    except Exception as error:
+        if model is None and isinstance(error, NotFound):
+            raise
+        return model, judge_nothing(
+            registry, digest, error, action=action, further=further, namespace=namespace
+        )
+
+
+def _by_active(registry: Registry, judgement: Judgement) -> Decision | None:
+    """Judge the same evidence by the active policy; None where none could be gathered."""
+    if judgement.basis is None:
+        return None
+    names = judgement.circumstances["checks"]
+    assert isinstance(names, list)
+    further = [check for check in judgement.decision.checks if check.id in names]
+    evidence, action = judgement.basis.evidence, judgement.decision.action
+    return judge_model(registry, evidence, action=action, further=further).decision
 
 
 def _trusted(model: models.Model, evidence: Evidence) -> Check:
@@ -126,44 +182,37 @@ def _active(model: models.Model) -> Check:
     )
 
 
-def _summary(registry: Registry, model: models.Model, judgement: Judgement) -> Draft:
+def _summary(registry: Registry, model: models.Model, decision: Decision, identity: Digest) -> Draft:
+    """Make the gate's word of an admission: it ends with the first of the exceptions on which the answer rests, and names them."""
     now = registry.clock.now()
+    excused = [row for row in decision.exceptions if row.state is ExceptionState.USED]
     statement = build_vsa(
         registry.id,
         Tier.TRUSTED,
         model.manifest,
         project=registry.project,
-        policy_digest=Digest.parse(judgement.decision.digests["policy"]),
-        decision_digest=judgement.id,
+        policy_digest=Digest.parse(decision.digests["policy"]),
+        decision_digest=identity,
         now=now,
-        expires=now + timedelta(hours=int(registry.config["admission_hours"])),
+        expires=min(
+            [
+                now + timedelta(hours=int(registry.config["admission_hours"])),
+                *(row.expires for row in excused),
+            ]
+        ),
+        exceptions=[row.bundle for row in excused],
     )
     return sign(statement, registry.gate_key)
 
 
-def _settle(registry: Registry, model: models.Model, judgement: Judgement, drafts: Sequence[Draft]) -> Result:
-    """Record the decision, put it and what follows from it into the outbox, log and apply; then lay out."""
-    body = judgement.decision.to_json()
-    statement = event("decision", (model.digest,), body, **registry.event_facts())
-    drafts = [sign(statement, registry.gate_key), *drafts]
-    row = {
-        **registry.record(),
-        "id": str(judgement.id),
-        "manifest": str(model.digest),
-        "action": judgement.decision.action,
-        "answer": "allow" if judgement.decision.allow else "block",
-        "content": canonical(body).decode(),
-        "evidence": canonical(judgement.evidence.to_json()).decode(),
-    }
-    with registry.records.write() as connection:
-        connection.execute(upsert(schema.decision).values(row).on_conflict_do_nothing())
-        enqueue(registry, connection, drafts)
-    logged = {bundle.digest: bundle for bundle in drain(registry, drafts)}
-    path = None
-    if judgement.decision.allow and judgement.decision.enforced:
-        admission = logged[drafts[1].envelope.digest]  # what follows from an allow begins with the summary
-        path = export.lay_out(registry, _taken(registry, model.digest), admission)
-    return Result(judgement.decision, judgement.id, receipt(registry, judgement.id), path)
+def _settle(registry: Registry, wanted: Wanted) -> Result:
+    """Record the decision, log it and let it count; then lay out what was admitted."""
+    [settled] = settle(registry, [wanted])
+    decision, path = wanted.judgement.decision, None
+    if decision.allow and decision.enforced:
+        admission = settled.bundles[1]  # what follows from an allow begins with the summary
+        path = export.lay_out(registry, _taken(registry, wanted.manifest), admission)
+    return Result(decision, settled.id, settled.receipt, path, settled.body)
 
 
 def _taken(registry: Registry, digest: Digest) -> models.Model:
@@ -177,11 +226,3 @@ def _taken(registry: Registry, digest: Digest) -> models.Model:
             check="identity.role",
         )
     return model
-
-
-def receipt(registry: Registry, decision: Digest) -> object | None:
-    """Return the receipt of a decision, or None while the log has not answered."""
-    with registry.records.read() as connection:
-        query = sa.select(schema.decision.c.receipt).where(schema.decision.c.id == str(decision))
-        text = connection.execute(query).scalar()
-    return parse(text) if text else None

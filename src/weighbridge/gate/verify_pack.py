@@ -15,7 +15,6 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
-import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -23,6 +22,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from weighbridge.gate.pack_changes import CHANGING, person_of
 from weighbridge.gate.pack_formats import (
     DAMAGE,
     INDEX,
@@ -49,13 +49,13 @@ from weighbridge.gate.pack_formats import (
     signed_by,
 )
 from weighbridge.gate.pack_lists import LISTS, Entry, Lists
+from weighbridge.gate.pack_records import Chain, record_in
 
-RECORD = re.compile(r"https://weighbridge\.dev/attestation/([a-z]+)/v0\.1")
 ADMISSION = "https://weighbridge.dev/attestation/admission/v0.1"
 SUMMARY, BOM = "https://slsa.dev/verification_summary/v1", "https://cyclonedx.org/bom"
 ROLES = {"decision": "decide", "name": "record", "deployment": "record", "revocation": "revoke", "waiver": "waive",
-         "policy": "policy", "advisory": "revoke", "lift": "revoke", "admission": "admit", "bom": "bom"}  # fmt: skip
-"""Kind of record: the role that its signer must hold for it to count."""
+         "break-glass": "waive", "policy": "policy", "mode": "policy", "approval": "", "advisory": "revoke", "lift": "revoke", "admission": "admit", "bom": "bom"}  # fmt: skip
+"""Kind of record: the role that its signer must hold for it to count; an approval takes that of what it approves."""
 UNSIGNED = ("weighbridge.genesis/1", "weighbridge.log-follows/1", "weighbridge.log/1")
 EVERY_PROJECT = "*"
 
@@ -116,6 +116,7 @@ class Reader:
         self.records = 0
         self.boms: dict[str, tuple[str, tuple[str, ...]]] = {}
         """Bundle to the digest of the bill of materials it carries, and what that is about."""
+        self.chain = Chain()
         self._known = {version.digest: version for version in versions}
         self._now: Version | None = None
 
@@ -126,7 +127,10 @@ class Reader:
         if self.kept:
             self._try("the kept checkpoint", self._compare_kept)
         self._each("earlier.jsonl", self._earlier)
+        self.chain.forget()
         for log in self.logs:
+            if log.number == 0 and log.meta["start"] == 0:
+                self.chain.begin()
             self._each(f"{log.name}/entries.jsonl", partial(self._entry, log))
             self._try(f"{log.name}/log.json", partial(self._close, log))
 
@@ -181,6 +185,7 @@ class Reader:
     def _earlier(self, row: Any) -> None:
         """Take an entry from before the period, by its proof of inclusion in the newest checkpoint."""
         log = self.logs[row["log"]]
+        self.chain.forget()  # of the time before the period, not every decision is here
         body = plain(row["body"])
         leaf = hashlib.sha256(b"\x00" + body).digest()
         if included(leaf, row["index"], log.size, [plain(step) for step in row["proof"]]) != log.root:
@@ -206,6 +211,7 @@ class Reader:
         elif "authority" in row:
             self._authority(log, row, value)
         elif "missing" in row:
+            self.chain.forget()  # it may have been a decision
             self.found.missing.append(f"{log.name} entry {row['index']} of {row['time']}: {row['missing']}")
         elif "bundle" in row:
             self._record(log, row, value)
@@ -243,6 +249,7 @@ class Reader:
         bound = (spec["payloadHash"]["value"], logged["signature"])
         if bound != (hashlib.sha256(plain(envelope["payload"])).hexdigest(), own["sig"]):
             raise Wrong("the entry is about another record")
+        person = person_of(pem)
         signer, key, pem = self._signer(pem, row["time"])
         payload = opened(envelope, pem)
         self._checkpoints(log, row)
@@ -258,7 +265,7 @@ class Reader:
             self.lists.refuse(odd, f"it is not well-formed: {said(error)}")
             return
         if entry is not None:
-            self._believe(entry, row, statement)
+            self._believe(replace(entry, person=person), row, statement)
 
     def _believe(self, entry: Entry, row: Any, statement: Any) -> None:
         """Hand a record to the lists, if its signer may say such a thing."""
@@ -271,7 +278,7 @@ class Reader:
             if self._now and any(self._now.may(entry.signer, "bom", project) for project in projects):
                 self.boms[entry.bundle] = sha256(canonical(statement["predicate"])), entry.about
             return
-        role = ROLES[entry.kind]
+        role = ROLES[entry.kind] or CHANGING.get(entry.body.get("kind"), "nobody's")
         if self._now is None or not entry.signer or not self._now.may(entry.signer, role, entry.project):
             self.lists.refuse(entry, f"its signer does not hold the role {role} in {entry.project!r}")
             return
@@ -279,6 +286,9 @@ class Reader:
             self.found.missing.append(
                 f"log/{entry.place[0]} entry {entry.place[1]}: the evidence of this decision"
             )
+        if entry.kind == "decision" and (why := self.chain.refusal(entry.body)):
+            self.lists.refuse(entry, why)
+            return
         try:
             self.lists.take(entry)
         except DAMAGE as error:
@@ -321,17 +331,19 @@ def _entry_of(statement: Any, place: tuple[int, int], when: int, by: tuple[str, 
         if row.get("name", "").partition(":")[0] in ("wb1", "wbw1", "alias")
         and row["name"].partition(":")[2] == row["digest"]["sha256"]
     )
-    predicate, kind = statement["predicate"], RECORD.fullmatch(statement["predicateType"])
+    predicate = statement["predicate"]
     signer, key, bundle = by
     if statement["predicateType"] == SUMMARY:
         body = predicate[ADMISSION]
         return Entry("admission", place, when, signer, key, body["project"], "", about, body, bundle)
     if statement["predicateType"] == BOM:
         return Entry("bom", place, when, signer, key, EVERY_PROJECT, "", about, {}, bundle)
-    if kind is None or kind[1] not in ROLES:
+    kind, predicate = record_in(statement)
+    if kind not in ROLES:
         return None
     project, actor, body = predicate["project"], predicate["actor"], predicate["body"]
-    return Entry(kind[1], place, when, signer, key, project, actor, about, body, bundle)
+    moment_said = str(predicate.get("at", ""))
+    return Entry(kind, place, when, signer, key, project, actor, about, body, bundle, said=moment_said)
 
 
 def _with_evidence(entry: Entry, text: str) -> Entry:

@@ -9,6 +9,7 @@ from weighbridge.core.errors import VerificationFailed
 from weighbridge.ledger.checkpoint import MAX_NOTE, Checkpoint, parse_checkpoint, verify_checkpoint
 from weighbridge.ledger.merkle import EMPTY_ROOT
 from weighbridge.ledger.tiles import damaged, flush_folders, write_durably
+from weighbridge.store.plain import read_plain
 
 COSIGNED = "cosigned"
 
@@ -26,7 +27,7 @@ class KeptCosigned:
     def read(self) -> tuple[str, Checkpoint]:
         """Return the note kept and what it says; an empty note when there is none that the log signed."""
         try:
-            note = self._path.read_bytes().decode()
+            note = read_plain(self._path).decode()
             if note == self._known[0]:
                 return self._known
             head = verify_checkpoint(note, origin=self._origin, public_pem=self._public_pem)

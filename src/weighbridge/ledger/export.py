@@ -29,6 +29,7 @@ from weighbridge.ledger.tiles import (
     tile_name,
     write_durably,
 )
+from weighbridge.store.plain import read_plain
 
 MIRROR = "mirror"
 MARK = b"This folder is a copy of a log. Appending here would fork it.\n"
@@ -68,7 +69,7 @@ def copy_log(source: Path, target: Path, note: str, public_pem: str) -> int:
 def _before(target: Path, head: Checkpoint, tiles: Tiles, public_pem: str) -> int:
     """Return how many entries the copy has; it must be of this log's past."""
     try:
-        note = (target / CHECKPOINT).read_bytes().decode(errors="replace")
+        note = read_plain(target / CHECKPOINT).decode(errors="replace")
     except FileNotFoundError:
         if any(path.name.removesuffix(".tmp") not in _OURS for path in target.iterdir()):
             raise _occupied(target) from None

@@ -22,6 +22,7 @@ from threading import Lock
 
 from weighbridge.ledger.merkle import HASH_SIZE
 from weighbridge.ledger.tiles import WIDTH, Tiles, damaged, disk, tile_name, write_durably
+from weighbridge.store.plain import read_plain
 
 KIND = "index"
 PART = WIDTH * WIDTH
@@ -114,7 +115,7 @@ def check(directory: Path, tiles: Tiles, size: int) -> None:
     for part in range(size // PART):
         name = tile_name(KIND, part)
         try:
-            kept = (directory / name).read_bytes()
+            kept = read_plain(directory / name)
         except FileNotFoundError:
             continue
         except OSError as error:

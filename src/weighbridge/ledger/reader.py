@@ -30,6 +30,7 @@ from weighbridge.ledger.entry import InclusionProof, LogEntry
 from weighbridge.ledger.fsck import check_all, check_promise
 from weighbridge.ledger.merkle import HASH_SIZE, Frontier, leaf_hash
 from weighbridge.ledger.tiles import CHECKPOINT, WIDTH, Tiles, damaged, disk
+from weighbridge.store.plain import read_plain
 
 _T = TypeVar("_T")
 _READ_TRIES = 20
@@ -84,6 +85,11 @@ class Reader:
     def size(self) -> int:
         """How many entries the last checkpoint read or written has."""
         return self._state.head.size
+
+    @property
+    def newest(self) -> int:
+        """Seconds since 1970 at which the last entry was taken in; 0 for an empty log, and for one that keeps no dates."""
+        return self.entry(self.size - 1).integrated_time if self.size else 0
 
     @property
     def root(self) -> bytes:
@@ -295,7 +301,7 @@ class Reader:
 def _read_note(directory: Path) -> str:
     """Return the checkpoint as text; raises FileNotFoundError, Unreadable, RegistryUnusable."""
     try:
-        return (directory / CHECKPOINT).read_bytes().decode()
+        return read_plain(directory / CHECKPOINT).decode()
     except FileNotFoundError:
         raise
     except OSError as error:

@@ -8,7 +8,8 @@ What an append does, in order, and what a crash after each step leaves behind:
    folders. A crash here leaves tiles wider than the checkpoint says; nobody reads them, and the next
    append overwrites them.
 3. Write the new checkpoint beside, flush it, see that the lock and the checkpoint are still those of
-   step 1, rename it. The entries exist from this rename on.
+   step 1, rename it. The entries exist from this rename on; where a journal is shared (`journal`), from the
+   moment it took the commit in, just before.
 4. Flush the folder. When only this fails the caller gets an error although the entries may be there:
    `find` tells, so that appending again is idempotent.
 5. Remove the narrower twins of the tiles just written, and index what became complete (`lookup`).
@@ -41,6 +42,7 @@ from weighbridge.ledger.checkpoint import (
 from weighbridge.ledger.commit import write_tiles
 from weighbridge.ledger.entry import LogEntry, signed_entry_timestamp
 from weighbridge.ledger.export import MIRROR, copy_log
+from weighbridge.ledger.journal import Commit, Follower, Journal, local_note
 from weighbridge.ledger.lock import Held, exclusive
 from weighbridge.ledger.merkle import leaf_hash
 from weighbridge.ledger.reader import Reader, State
@@ -54,6 +56,7 @@ from weighbridge.ledger.tiles import (
     flush_folders,
     write_durably,
 )
+from weighbridge.store.plain import read_plain
 
 LOCK = "lock"
 MIN_GENESIS = 2
@@ -64,7 +67,31 @@ _INDEXES = 4
 
 
 class Log(Reader):
-    """An append-only log in one folder; make it with `create` or `open`."""
+    """An append-only log in one folder; make it with `create`, `open`, or `follow`."""
+
+    _journal: Journal | None = None
+
+    @classmethod
+    def follow(cls, directory: Path, origin: str, public_pem: str, journal: Journal) -> Log:
+        """Open this machine's folder of a log whose commits are in a journal; what the folder lacks is written first.
+
+        Raises RegistryUnusable as `open` does, and (log.journal) for a folder with something the journal has not.
+        """
+        log = cls(directory, public_pem, origin)
+        log._journal = journal
+        try:
+            directory.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise disk(error) from None
+        log.refresh()
+        return log
+
+    def refresh(self) -> None:
+        """Take up what others appended, here or, by way of the journal, elsewhere; raises RegistryUnusable."""
+        if self._journal is not None and not self._is_newest():
+            with exclusive(self._directory / LOCK):
+                self._catch_up()
+        super().refresh()
 
     @classmethod
     def create(
@@ -76,6 +103,7 @@ class Log(Reader):
         now: datetime,
         genesis: Sequence[bytes],
         form: Form = "v1",
+        journal: Journal | None = None,
     ) -> Log:
         """Start a log with at least two genesis entries; raises UsageError, Refused(log.exists), Unreadable.
 
@@ -92,6 +120,7 @@ class Log(Reader):
         if len(genesis) < MIN_GENESIS:
             raise UsageError(f"a log starts with {MIN_GENESIS} entries", remedy="pass two genesis bodies")
         log = cls(directory, signer.public_pem, origin)
+        log._journal = journal
         try:
             directory.mkdir(parents=True, exist_ok=True)
             flush_folders(directory.parent, [directory])
@@ -110,6 +139,9 @@ class Log(Reader):
 
     def append(self, entries: Sequence[bytes], *, signer: Signer, now: datetime) -> list[LogEntry]:
         """Append bodies in order, all or none, and return them as entries once they are on disk.
+
+        Dates never go back: with a clock that stands behind the newest entry, its date is theirs as well, so that
+        nothing can be dated to a time at which a key, since ended, was in force.
 
         Raises UsageError(log.entry-size) for bodies that are empty or beyond 65,535 bytes, Refused(log.key)
         for a signer that is not this log's, Refused(log.frozen), Refused(log.mirror) for a copy, Locked,
@@ -140,7 +172,7 @@ class Log(Reader):
         (log.cosigned) when it is not of this log's tree, Locked, Unreadable.
         """
         with exclusive(self._directory / LOCK):
-            self.refresh()
+            self._catch_up()
             head = verify_checkpoint(note, origin=self.origin, public_pem=self.public_pem)
             if not 0 < head.size <= self.size or self.root_at(head.size) != head.root:
                 raise Refused(
@@ -182,7 +214,7 @@ class Log(Reader):
                 check="log.mirror",
             )
         with exclusive(self._directory / LOCK) as held:
-            self.refresh()
+            self._catch_up()
             if self.head.frozen and not last:
                 follower = self.head.continues.rpartition(" ")[0]
                 raise Refused(
@@ -200,7 +232,7 @@ class Log(Reader):
         if now.tzinfo is None:
             raise UsageError("a time without a zone cannot be logged")
         size, log_id, entries = self.size, self.log_id, []
-        seconds = int(now.timestamp()) if self.form == "v1" else 0
+        seconds = max(int(now.timestamp()), self.newest) if self.form == "v1" else 0
         for index, body in enumerate(bodies, start=size):
             promise = b""
             if self.form == "v1":
@@ -218,19 +250,40 @@ class Log(Reader):
         promises = self.form == "v1"
         written = write_tiles(self._directory, self._tiles(), entries, leaves, promises=promises)
         head = Checkpoint(self.origin, frontier.size, frontier.root)
-        self._conclude(State(sign_checkpoint(head, signer), head, frontier), held)
+        self._conclude(State(sign_checkpoint(head, signer), head, frontier), held, entries)
         for tile in written:
             drop_other_partials(self._directory, *tile)
         lookup.build(self._directory, self._tiles(), self.size, most=_INDEXES)
 
-    def _conclude(self, state: State, held: Held) -> None:
+    def _is_newest(self) -> bool:
+        """Tell whether the journal says no more than what was last read here, or at least what lies in the folder."""
+        assert self._journal is not None
+        newest = self._journal.newest(self.origin)
+        try:
+            return newest in (self._state.note, local_note(self._directory)) and newest != ""
+        except OSError as error:
+            raise disk(error) from None
+
+    def _catch_up(self) -> None:
+        """Bring the folder up to the journal, where there is one, and read its checkpoint; the lock is held."""
+        if self._journal is not None:
+            try:
+                Follower(self._directory, self.origin, self.public_pem).catch_up(self._journal)
+            except OSError as error:
+                raise disk(error) from None
+        super().refresh()
+
+    def _conclude(self, state: State, held: Held, entries: Sequence[LogEntry] = ()) -> None:
         """Put a new checkpoint in the place of the one that was built upon: the step that counts."""
         path, before = self._directory / CHECKPOINT, self._state.note
 
         def unchanged() -> None:
             held()
-            if (path.read_bytes() if path.exists() else b"") != before.encode():
+            if (read_plain(path) if path.exists() else b"") != before.encode():
                 raise damaged("the checkpoint was exchanged while the lock was held")
+            if self._journal is not None:
+                commit = Commit(self.origin, state.head.size - len(entries), tuple(entries), state.note)
+                self._journal.add(commit, after=before)
 
         try:
             write_durably(path, state.note.encode(), before=unchanged)  # from here on the entries exist

@@ -22,6 +22,7 @@ from pathlib import Path
 
 from weighbridge.core.errors import NotFound, RegistryUnusable, Unreadable
 from weighbridge.ledger.merkle import HASH_SIZE, NodeReader
+from weighbridge.store.plain import flush_folder, read_plain
 
 WIDTH = 256
 LEVEL_BITS = 8
@@ -111,7 +112,7 @@ class Tiles:
         if (kind, number) not in self._kept:
             path = self._directory / tile_name(kind, number, width)
             try:
-                self._kept[kind, number] = path.read_bytes()
+                self._kept[kind, number] = read_plain(path)
             except FileNotFoundError:
                 raise
             except OSError as error:
@@ -234,11 +235,7 @@ def flush_folders(top: Path, paths: Sequence[Path], *, deep: bool = True) -> Non
             folder for path in paths for folder in path.parents if folder == top or top in folder.parents
         }
     for folder in sorted(folders, key=lambda path: len(path.parts), reverse=True):
-        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        flush_folder(folder)
 
 
 def drop_other_partials(directory: Path, kind: str, number: int, width: int) -> None:

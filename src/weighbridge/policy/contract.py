@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
 
@@ -25,6 +26,29 @@ SEVERITIES = ("note", "warning", "error")
 
 _RULE = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,62}[a-z0-9])?")
 _MEMBERS = {"allow", "deny", "warn", "obligations"}
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """An answer, and whether the engine itself was well: then the same question gets the same answer again."""
+
+    answer: EngineAnswer
+    well: bool
+
+
+class Hearing(Protocol):
+    """An engine that says whether it was well when it answered."""
+
+    @property
+    def digest(self) -> str:
+        """Return name and version."""
+        ...
+
+    def hear(
+        self, modules: Mapping[str, str], data: Mapping[str, JSON], question: Mapping[str, JSON], query: str
+    ) -> Heard:
+        """Return the answer of `query`, held against the contract."""
+        ...
 
 
 class Engine(Protocol):
@@ -47,12 +71,14 @@ def query_for(origin: Origin) -> str:
     return f"data.weighbridge.{origin.value.replace('-', '_')}"
 
 
-def question(evidence: Evidence, checks: Sequence[Check], now: datetime, action: str) -> dict[str, JSON]:
-    """Return the input document of a policy. The time stands in it, so that an answer can be replayed."""
+def question(
+    evidence: Evidence | Mapping[str, JSON], checks: Sequence[Check], now: datetime, action: str
+) -> dict[str, JSON]:
+    """Return the input document of a policy; `evidence` may be its JSON already. The time stands in it, so that an answer can be replayed."""
     return {
         "action": action,
         "evaluated_at": rfc3339(now),
-        "evidence": evidence.to_json(),
+        "evidence": evidence.to_json() if isinstance(evidence, Evidence) else evidence,
         "floor": [check.to_json() for check in checks],
     }
 

@@ -16,13 +16,15 @@ from datetime import datetime
 from weighbridge.core.clock import parse_rfc3339, rfc3339
 from weighbridge.core.decision import Check, Outcome
 from weighbridge.core.digest import Digest
-from weighbridge.core.evidence import ClaimFact, Evidence
+from weighbridge.core.evidence import ClaimFact, Evidence, Waiver
 from weighbridge.core.finding import Finding, Verdict
 from weighbridge.core.identity import DEVELOPMENT_ISSUER
 from weighbridge.core.lineage import Relation
 from weighbridge.core.tier import Origin, Stage
 
 PASS, FAIL, CANNOT_TELL = Outcome.PASS, Outcome.FAIL, Outcome.CANNOT_TELL
+STAGES = "stages.needed"
+"""The condition whose check names the stages, so that `judge` knows which checks must be there."""
 
 LEAST_STAGES = {
     Origin.OWN: (Stage.TRAIN, Stage.PACKAGE),
@@ -124,12 +126,16 @@ def _bytes(evidence: Evidence, _now: datetime) -> Found:
 
 # ---------------------------------------------------------------- the scan
 
+_RENEW = "install another version of weighbridge, then ask the gate again: weighbridge promote"
 _RESCAN = "ask the gate again: weighbridge promote, which scans what is kept"
 
 
 def _scan_present(evidence: Evidence, _now: datetime) -> Found:
     if evidence.scan is None:
         return Found(CANNOT_TELL, "it was not scanned", remedy=_RESCAN)
+    if evidence.scan.distrusted:
+        found = f"its scan does not count: {evidence.scan.distrusted}"
+        return Found(CANNOT_TELL, found, str(evidence.scan.ruleset), _RENEW)
     return Found(PASS, f"scanned {rfc3339(evidence.scan.scanned_at)}", str(evidence.scan.ruleset))
 
 
@@ -174,7 +180,8 @@ def _scan_verdict(evidence: Evidence, now: datetime) -> Found:
         return Found(PASS, f"{scan.verdict.value}{waived}", str(scan.ruleset))
     worst = max(left, key=lambda finding: finding.verdict.rank)
     outcome = CANNOT_TELL if worst.verdict is Verdict.UNREAD else FAIL
-    return Found(outcome, _say(worst, len(left)), str(scan.ruleset), f"weighbridge rule {worst.rule}")
+    said = f"{_say(worst, len(left))}{_over(worst, evidence)}"
+    return Found(outcome, said, str(scan.ruleset), f"weighbridge rule {worst.rule}")
 
 
 def _say(finding: Finding, count: int) -> str:
@@ -184,13 +191,27 @@ def _say(finding: Finding, count: int) -> str:
 
 def _waived(finding: Finding, evidence: Evidence, now: datetime) -> bool:
     """Tell whether a waiver stands: only for an unlisted name, in this model, of this rule, not yet ended."""
-    return finding.verdict is Verdict.UNLISTED and any(
-        waiver.manifest == evidence.manifest
+    return any(now < waiver.expires for waiver in _waivers(finding, evidence))
+
+
+def _over(finding: Finding, evidence: Evidence) -> str:
+    """Name the waivers of a finding that was not waived: all of them have ended."""
+    return "".join(
+        f"; the waiver by {waiver.signer.name} ended {rfc3339(waiver.expires)}"
+        for waiver in _waivers(finding, evidence)
+    )
+
+
+def _waivers(finding: Finding, evidence: Evidence) -> list[Waiver]:
+    if finding.verdict is not Verdict.UNLISTED:
+        return []
+    return [
+        waiver
+        for waiver in evidence.waivers
+        if waiver.manifest == evidence.manifest
         and waiver.rule == finding.rule
         and waiver.fingerprint == finding.fingerprint
-        and now < waiver.expires
-        for waiver in evidence.waivers
-    )
+    ]
 
 
 # ---------------------------------------------------------------- the bill of materials
@@ -315,6 +336,14 @@ def _unadvised(evidence: Evidence, _now: datetime) -> Found:
 
 # ---------------------------------------------------------------- the stages
 
+
+def _needed(evidence: Evidence, _now: datetime) -> Found:
+    stages = ", ".join(stage.value for stage in needed(evidence))
+    if not stages:
+        return Found(FAIL, "no claim at all is asked for", remedy="weighbridge trust show")
+    return Found(PASS, stages, str(evidence.authority.digest))
+
+
 _REMEDIES = {
     Stage.DATA: "weighbridge attest DATASET --stage data",
     Stage.TRAIN: "weighbridge attest MODEL --stage train",
@@ -391,8 +420,8 @@ FLOOR: tuple[Condition, ...] = (
         "the bytes kept are the bytes of the manifest, hashed now",
         "changing a byte in the store after everything was signed"),
     Condition("scan.present", _scan_present,
-        "there is a scan",
-        "bringing a model that nobody looked into"),
+        "there is a scan, under rules that still count",
+        "bringing a model that nobody looked into, or looked into with rules known to miss something"),
     Condition("scan.own", _scan_own,
         "the scan is this gate's own",
         "bringing a clean scan report from elsewhere"),
@@ -432,6 +461,9 @@ FLOOR: tuple[Condition, ...] = (
     Condition("advisory.clear", _unadvised,
         "no advisory that stands reaches it, by what is attested or observed",
         "what came from poisoned weights or data, under another name"),
+    Condition(STAGES, _needed,
+        "the stages that are needed are named, and there is a check for each",
+        "asking for no claim at all, or leaving out the check of one"),
 )
 # fmt: on
 

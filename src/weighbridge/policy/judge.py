@@ -10,8 +10,10 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from weighbridge.core.decision import Check, Decision, EngineAnswer, Outcome
+from weighbridge.core.exceptions import Exception_
 from weighbridge.core.tier import Mode
-from weighbridge.policy.floor import FLOOR_IDS
+from weighbridge.policy.exceptions import weigh
+from weighbridge.policy.floor import FLOOR_IDS, STAGES
 
 
 def judge(
@@ -23,13 +25,16 @@ def judge(
     digests: Mapping[str, str],
     action: str = "promote",
     project: str = "default",
+    exceptions: Sequence[Exception_] = (),
 ) -> Decision:
     """Return allow only when the whole floor passes and the engine allows without a denial.
 
     `checks` are what `floor` returned. `mode` changes what is done with the answer (`enforced`), never the
     answer: `enforce` acts on it, `warn` acts on allow and only warns of block, `observe` and `off` do neither.
+    `exceptions` (`policy.exceptions.exceptions_of`) answer for what the policy says, never for a check in `checks`.
     """
-    everything = (*checks, *_complete(checks), *_answered(answer))
+    answered, came = weigh(answer, exceptions, now)
+    everything = (*checks, *_complete(checks), *answered)
     allow = stands(everything)
     return Decision(
         allow=allow,
@@ -41,6 +46,7 @@ def judge(
         action=action,
         project=project,
         warnings=tuple(f"{rule}: {message}" for rule, message in answer.warnings),
+        exceptions=came,
     )
 
 
@@ -50,31 +56,11 @@ def stands(checks: Sequence[Check]) -> bool:
 
 
 def _complete(checks: Sequence[Check]) -> list[Check]:
-    """Hold the floor's checks against its table, so that a floor that was not run never allows."""
-    known = {check.id for check in checks}
-    missing = sorted(FLOOR_IDS - known)
-    if not any(name.startswith("claims.") for name in known):
-        missing.append("claims.*")
+    """Hold the floor's checks against its table and the stages it names, so that a floor with a hole never allows."""
+    named = [check.found for check in checks if check.id == STAGES and check.outcome is Outcome.PASS]
+    stages = {f"claims.{stage}" for found in named for stage in found.split(", ")}
+    missing = sorted((FLOOR_IDS | stages) - {check.id for check in checks})
     if not missing:
         return []
     found = f"not checked: {', '.join(missing)}"
     return [Check("floor.complete", Outcome.CANNOT_TELL, "every condition of the floor is checked", found)]
-
-
-def _answered(answer: EngineAnswer) -> list[Check]:
-    """Write the engine's answer as checks: one for the answer as a whole, one for each denial."""
-    expected = "the policy allows it and denies nothing"
-    engine = Check("policy.engine", answer.outcome, expected, _found(answer), answer.policy)
-    denials = [
-        Check(f"policy.{rule}", Outcome.FAIL, "the policy has no objection", message, answer.policy)
-        for rule, message in answer.denials
-    ]
-    return [engine, *denials]
-
-
-def _found(answer: EngineAnswer) -> str:
-    if answer.problem:
-        return answer.problem
-    if answer.denials:
-        return f"denied by {len(answer.denials)} rule(s)"
-    return "allowed" if answer.outcome is Outcome.PASS else "not allowed, and no rule says why"

@@ -16,37 +16,87 @@ from weighbridge.core.errors import BadSetting
 from weighbridge.policy.contract import Engine
 
 PACKAGES = ("own", "third_party", "legacy")
-IMPURE = ("http", "io", "net", "opa", "rand", "uuid")
-"""Built-in functions of these names ask the world or chance."""
+IMPURE = {
+    "http": "the network",
+    "internal": "the engine",
+    "io": "the clock and the network",
+    "net": "the network",
+    "opa": "the machine and its environment",
+    "providers": "a service elsewhere",
+    "rand": "chance",
+    "rego": "the engine",
+    "uuid": "chance",
+}
+"""Namespaces of built-in functions, and what they ask besides the question."""
+IMPURE_FUNCTIONS = {
+    "crypto.x509.parse_and_verify_certificates_with_options": "the clock",
+    "crypto.x509.parse_and_verify_certificates": "the clock",
+    "json.match_schema": "the network, for schemas elsewhere",
+    "json.verify_schema": "the network, for schemas elsewhere",
+    "time.now_ns": "the clock",
+    "trace": "the engine",
+}
+"""Single functions that do."""
 
 _TEMPLATE = re.compile(r'\$["`]')
-_LITERAL = re.compile(r'"(?:[^"\\\n]|\\.)*"|`[^`]*`|#[^\n]*')
+LITERAL = re.compile(r'"(?:[^"\\\n]|\\.)*"|`[^`]*`|#[^\n]*')
 _IMPURE = re.compile(rf"(?<![\w.])(?P<root>{'|'.join(IMPURE)})\s*[.\[]")
-_TIME = re.compile(r"(?<![\w.])time\s*(?:\.\s*now_ns\b|\[)")
+_DOT = r"\s*\.\s*"
+_FUNCTIONS = re.compile(rf"(?<![\w.])(?:{'|'.join(name.replace('.', _DOT) for name in IMPURE_FUNCTIONS)})\b")
+_LOOKED_UP = re.compile(r"(?<![\w.])(?P<root>time|crypto|json|trace)\s*\[")
+_IMPORT = re.compile(r"^[ \t]*import[ \t]+(?:rego\.v1|future\.keywords(?:\.\w+)?)[ \t\r]*$", re.MULTILINE)
+_LOCAL = re.compile(r'["`]Local["`]')
+_DATA = re.compile(r"(?<![\w.])data\b(?!\s*\.\s*(?:weighbridge|settings|weight_suffixes)\b)")
 _PACKAGE = re.compile(r"^[ \t]*package[ \t]+(?P<name>\S+)", re.MULTILINE)
 _OWN_PACKAGE = re.compile(r"weighbridge(?:\.[a-z][a-z0-9_]*)+")
 
 
+def bare(text: str) -> str:
+    """Return a module without its comments, and with every string empty: what is left are its names."""
+    return LITERAL.sub(lambda match: '""' if match[0][0] != "#" else "", text)
+
+
 def lint(name: str, text: str) -> None:
     """Refuse (BadSetting) a module that is impure or stands in a foreign package."""
-    bare = _LITERAL.sub(lambda match: '""' if match[0][0] != "#" else "", text)
-    packages = [match["name"] for match in _PACKAGE.finditer(bare)]
+    code = bare(text)
+    packages = [match["name"] for match in _PACKAGE.finditer(code)]
     if len(packages) != 1 or not _OWN_PACKAGE.fullmatch(packages[0]):
         raise BadSetting(
             f"{name} is in the package {packages[0] if packages else 'of nobody'}",
             cause="rules for our own models are in package weighbridge.own, for strangers' in weighbridge.third_party",
             remedy="begin the file with `package weighbridge.…`",
         )
-    if _TEMPLATE.search(bare):
+    if _TEMPLATE.search(code):
         raise BadSetting(f"{name} uses a template string", remedy="write it with sprintf")
-    found = _IMPURE.search(bare)
-    if found or _TIME.search(bare):
-        what = f"{found['root']}.…" if found else "time.now_ns"
+    asked = _asks(code, text)
+    if asked is not None:
         raise BadSetting(
-            f"{name} uses {what}",
-            cause="the same question must get the same answer when it is asked again",
+            f"{name} uses {asked[0]}",
+            cause=f"it asks {asked[1]}, and the same question must get the same answer when it is asked again",
             remedy="take the time from input.evaluated_at, and anything else from input or policy.toml",
         )
+    if _DATA.search(code):
+        raise BadSetting(
+            f"{name} looks at all of data, or at a part of it that is no policy's",
+            cause="a policy sees data.weighbridge, data.settings and data.weight_suffixes, whatever else an engine holds",
+            remedy="name what you mean, and move values of your own into a rule or into policy.toml",
+        )
+
+
+def _asks(code: str, text: str) -> tuple[str, str] | None:
+    """Return the first thing that asks more than the question, and whom it asks; None when there is none."""
+    used = _IMPORT.sub("", code)
+    if (found := _IMPURE.search(used)) is not None:
+        return f"{found['root']}.…", IMPURE[found["root"]]
+    if (found := _FUNCTIONS.search(used)) is not None:
+        name = re.sub(r"\s", "", found[0])
+        return name, IMPURE_FUNCTIONS[name]
+    if (found := _LOOKED_UP.search(used)) is not None:
+        name = "time.now_ns" if found["root"] == "time" else f"{found['root']}[…]"
+        return name, "for a function whose name is not written as one"
+    if _LOCAL.search(text) and re.search(r"(?<![\w.])time\s*\.", used):
+        return 'the time zone "Local"', "the machine"
+    return None
 
 
 def refuse_open(modules: Mapping[str, str], data: Mapping[str, JSON], engine: Engine) -> None:

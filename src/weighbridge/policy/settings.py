@@ -8,10 +8,12 @@ import re
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from importlib import resources
 from typing import Any
 
 from weighbridge.core.canonical import JSON, canonical
+from weighbridge.core.clock import parse_rfc3339, rfc3339
 from weighbridge.core.digest import Digest
 from weighbridge.core.errors import BadSetting
 from weighbridge.core.manifest import WEIGHT_SUFFIXES
@@ -54,16 +56,22 @@ def load_bundle(files: Mapping[str, bytes]) -> PolicyBundle:
 
     Whether the policy admits what it must not, `lint.refuse_open` asks, with an engine.
     """
+    return _load(tuple(sorted(files.items())))
+
+
+@lru_cache(maxsize=4)
+def _load(files: tuple[tuple[str, bytes], ...]) -> PolicyBundle:
+    """Read the files; those of a decision are those of the one before, byte for byte, and are read once."""
     if len(files) > MAX_FILES:
         raise BadSetting(f"a policy of more than {MAX_FILES} files", remedy=_REMEDY)
-    texts = {name: _text(name, data) for name, data in sorted(files.items())}
+    texts = {name: _text(name, data) for name, data in files}
     settings = read_settings(texts.pop(SETTINGS, ""))
     modules = {name: text for name, text in texts.items() if not name.endswith("_test.rego")}
     if not modules:
         raise BadSetting("this policy has no rules", cause="there is no .rego file in it", remedy=_REMEDY)
     for name, text in texts.items():
         lint(name, text)
-    named: dict[str, JSON] = {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
+    named: dict[str, JSON] = {name: hashlib.sha256(data).hexdigest() for name, data in files}
     tests = {name: text for name, text in texts.items() if name not in modules}
     return PolicyBundle(modules, tests, settings, Digest.of(canonical(named)))
 
@@ -86,17 +94,19 @@ def read_settings(text: str) -> dict[str, JSON]:
     if schema != SCHEMA:
         raise BadSetting(f"policy.toml is of schema {schema!r}, not {SCHEMA}", remedy=_REMEDY)
     _known(given, _SECTIONS, "")
-    settings: dict[str, JSON] = {}
-    for section, rules in _SECTIONS.items():
-        rows = given.get(section, {})
-        if not isinstance(rows, dict):
-            raise BadSetting(f"{section} in policy.toml is not a section", remedy=f"write [{section}]")
-        _known(rows, rules, f"{section}.")
-        settings[section] = {
-            key: _checked(f"{section}.{key}", rows.get(key, rule.default), rule)
-            for key, rule in rules.items()
-        }
-    return settings
+    return {section: _section(section, given.get(section, {}), rules) for section, rules in _SECTIONS.items()}
+
+
+def _section(name: str, rows: Any, rules: Mapping[str, _Rule | Mapping[str, _Rule]]) -> dict[str, JSON]:
+    if not isinstance(rows, dict):
+        raise BadSetting(f"{name} in policy.toml is not a section", remedy=f"write [{name}]")
+    _known(rows, rules, f"{name}.")
+    return {
+        key: _checked(f"{name}.{key}", rows.get(key, rule.default), rule)
+        if isinstance(rule, _Rule)
+        else _section(f"{name}.{key}", rows.get(key, {}), rule)
+        for key, rule in rules.items()
+    }
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,8 +162,49 @@ def _builders(value: Any) -> bool:
     )
 
 
+def _count(highest: int) -> Callable[[Any], bool]:
+    return lambda value: type(value) is int and 0 <= value <= highest
+
+
+def _time(value: Any) -> bool:
+    """Tell whether this is empty or a time as evidence writes one."""
+    if value == "":
+        return True
+    try:
+        return isinstance(value, str) and rfc3339(parse_rfc3339(value)) == value
+    except ValueError:
+        return False
+
+
+def _percents(value: Any) -> bool:
+    return isinstance(value, dict) and all(
+        type(least) is int and 0 < least <= 100 and _PROFILE.fullmatch(name) for name, least in value.items()
+    )
+
+
+_PROFILE = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)*")
 _DAYS, _FLAG, _NAMES = "a number of days", "true or false", "a list of names"
-_SECTIONS: Mapping[str, Mapping[str, _Rule]] = {
+_VERDICTS, _LEVELS = ("", "clean", "notes", "unlisted"), ("", *(item.value for item in Assurance))
+_REQUIRE: Mapping[str, _Rule] = {
+    "scan_verdict": _Rule("", _VERDICTS.__contains__, "clean, notes or unlisted; empty asks for nothing"),
+    "ruleset": _Rule(0, _count(10**9), "the number of a ruleset; 0 asks for nothing"),
+    "bom": _Rule({}, _percents, "percentages by the name of a profile"),
+    "dependencies_hashed": _Rule(False, _flag, _FLAG),
+    "slsa_level": _Rule(0, _count(3), "a level from 0 to 3"),
+    "datasets_signed": _Rule(False, _flag, _FLAG),
+    "revision_pinned": _Rule(False, _flag, _FLAG),
+    "as_announced": _Rule(False, _flag, _FLAG),
+    "evaluated": _Rule(False, _flag, _FLAG),
+    "probed": _Rule(False, _flag, _FLAG),
+    "assurance": _Rule(
+        "", _LEVELS.__contains__, "single-operator, witnessed or public; empty asks for nothing"
+    ),
+    "max_claim_days": _Rule(0, _count(36_500), "a number of days; 0 asks for nothing"),
+    "max_depth": _Rule(0, _count(10_000), "a number of steps; 0 asks for nothing"),
+    "no_waivers": _Rule(False, _flag, _FLAG),
+}
+"""What `require.rego` asks for; one table for each class of model."""
+_SECTIONS: Mapping[str, Mapping[str, _Rule | Mapping[str, _Rule]]] = {
     "scan": {
         "max_age_days": _Rule(30, _days, _DAYS),
         "notes_allowed": _Rule(True, _flag, _FLAG),
@@ -178,6 +229,10 @@ _SECTIONS: Mapping[str, Mapping[str, _Rule]] = {
         "commit_required": _Rule(False, _flag, _FLAG),
         "max_valid_days": _Rule(400, _days, _DAYS),
     },
+    "legacy": {
+        "until": _Rule("", _time, 'a time like "2027-01-31T00:00:00Z"; empty lets none go on'),
+    },
+    "require": {"own": _REQUIRE, "third_party": _REQUIRE, "legacy": _REQUIRE},
     "waivers": {"allowed": _Rule(True, _flag, _FLAG), "max_valid_days": _Rule(90, _days, _DAYS)},
     "log": {
         "assurance": _Rule("single-operator", _assurance, "single-operator, witnessed or public"),

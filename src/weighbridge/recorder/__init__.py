@@ -10,6 +10,7 @@ content of any file, and every text passes through `scrub`.
 
 Start reading at `record` (before, after, and what refuses), then `inputs` (what is read, and whether it is signed),
 `environment`, `locks` and `code` (what is written down of the surroundings), `statements` (what the claim says).
-`transformers` and `mlflow` attach to a training loop and a tracked run; each is imported only by who uses it.
+`transformers` and `mlflow` attach to a training loop and a tracked run, `mlflow_registry` stands before MLflow's model
+registry; each is imported only by who uses it.
 docs/recording.md shows all of it at work.
 """

@@ -7,6 +7,7 @@ Where git is missing, the commit is read from the repository's files and whether
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import subprocess
@@ -82,6 +83,32 @@ def look(script: Path | None, environ: Mapping[str, str]) -> Code:
     name = script.name[:128] if script is not None and digest is not None else ""
     commit, dirty, remote = _repository(folder, environ)
     return Code(name, digest, commit, dirty, remote)
+
+
+def commit_holding(
+    folder: Path, files: Mapping[str, bytes], suffixes: Sequence[str], environ: Mapping[str, str]
+) -> str:
+    """Return the commit in which a folder holds exactly these files, byte for byte; empty where there is none.
+
+    Files beside them that end otherwise do not matter. What git would call clean is not asked: a file that it ignores is clean.
+    """
+    git = _Git(folder.absolute(), environ)
+    commit = (git("rev-parse", "--verify", "--quiet", "HEAD^{commit}") or "").strip()
+    listed = git("ls-tree", "-z", commit) if _COMMIT.fullmatch(commit) else None
+    if not listed or not files:
+        return ""
+    held = {}
+    for row in listed.split("\0"):
+        facts, _, name = row.partition("\t")
+        parts = facts.split(" ")
+        if len(parts) == 3 and parts[1] == "blob" and Path(name).suffix in suffixes:
+            held[name] = parts[2]
+    algorithm = hashlib.sha1 if len(commit) == 40 else hashlib.sha256
+    ids = {
+        name: algorithm(b"blob %d\0" % len(data) + data, usedforsecurity=False).hexdigest()
+        for name, data in files.items()
+    }
+    return commit if held == ids else ""
 
 
 def _repository(folder: Path, environ: Mapping[str, str]) -> tuple[str, bool | None, str]:

@@ -170,7 +170,7 @@ def lift(connection: sa.Connection, record: Record, cause: Cause) -> None:
     reached = _surely_reached(connection, key)
     lineage_index.untaint(connection, key)
     connection.execute(sa.update(table).where(*here).values(lifted_at=rfc3339(record.at)))
-    _release(connection, record.project, reached)
+    release(connection, record.project, reached)
 
 
 def arrived(
@@ -238,8 +238,23 @@ def _reach_weights(connection: sa.Connection, said: Advisory, key: int, columns:
         for digest, grade in carried.items()
     ]
     insert_new(connection, table, rows, table.c.artifact)
+    for row in rows:  # what somebody's word led to before is reached no less surely for that
+        _strengthen(connection, row)
     if rows:
         taints.spread(connection, key, ids.values(), columns)
+
+
+def _strengthen(connection: sa.Connection, row: Mapping[str, Any]) -> None:
+    """Let a taint that is there be as sure as this one, and as near."""
+    table, grade = schema.taint, Grade(row["grade"])
+    weaker = [one.value for one in Grade if one.rank > grade.rank]
+    near = sa.case((table.c.distance > row["distance"], row["distance"]), else_=table.c.distance)
+    here = (
+        table.c.artifact == row["artifact"],
+        table.c.advisory == row["advisory"],
+        table.c.grade.in_(weaker),
+    )
+    connection.execute(sa.update(table).where(*here).values(grade=grade.value, via=row["via"], distance=near))
 
 
 # ---------------------------------------------------------------- status follows from what is recorded
@@ -258,11 +273,11 @@ def _quarantine(connection: sa.Connection, digests: Sequence[Digest]) -> None:
         _set_status(connection, project, reached, Status.ACTIVE, Status.QUARANTINED)
 
 
-def _release(connection: sa.Connection, project: str, digests: Iterable[Digest]) -> None:
+def release(connection: sa.Connection, project: str, digests: Iterable[Digest]) -> None:
     """Make quarantined models active again against which nothing recorded stands any more, by identity or by weights."""
     rows = holding(connection, project, sorted(digests))
     held = _held(connection, sorted({d for pair in rows for d in pair if d is not None})).get(project, set())
-    held |= _below_revoked(connection, project)
+    held |= _below_revoked(connection, project) | _judged(connection, project)
     clear = {digest for digest, weights in rows if digest not in held and weights not in held}
     _set_status(connection, project, clear, Status.QUARANTINED, Status.ACTIVE)
 
@@ -275,6 +290,13 @@ def _held(connection: sa.Connection, digests: Sequence[Digest]) -> dict[str, set
             if one.sure:
                 found.setdefault(one.project, set()).add(digest)
     return found
+
+
+def _judged(connection: sa.Connection, project: str) -> set[Digest]:
+    """Return the models that the gate itself has quarantined, for what they are now."""
+    table = schema.standing
+    query = sa.select(table.c.digest).where(table.c.project == project)
+    return {Digest.parse(text) for text in connection.execute(query).scalars()}
 
 
 def _below_revoked(connection: sa.Connection, project: str) -> set[Digest]:

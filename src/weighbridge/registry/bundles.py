@@ -75,11 +75,10 @@ def about(registry: Registry, identities: Sequence[Digest]) -> list[Bundle]:
         for start in range(0, len(identities), 500):
             part = [str(d) for d in identities[start : start + 500]]
             # Not by place in the log: one that follows another counts from 0 again.
-            kept: sa.ColumnElement[int] = sa.literal_column("bundle.rowid")
-            query = sa.select(subject.c.bundle, bundle.c.content, kept).distinct()
+            query = sa.select(subject.c.bundle, bundle.c.content, bundle.c.place).distinct()
             query = query.select_from(subject.outerjoin(bundle, subject.c.bundle == bundle.c.digest))
             query = query.where(subject.c.identity.in_(part))
-            found |= {row[0]: row[1] for row in connection.execute(query.order_by(kept))}
+            found |= {row[0]: row[1] for row in connection.execute(query.order_by(bundle.c.place))}
     return [_read(digest, content) for digest, content in found.items()]
 
 

@@ -15,11 +15,13 @@ from pathlib import Path
 from weighbridge.core.digest import Digest
 from weighbridge.core.errors import RegistryUnusable, VerificationFailed
 from weighbridge.keys.public import key_id_of_pem
-from weighbridge.ledger.checkpoint import parse_checkpoint
+from weighbridge.ledger.checkpoint import origin_of, parse_checkpoint
+from weighbridge.ledger.journal import Journal
 from weighbridge.ledger.sequencer import Log
 from weighbridge.ledger.shards import Predecessor, Successor, read_follows, successor_of
 from weighbridge.ledger.tiles import CHECKPOINT
 from weighbridge.registry.layout import Layout
+from weighbridge.store.plain import read_plain
 from weighbridge.trust.authority import Authority, AuthorityLog
 from weighbridge.trust.verify import verify_log_extension
 
@@ -29,13 +31,15 @@ def log_folder(layout: Layout, key: Digest) -> Path:
     return layout.services / "log" / key.hex[:16]
 
 
-def open_chain(layout: Layout, authority: Authority) -> tuple[Log, ...]:
+def open_chain(layout: Layout, authority: Authority, journal: Journal | None = None) -> tuple[Log, ...]:
     """Open every log of records, oldest first; the last one is in use.
+
+    With a journal the folders follow it (`ledger.journal`), and may be empty at first.
 
     Raises VerificationFailed(log.known) for a log that the authority does not name, (log.follows) for one that does
     not follow the one before, and RegistryUnusable for one that cannot be read.
     """
-    chain = [_first(layout, authority)]
+    chain = [_first(layout, authority, journal)]
     while (following := successor_of(chain[-1].head)) is not None:
         named = _named(authority, following.origin)
         if named.log_id != following.log_id:
@@ -43,9 +47,11 @@ def open_chain(layout: Layout, authority: Authority) -> tuple[Log, ...]:
                 f"{following.origin!r} is named with another key than the one that {chain[-1].origin!r} names"
             )
         folder = log_folder(layout, key_id_of_pem(named.pem))
-        if not (folder / CHECKPOINT).exists():
+        if not (journal.newest(named.origin) if journal else (folder / CHECKPOINT).exists()):
             break  # whoever was about to begin it was cut off: nothing was written to it yet
-        chain.append(_next(chain[-1], folder, named, following))
+        log = _open(folder, named, journal)
+        _check_next(chain[-1], log, following)
+        chain.append(log)
     return tuple(chain)
 
 
@@ -68,18 +74,30 @@ def check_pinned(chain: Sequence[Log], pinned: str) -> None:
         raise _rewritten(f"{old.origin!r} was frozen, and goes on")
 
 
-def _first(layout: Layout, authority: Authority) -> Log:
+def first_origin(registry: str) -> str:
+    """Return the name of the log that a registry began with."""
+    return origin_of(registry, int(registry[:12], 16))
+
+
+def _first(layout: Layout, authority: Authority, journal: Journal | None) -> Log:
+    if journal is not None:
+        return _open(layout.log, _named(authority, first_origin(authority.registry)), journal)
     try:
-        origin = (layout.log / CHECKPOINT).read_text(encoding="utf-8").partition("\n")[0]
+        origin = read_plain(layout.log / CHECKPOINT).decode().partition("\n")[0]
     except (OSError, UnicodeDecodeError) as error:
         raise RegistryUnusable(
             "the registry's log cannot be read", cause=str(error), remedy="restore it from a backup"
         ) from error
-    return Log.open(layout.log, _named(authority, origin).pem)
+    return _open(layout.log, _named(authority, origin), None)
 
 
-def _next(before: Log, folder: Path, named: AuthorityLog, following: Successor) -> Log:
-    log = Log.open(folder, named.pem)
+def _open(folder: Path, named: AuthorityLog, journal: Journal | None) -> Log:
+    if journal is None:
+        return Log.open(folder, named.pem)
+    return Log.follow(folder, named.origin, named.pem, journal)
+
+
+def _check_next(before: Log, log: Log, following: Successor) -> None:
     said = read_follows(log.entry(0).body) if log.origin == following.origin else None
     if said != Predecessor(before.origin, before.log_id, before.size, before.root):
         raise VerificationFailed(
@@ -88,7 +106,6 @@ def _next(before: Log, folder: Path, named: AuthorityLog, following: Successor) 
             remedy="find out who can write to the registry's folder, then restore it from a backup",
             check="log.follows",
         )
-    return log
 
 
 def _named(authority: Authority, origin: str) -> AuthorityLog:

@@ -57,12 +57,15 @@ def deploy(registry: Registry, digest: Digest | None, target: str) -> Draft:
 def running(registry: Registry, *, project: str | None = None) -> list[Deployment]:
     """Return what runs now, by target; the records are first held against their tally."""
     tally.check(registry)
-    table = schema.deployment
     with registry.records.read() as connection:
-        query = sa.select(table).where(
-            table.c.until.is_(None), table.c.project == (project or registry.project)
-        )
-        rows = connection.execute(query.order_by(table.c.target)).mappings().all()
+        return listed(connection, project or registry.project)
+
+
+def listed(connection: sa.Connection, project: str) -> list[Deployment]:
+    """Do what `running` does, for whoever has held the records against their tally."""
+    table = schema.deployment
+    query = sa.select(table).where(table.c.until.is_(None), table.c.project == project)
+    rows = connection.execute(query.order_by(table.c.target)).mappings().all()
     return [
         Deployment(row["target"], Digest.parse(row["manifest"]), row["since"], row["last_seen"])
         for row in rows

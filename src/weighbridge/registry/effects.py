@@ -8,29 +8,43 @@ nothing. All of it runs inside the transaction that marks the outbox row done.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.sqlite import insert as upsert
 
 from weighbridge.claims.records import Record, read_event
 from weighbridge.claims.summary import read_vsa
-from weighbridge.claims.words import VSA, record_type
+from weighbridge.claims.words import VSA, kind_of
 from weighbridge.core.canonical import canonical
-from weighbridge.core.clock import parse_rfc3339, rfc3339
-from weighbridge.core.decision import Receipt
+from weighbridge.core.clock import rfc3339
 from weighbridge.core.digest import Digest
+from weighbridge.core.distrust import is_distrust_id
 from weighbridge.core.errors import VerificationFailed
 from weighbridge.core.statement import PAYLOAD_TYPE, Statement
 from weighbridge.core.tier import Assurance, Role, Status, Tier
-from weighbridge.registry import advisories, edges, withdrawing
+from weighbridge.registry import (
+    advisories,
+    approvals,
+    changes,
+    consumers,
+    decisions,
+    distrusts,
+    edges,
+    excuses,
+    project_settings,
+    revocations,
+    standings,
+    tokens,
+    withdrawing,
+)
+from weighbridge.registry.arriving import arriving
 from weighbridge.registry.wiring import Registry, read_authority
 from weighbridge.registry.witnesses import assurance
-from weighbridge.store import lineage_index, schema
-from weighbridge.trust.authority import EVERY_PROJECT
+from weighbridge.store import schema
+from weighbridge.store.dialect import upsert
 from weighbridge.trust.authority_file import PAYLOAD_TYPE as AUTHORITY_TYPE
 from weighbridge.trust.authority_file import verify_next
 from weighbridge.trust.bundle import Bundle
@@ -45,6 +59,7 @@ class Cause:
     bundle: Bundle
     log_index: int
     logged_at: datetime
+    registry: Registry
     assurance: Assurance = Assurance.SINGLE_OPERATOR
     """What the checkpoint in the bundle is worth; `apply` finds it out."""
 
@@ -67,12 +82,39 @@ def apply(registry: Registry, connection: sa.Connection, cause: Cause) -> None:
         return  # the log holds it, and that is all that can be said of it
     if not _keep(registry, connection, statement, cause):
         return
-    record = _verified(registry, statement, cause)
+    record = _verified(registry, connection, statement, cause)
     if record is not None:
         worth = assurance(registry.log, registry.authority, cause.bundle.entry)
-        EFFECTS[record.kind][1](connection, record, replace(cause, assurance=worth))
-        if record.kind in WITHDRAWING:
-            withdrawing.withdraw(registry, connection, f"{record.kind}: {record.body['reason']}")
+        _act(connection, record, replace(cause, assurance=worth))
+
+
+def _act(connection: sa.Connection, record: Record, cause: Cause) -> None:
+    """Let a verified record take effect, or wait for as many identities as the authority asks for."""
+    if not approvals.due(connection, cause.registry.authority, record, cause):
+        return
+    before = consumers.active(connection, record.project) if record.kind in WITHDRAWING else ()
+    EFFECTS[record.kind][1](connection, record, cause)
+    if record.kind in WITHDRAWING:
+        _withdraw(cause.registry, connection, record, before)
+
+
+def _withdraw(
+    registry: Registry, connection: sa.Connection, record: Record, before: Collection[consumers.Consumer]
+) -> None:
+    """Take back what was laid out of what fell, and tell whoever runs it."""
+    one = record.about if record.kind == "standing" else None
+    withdrawing.withdraw(registry, connection, f"{record.kind}: {record.body['reason']}", only=one)
+    if record.body.get("status") != Status.ACTIVE.value:
+        consumers.tell(registry, connection, record, before)
+
+
+def _approval(connection: sa.Connection, record: Record, cause: Cause) -> None:
+    """Count an approval; with the last one the proposal takes effect, now, as if it had been logged just now."""
+    ready = approvals.approve(connection, cause.registry.authority, record, cause)
+    if ready is not None:
+        proposal, kept = ready
+        bundle = Bundle.from_json(kept["content"].encode())
+        _act(connection, proposal, replace(cause, row=kept, bundle=bundle, log_index=kept["log_index"]))
 
 
 def _keep(registry: Registry, connection: sa.Connection, statement: Statement, cause: Cause) -> bool:
@@ -85,21 +127,24 @@ def _keep(registry: Registry, connection: sa.Connection, statement: Statement, c
         "log_index": cause.log_index,
         "content": cause.bundle.to_json().decode(),
     }
-    if not connection.execute(upsert(schema.bundle).values(row).on_conflict_do_nothing()).rowcount:
+    if not connection.execute(
+        upsert(connection, schema.bundle).values(row).on_conflict_do_nothing()
+    ).rowcount:
         return False
     for identity in statement.identities:
         subject = {"identity": str(identity), "bundle": row["digest"]}
-        connection.execute(upsert(schema.bundle_subject).values(subject).on_conflict_do_nothing())
-    reached = edges.draw(registry, connection, cause.bundle, cause.record)
-    advisories.arrived(connection, statement.identities, reached, cause.record)
-    if reached:
-        withdrawing.withdraw(
-            registry, connection, "an advisory reaches it, by a link that was not known before"
-        )
+        connection.execute(upsert(connection, schema.bundle_subject).values(subject).on_conflict_do_nothing())
+    with arriving(registry, connection, statement.identities):
+        reached = edges.draw(registry, connection, cause.bundle, cause.record)
+        advisories.arrived(connection, statement.identities, reached, cause.record)
+        if kind_of(statement) is None:
+            revocations.arrived(connection, statement.identities)
     return True
 
 
-def _verified(registry: Registry, statement: Statement, cause: Cause) -> Record | None:
+def _verified(
+    registry: Registry, connection: sa.Connection, statement: Statement, cause: Cause
+) -> Record | None:
     """Return what a statement says if it may take effect; None for claims, and for what is not believed.
 
     Its signer must have been in force when the log took it in, whatever this machine's clock says now.
@@ -109,11 +154,13 @@ def _verified(registry: Registry, statement: Statement, cause: Cause) -> Record 
         record = _read(registry, statement)
         if record is None or record.kind not in EFFECTS:
             return None
-        role = EFFECTS[record.kind][0]
-        verify_bundle(bundle, authority=registry.authority, project=record.project, role=role, now=now)
+        role = approvals.role_of(record) if record.kind == "approval" else EFFECTS[record.kind][0]
+        proven = verify_bundle(
+            bundle, authority=registry.authority, project=record.project, role=role, now=now
+        ).proven
     except VerificationFailed:
         return None
-    return record
+    return None if distrusts.silenced(connection, record, proven) else record
 
 
 def _read(registry: Registry, statement: Statement) -> Record | None:
@@ -122,22 +169,9 @@ def _read(registry: Registry, statement: Statement) -> Record | None:
         said = read_vsa(statement)
         if not said.passed or said.tier is not Tier.TRUSTED or said.registry != registry.id:
             return None
-        return Record("admission", (said.manifest,), said.project, "gate", said.verified_at, {})
-    if statement.predicate_type == record_type("policy"):
-        return _read_policy(statement)
+        body = {"decision": str(said.decision)}
+        return Record("admission", (said.manifest,), said.project, "gate", said.verified_at, body)
     return read_event(statement)
-
-
-def _read_policy(statement: Statement) -> Record:
-    row: Any = statement.predicate
-    try:
-        body = {"digest": str(Digest.parse(row["body"]["digest"])), "previous": row["body"]["previous"]}
-        at, actor = parse_rfc3339(row["at"]), str(row["actor"])
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise VerificationFailed(
-            "this change of policy is not well-formed", cause=str(error), check="record.form"
-        ) from error
-    return Record("policy", (), EVERY_PROJECT, actor, at, body)
 
 
 def _row(record: Record) -> dict[str, Any]:
@@ -150,18 +184,12 @@ def _row(record: Record) -> dict[str, Any]:
     }
 
 
-def _decision(connection: sa.Connection, record: Record, cause: Cause) -> None:
-    """Put the log's answer beside the decision."""
-    entry = cause.bundle.entry
-    receipt = Receipt(cause.log_index, entry.to_json() if entry else {}, cause.assurance)
-    identity = str(Digest.of(canonical(dict(record.body))))
-    change = sa.update(schema.decision).where(schema.decision.c.id == identity)
-    connection.execute(change.values(receipt=canonical(receipt.to_json()).decode()))
-
-
 def _admission(connection: sa.Connection, record: Record, cause: Cause) -> None:
-    """Move a model to the trusted tier, unless it was revoked since the decision."""
+    """Move a model to the trusted tier, on a decision that took effect, unless it was revoked since."""
     del cause
+    decision = Digest.parse(str(record.body["decision"]))
+    if not decisions.allowed(connection, decision, project=record.project):
+        return
     table = schema.model
     change = sa.update(table).where(
         table.c.project == record.project,
@@ -169,36 +197,6 @@ def _admission(connection: sa.Connection, record: Record, cause: Cause) -> None:
         table.c.status == Status.ACTIVE.value,
     )
     connection.execute(change.values(tier=Tier.TRUSTED.value))
-
-
-def _revocation(connection: sa.Connection, record: Record, cause: Cause) -> None:
-    """Note the revocation; the model itself becomes revoked, everything that descends from it quarantined."""
-    for target in record.about:
-        row = {
-            **_row(record),
-            "target": str(target),
-            "reason": record.body["reason"],
-            "since": record.body["since"],
-            "bundle": str(cause.bundle.digest),
-        }
-        connection.execute(upsert(schema.revocation).values(row).on_conflict_do_nothing())
-    hit = lineage_index.descendants(connection, record.about, grades=lineage_index.SURE)
-    _set_status(connection, record.project, hit, Status.QUARANTINED)
-    _set_status(connection, record.project, record.about, Status.REVOKED)
-
-
-def _set_status(
-    connection: sa.Connection, project: str, digests: list[Digest] | tuple[Digest, ...], status: Status
-) -> None:
-    table = schema.model
-    held = [str(digest) for digest, _ in advisories.holding(connection, project, digests)]
-    for start in range(0, len(held), 500):
-        change = sa.update(table).where(
-            table.c.project == project,
-            table.c.digest.in_(held[start : start + 500]),
-            table.c.status != Status.REVOKED.value,
-        )
-        connection.execute(change.values(status=status.value))
 
 
 def _name(connection: sa.Connection, record: Record, cause: Cause) -> None:
@@ -244,17 +242,6 @@ def _deployment(connection: sa.Connection, record: Record, cause: Cause) -> None
         connection.execute(sa.insert(table).values(row))
 
 
-def _policy(connection: sa.Connection, record: Record, cause: Cause) -> None:
-    """Pin another policy; a change counts only from the policy that its signer meant to change."""
-    del cause
-    table = schema.setting
-    here = (table.c.project == EVERY_PROJECT, table.c.key == "policy")
-    before = connection.execute(sa.select(table.c.value, table.c.created_at).where(*here)).one()
-    if before.value != record.body["previous"] or before.created_at > rfc3339(record.at):
-        return
-    connection.execute(sa.update(table).where(*here).values(**_row(record), value=record.body["digest"]))
-
-
 def _authority(registry: Registry, connection: sa.Connection, cause: Cause) -> None:
     """Keep the next version of the authority, if a root that the newest kept version names has signed it."""
     content = canonical(cause.bundle.envelope.to_json())
@@ -266,19 +253,33 @@ def _authority(registry: Registry, connection: sa.Connection, cause: Cause) -> N
     connection.execute(sa.insert(schema.authority).values(**cause.record, **row))
 
 
+def _lift(connection: sa.Connection, record: Record, cause: Cause) -> None:
+    """Take back what a lift names: an advisory, or a distrust."""
+    undo = distrusts.lift if is_distrust_id(str(record.body["id"])) else advisories.lift
+    undo(connection, record, cause)
+
+
 Effect = Callable[[sa.Connection, Record, Cause], None]
 
 EFFECTS: Mapping[str, tuple[Role, Effect]] = {
-    "decision": (Role.DECIDE, _decision),
+    "decision": (Role.DECIDE, decisions.take_effect),
     "admission": (Role.ADMIT, _admission),
-    "revocation": (Role.REVOKE, _revocation),
+    "revocation": (Role.REVOKE, revocations.take_effect),
     "name": (Role.RECORD, _name),
     "deployment": (Role.RECORD, _deployment),
-    "policy": (Role.POLICY, _policy),
+    "policy": (Role.POLICY, changes.policy),
+    "mode": (Role.POLICY, changes.mode),
+    "waiver": (Role.WAIVE, excuses.waived),
+    "break-glass": (Role.WAIVE, excuses.broken),
+    "approval": (Role.POLICY, _approval),  # in truth the role of what it approves
     "advisory": (Role.REVOKE, advisories.take_effect),
-    "lift": (Role.REVOKE, advisories.lift),
+    "lift": (Role.REVOKE, _lift),
+    "distrust": (Role.REVOKE, distrusts.take_effect),
+    "standing": (Role.DECIDE, standings.take_effect),
+    "token": (Role.POLICY, tokens.take_effect),
+    "setting": (Role.POLICY, project_settings.take_effect),
 }
 """Kind of record: the role its signer must hold, and what it brings about."""
 
-WITHDRAWING = ("revocation", "advisory")
+WITHDRAWING = ("revocation", "advisory", "distrust", "standing")
 """Kinds after which nothing that fell may be loaded from where it was laid out."""

@@ -40,13 +40,13 @@ def lay_out(registry: Registry, model: models.Model, admission: Bundle) -> Path:
     """
     folder = place(registry, model).parent
     files = folder / "model"
-    if not _intact(registry, files, model):
+    if not intact(registry, files, model):
         making = folder / f"model.{registry.entropy.token(6).hex()}.making"
         try:
             for entry in model.manifest.files:
                 target = making / entry.path
                 target.parent.mkdir(parents=True, exist_ok=True)
-                _link(registry.blobs.path(entry.sha256), target)
+                _link(registry.blobs.local(entry.sha256), target)
             if files.exists():
                 shutil.rmtree(files)
             making.rename(files)
@@ -79,7 +79,7 @@ def _evidence(registry: Registry, model: models.Model, admission: Bundle) -> Map
     }
 
 
-def _intact(registry: Registry, folder: Path, model: models.Model) -> bool:
+def intact(registry: Registry, folder: Path, model: models.Model) -> bool:
     """Tell whether exactly the model's files lie there, each the kept blob itself or a copy with its digest."""
     try:
         found = {
@@ -90,7 +90,7 @@ def _intact(registry: Registry, folder: Path, model: models.Model) -> bool:
         if found != {entry.path for entry in model.manifest.files}:
             return False
         return all(
-            _is(registry.blobs.path(e.sha256), folder / e.path, e.sha256) for e in model.manifest.files
+            _is(registry.blobs.local(e.sha256), folder / e.path, e.sha256) for e in model.manifest.files
         )
     except OSError:
         return False

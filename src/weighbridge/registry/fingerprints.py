@@ -195,7 +195,7 @@ def _content(printed: Fingerprint, relatives: Iterable[Relative]) -> str:
 
 
 def _open(registry: Registry, entry: FileEntry) -> BinaryIO:
-    return registry.blobs.open(entry.sha256)
+    return registry.blobs.open_local(entry.sha256)
 
 
 class _Search:

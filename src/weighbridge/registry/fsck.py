@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 import sqlalchemy as sa
@@ -12,10 +13,11 @@ from weighbridge.core.digest import Digest
 from weighbridge.core.errors import WeighbridgeError
 from weighbridge.core.lineage import Relation
 from weighbridge.core.manifest import Manifest
-from weighbridge.ledger.sequencer import MIN_GENESIS
-from weighbridge.registry import edges, fingerprints
+from weighbridge.ledger.sequencer import MIN_GENESIS, Log
+from weighbridge.registry import decisions as chained
+from weighbridge.registry import dropping, edges, fingerprints, fsck_taints
 from weighbridge.registry.aliases import SCHEMES, aliases_of
-from weighbridge.registry.outbox import Draft
+from weighbridge.registry.outbox import CLOCK_SKEW, Draft
 from weighbridge.registry.outbox import waiting as read_draft
 from weighbridge.registry.wiring import Registry
 from weighbridge.store import schema
@@ -27,13 +29,15 @@ Row = tuple[str, str, str, str]
 
 
 def blobs(registry: Registry) -> list[str]:
-    """Read every kept byte again; returns what is missing or changed."""
+    """Read every kept byte again; returns what is missing or changed, but for what was dropped on purpose."""
     with registry.records.read() as connection:
         manifests = connection.execute(sa.select(schema.description.c.manifest)).scalars().all()
+        policies = connection.execute(sa.select(schema.policy.c.blob).where(schema.policy.c.blob != "")).all()
     kept = [Manifest.from_json(text.encode()) for text in manifests]
     digests = {entry.sha256 for manifest in kept for entry in manifest.files}
+    digests |= {Digest.parse(row[0]) for row in policies}
     problems = []
-    for digest in sorted(digests):
+    for digest in sorted(digests - dropping.gone(registry)):
         try:
             if not registry.blobs.verify(digest):
                 problems.append(f"{digest.short} has changed")
@@ -46,7 +50,7 @@ def lineage(registry: Registry) -> list[str]:
     """Draw the lineage again from the kept claims; returns what the index has too much or too little.
 
     Which weights a model carries, and by what else it is known, is held against the models themselves, for anybody
-    may sign a bill of materials.
+    may sign a bill of materials. Whom each advisory reaches is walked again (`fsck_taints`).
     """
     table = schema.model
     described = (
@@ -61,7 +65,7 @@ def lineage(registry: Registry) -> list[str]:
         contents = connection.execute(sa.select(schema.bundle.c.content)).scalars().all()
         found = set(_index(connection))
         expected |= _same(connection) | _seen(connection)
-        names = _names(connection)
+        names = [*_names(connection), *fsck_taints.wrong(connection)]
     for text in contents:
         for edge in edges.stated(Bundle.from_json(text.encode()))[0]:
             if edge.relation is not Relation.PACKAGING:
@@ -75,6 +79,12 @@ def lineage(registry: Registry) -> list[str]:
         for parent, child, relation, _ in sorted(found - expected)
     ]
     return lost + more + names
+
+
+def decisions(registry: Registry) -> list[str]:
+    """Read every decision and its evidence again, and follow the chain from one to the next; returns what is wrong."""
+    with registry.records.read() as connection:
+        return chained.reread(connection)
 
 
 def _described() -> sa.Join:
@@ -159,7 +169,19 @@ def log(registry: Registry) -> list[str]:
             elif entry.body not in bodies and place[1] not in signed:
                 where = f" of {log.origin}" if registry.before else ""
                 problems.append(f"log entry {entry.index}{where} is kept nowhere")
+        problems += _turned_back(log)
     return problems + [f"the claim {known[place].short} is in no log" for place in sorted(set(known) - found)]
+
+
+def _turned_back(log: Log) -> list[str]:
+    """Name entries that are dated before what stands before them: somebody turned the clock back, or it went wrong."""
+    problems, newest = [], 0
+    for entry in log.entries(0):
+        by = timedelta(seconds=newest - entry.integrated_time)
+        if by > CLOCK_SKEW:  # ours never does that: dates do not go back (`ledger.sequencer`)
+            problems.append(f"log entry {entry.index} is dated {by} before one that it follows")
+        newest = max(newest, entry.integrated_time)
+    return problems
 
 
 def _draft(row: Any) -> Draft:

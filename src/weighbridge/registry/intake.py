@@ -7,7 +7,7 @@ signed by the intake key. Nothing here admits anything: anything may land in int
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -21,17 +21,21 @@ from weighbridge.core.canonical import JSON, canonical
 from weighbridge.core.digest import Digest
 from weighbridge.core.errors import Refused
 from weighbridge.core.manifest import FileEntry, Manifest
-from weighbridge.core.reference import Reference
+from weighbridge.core.reference import Reference, parse_reference
 from weighbridge.core.statement import Statement, subjects_of
 from weighbridge.core.tier import Origin, Tier
-from weighbridge.registry import advisories, fingerprints, models, tally
+from weighbridge.registry import advisories, attached, fingerprints, gc, models, sightings, tally
 from weighbridge.registry.aliases import aliases_of
+from weighbridge.registry.arriving import arriving
 from weighbridge.registry.outbox import drain, enqueue, sign
+from weighbridge.registry.quotas import check_room
+from weighbridge.registry.separation import check_other
 from weighbridge.registry.wiring import Registry
-from weighbridge.source.hub import fetch_hub
-from weighbridge.source.local import open_folder
+from weighbridge.source.fetched import FetchedTree
+from weighbridge.source.gitlfs import open_place
+from weighbridge.source.opening import Asking, open_source
 from weighbridge.source.read import Progress, Snapshot, read_tree
-from weighbridge.source.tree import Tree, TreeFile
+from weighbridge.source.tree import Tree, TreeFile, listed
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +49,81 @@ class Acceptance:
     expires: datetime
 
 
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """One file that would be taken in: `kept` says that its bytes are here already, by the digest announced for it."""
+
+    path: str
+    size: int
+    kept: bool
+    announced: tuple[Digest, ...] = ()
+
+    def to_json(self) -> dict[str, JSON]:
+        """Return the file as JSON."""
+        told: list[JSON] = [str(digest) for digest in self.announced]
+        return {"path": self.path, "size": self.size, "kept": self.kept, "announced": told}
+
+
+def take(
+    registry: Registry,
+    reference: Reference | str,
+    *,
+    environ: Mapping[str, str] | None = None,
+    announced: Mapping[str, Digest] | None = None,
+    origin: Origin | None = None,
+    progress: Progress | None = None,
+    on_drift: Callable[[sightings.Drift], None] = lambda _drift: None,
+    on_claims: Callable[[attached.Attached], None] = lambda _attached: None,
+) -> models.Model:
+    """Take in what a reference names, from whatever source; every byte is hashed, and compared with what was announced.
+
+    Claims that lie beside the model there come along (`attached`).
+
+    `environ` is where sources look for tokens (none by default). The class is `origin`, by default a stranger's for all
+    that does not lie on this machine. Where the same name led elsewhere before, that is noted and told (`sightings`).
+    """
+    named = parse_reference(reference) if isinstance(reference, str) else reference
+    class_ = origin or (Origin.OWN if named.scheme == "path" else Origin.THIRD_PARTY)
+    tree = open_source(named, asking(registry, environ or {}))
+    try:
+        check_room(registry, sum(file.size for file in tree.files()))
+        model = _take(registry, tree, announced or {}, class_, progress)
+        claims = tree.claims() if isinstance(tree, FetchedTree) else []
+    finally:
+        tree.close()
+    if claims:
+        on_claims(attached.take_claims(registry, model, claims))
+    pinned = str(tree.origin.get("commit") or tree.origin.get("version") or "")
+    for drift in sightings.note(registry, named, model.digest, pinned=pinned):
+        on_drift(drift)
+    return model
+
+
+def plan(
+    registry: Registry, reference: Reference | str, *, environ: Mapping[str, str] | None = None
+) -> list[Planned]:
+    """List what `take` would take in and what of it is kept already; nothing of a model is fetched or read for it."""
+    named = parse_reference(reference) if isinstance(reference, str) else reference
+    tree = open_source(named, asking(registry, environ or {}))
+    try:
+        return [
+            Planned(file.path, file.size, _is_kept(registry, file), tuple(file.announced))
+            for file in listed(tree).files
+        ]
+    finally:
+        tree.close()
+
+
+def asking(registry: Registry, environ: Mapping[str, str]) -> Asking:
+    """Return what sources need to know of this registry's settings."""
+    config = registry.config
+    scratch = registry.layout.scratch
+    scratch.mkdir(parents=True, exist_ok=True)
+    return Asking(
+        scratch, bool(config["offline"]), str(config["hub_endpoint"]), str(config["mlflow_uri"]), environ
+    )
+
+
 def take_folder(
     registry: Registry,
     path: Path,
@@ -54,15 +133,40 @@ def take_folder(
     progress: Progress | None = None,
 ) -> models.Model:
     """Take in a folder or file. `announced` maps paths to the digests that somebody else gave for them."""
-    with open_folder(path) as tree:
-        facts: dict[str, JSON] = {**tree.origin}
-        source: Tree = tree
-        if announced:
-            source = _Announced(tree, announced)
-            facts["announced"] = {name: str(digest) for name, digest in announced.items()}
-        snapshot = read_tree(source, registry.blobs, progress=progress)
-        facts["matches_announced"] = bool(announced) and _all_announced(snapshot.manifest, announced or {})
-        return record(registry, snapshot, label=tree.model_hint, origin=origin, source=facts)
+    tree = open_place(path)
+    try:
+        check_room(registry, sum(file.size for file in tree.files()))
+        return _take(registry, tree, announced or {}, origin, progress)
+    finally:
+        tree.close()
+
+
+def take_tree(registry: Registry, tree: Tree, *, origin: Origin) -> models.Model:
+    """Take in a tree that somebody made by other means than a reference, under the digests that it announces."""
+    check_room(registry, sum(file.size for file in tree.files()))
+    return _take(registry, tree, {}, origin, None)
+
+
+def _take(
+    registry: Registry, tree: Tree, announced: Mapping[str, Digest], origin: Origin, progress: Progress | None
+) -> models.Model:
+    facts: dict[str, JSON] = {**tree.origin}
+    source: Tree = tree
+    if announced:
+        source = _Announced(tree, announced)
+        facts["announced"] = {name: str(digest) for name, digest in announced.items()}
+    # What a folder's own files say of each other (a cache's names, a checkout's pointers) is nobody's announcement.
+    told = () if facts.get("scheme") in ("path", "git") else {f.path for f in tree.files() if f.announced}
+    snapshot = read_tree(source, registry.blobs, progress=progress)
+    facts["matches_announced"] = _all_announced(snapshot.manifest, announced, told)
+    model = record(registry, snapshot, label=tree.model_hint, origin=origin, source=facts, within_quota=True)
+    if (
+        model.origin is Origin.LEGACY and origin is not Origin.LEGACY
+    ):  # taken in anew: it is no longer what just ran
+        with registry.writing(), tally.keeping(registry) as connection:
+            models.set_origin(registry, connection, model.digest, origin)
+        return models.get(registry, model.digest)
+    return model
 
 
 def take_hub(
@@ -73,21 +177,7 @@ def take_hub(
     progress: Progress | None = None,
 ) -> models.Model:
     """Take in a repository of a hub at one commit; every byte is compared with what the hub announced."""
-    cache = registry.layout.scratch / "hub"
-    cache.mkdir(parents=True, exist_ok=True)
-    tree = fetch_hub(
-        reference,
-        endpoint=str(registry.config["hub_endpoint"]) or None,
-        token=token,
-        cache_dir=cache,
-        offline=bool(registry.config["offline"]),
-    )
-    try:
-        snapshot = read_tree(tree, registry.blobs, progress=progress)
-        facts: dict[str, JSON] = {**tree.origin, "matches_announced": True}
-        return record(registry, snapshot, label=tree.model_hint, origin=Origin.THIRD_PARTY, source=facts)
-    finally:
-        tree.close()
+    return take(registry, reference, environ={"HF_TOKEN": token} if token else {}, progress=progress)
 
 
 def record(
@@ -99,19 +189,26 @@ def record(
     source: Mapping[str, JSON],
     parents: Sequence[Mapping[str, JSON]] = (),
     claims: Sequence[Statement] = (),
+    within_quota: bool = False,
 ) -> models.Model:
-    """Describe and record bytes that are already kept: BOM signed by intake, further `claims` signed with it."""
+    """Describe and record bytes that are already kept: BOM signed by intake, further `claims` signed with it.
+
+    With `within_quota` a new model is refused (OutOfBudget) where others took the room since the intake began.
+    """
     known = models.find(registry, snapshot.manifest.digest)
     knows_more = bool(source.get("matches_announced"))
     if known is not None and known.bom is not None and not claims:
         settled = known.source.get("matches_announced") or known.tier is not Tier.INTAKE
         if settled or not knows_more:
+            gc.not_going(registry, (entry.sha256 for entry in known.manifest.files))
             return known
     bom = make_bom(registry, snapshot.manifest, label=label, source=source, parents=parents)
     about = subjects_of(snapshot.manifest)
     statements = [Statement(about, predicates.BOM, bom), *claims]
     seen = _observed(registry, snapshot.manifest, source)
     with registry.writing():
+        if within_quota and models.find(registry, snapshot.manifest.digest) is None:
+            check_room(registry, snapshot.manifest.size)
         if fingerprints.outdated(registry, seen):  # somebody took in weights while these were being compared
             seen = _observed(registry, snapshot.manifest, source)
         drafts = [sign(statement, registry.intake_key) for statement in statements]
@@ -128,8 +225,9 @@ def record(
             )
             if knows_more:
                 models.learn_source(registry, connection, snapshot.manifest.digest, origin, source)
-            reached = fingerprints.keep(registry, connection, seen).tainted
-            advisories.arrived(connection, reached, reached, registry.record())
+            with arriving(registry, connection, [snapshot.manifest.digest]):
+                reached = fingerprints.keep(registry, connection, seen).tainted
+                advisories.arrived(connection, reached, reached, registry.record())
             enqueue(registry, connection, drafts)
         drain(registry)
     return models.get(registry, snapshot.manifest.digest)
@@ -169,9 +267,11 @@ def make_bom(
 def accept(registry: Registry, model: models.Model, acceptance: Acceptance) -> models.Model:
     """Accept a stranger's model as an origin: a claim of the intake key, with person, reason and end.
 
-    Returns the model as it stands then: of the class third-party.
+    Returns the model as it stands then: of the class third-party. Raises Refused(access.other) for who took it in, where
+    the project asks for somebody else.
     """
     with registry.writing():
+        check_other(registry, model.digest)
         facts = models.get(registry, model.digest).source
         statement = predicates.origin(
             model.manifest,
@@ -230,5 +330,10 @@ class _Announced:
         self._tree.close()
 
 
-def _all_announced(manifest: Manifest, announced: Mapping[str, Digest]) -> bool:
-    return all(announced.get(entry.path) == entry.sha256 for entry in manifest.files)
+def _all_announced(manifest: Manifest, announced: Mapping[str, Digest], told: Collection[str]) -> bool:
+    """Tell whether every file was announced, by the source (`told`, compared while reading) or by hand."""
+    return all(entry.path in told or announced.get(entry.path) == entry.sha256 for entry in manifest.files)
+
+
+def _is_kept(registry: Registry, file: TreeFile) -> bool:
+    return any(digest.algorithm == "sha256" and registry.blobs.has(digest) for digest in file.announced)

@@ -50,6 +50,11 @@ class Layout:
         return self.root / "policy"
 
     @property
+    def copies(self) -> Path:
+        """Return the folder of verified copies of blobs that a store elsewhere keeps; it may be emptied at any time."""
+        return self.root / "copies"
+
+    @property
     def models(self) -> Path:
         """Return the folder under which admitted models are laid out."""
         return self.root / "models"

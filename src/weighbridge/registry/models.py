@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.sqlite import insert as upsert
 
 from weighbridge.core.canonical import JSON, canonical, parse
 from weighbridge.core.digest import Digest
@@ -17,10 +16,12 @@ from weighbridge.core.manifest import ChunkTable, FileEntry, Manifest
 from weighbridge.core.reference import Reference, parse_reference
 from weighbridge.core.tier import Origin, Status, Tier
 from weighbridge.registry import names
+from weighbridge.registry.gc import hold_all
 from weighbridge.registry.wiring import Registry
-from weighbridge.source.local import open_folder
+from weighbridge.source.gitlfs import open_place
 from weighbridge.source.read import read_tree
 from weighbridge.store import schema
+from weighbridge.store.dialect import upsert
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +58,9 @@ def keep(
 ) -> None:
     """Record a model in the intake tier; a model already known keeps its tier, status and first source.
 
-    `learn_source` is the one way to a better one.
+    `learn_source` is the one way to a better one. Raises Refused(blob.kept) when its bytes were collected meanwhile.
     """
+    hold_all(registry, connection, (entry.sha256 for entry in manifest.files))
     row = {
         **registry.record(),
         "digest": str(manifest.digest),
@@ -76,9 +78,9 @@ def keep(
         "chunks": canonical(chunks.to_json()).decode(),
         "bom": bom,
     }
-    connection.execute(upsert(schema.model).values(row).on_conflict_do_nothing())
+    connection.execute(upsert(connection, schema.model).values(row).on_conflict_do_nothing())
     table = schema.description
-    connection.execute(upsert(table).values(texts).on_conflict_do_nothing())
+    connection.execute(upsert(connection, table).values(texts).on_conflict_do_nothing())
     if bom is not None:
         here = (table.c.project == registry.project, table.c.digest == row["digest"])
         connection.execute(sa.update(table).where(*here).values(bom=bom))
@@ -155,6 +157,13 @@ def every(registry: Registry) -> list[Model]:
         return [_model(row) for row in connection.execute(query).mappings()]
 
 
+def every_project(registry: Registry) -> list[Model]:
+    """Return the models of all projects, oldest first."""
+    with registry.records.read() as connection:
+        query = _described().order_by(schema.model.c.created_at, schema.model.c.digest)
+        return [_model(row) for row in connection.execute(query).mappings()]
+
+
 @dataclass(frozen=True, slots=True)
 class Standing:
     """What a list says of a model, without its manifest."""
@@ -180,7 +189,7 @@ def standings(registry: Registry, identities: Sequence[Digest]) -> dict[Digest, 
                     if row.project != registry.project:
                         continue
                     digest = Digest.parse(row.digest)
-                    standing = Standing(digest, row.label, Tier(row.tier), Status(row.status))
+                    standing = _standing(digest, row)
                     found[digest] = standing
                     if row.weights:
                         found.setdefault(Digest.parse(row.weights), standing)
@@ -200,25 +209,16 @@ def resolve(registry: Registry, text: str) -> Digest:
 
 
 def open_blob(registry: Registry, entry: FileEntry) -> BinaryIO:
-    """Open the kept bytes of one file of a manifest."""
-    return registry.blobs.open(entry.sha256)
+    """Open the kept bytes of one file of a manifest, on this machine."""
+    return registry.blobs.open_local(entry.sha256)
 
 
-def versions(registry: Registry, entries: Sequence[FileEntry]) -> list[tuple[int, int, int, int] | None]:
-    """Return inode, size and times of the kept files; None for what is not there.
+def versions(registry: Registry, entries: Sequence[FileEntry]) -> list[tuple[object, ...] | None]:
+    """Return the stamps of the kept files (`store.ports.Blobs.stamp`); None for what is not there.
 
-    The change time is the kernel's: whoever swaps bytes and swaps them back cannot put it back. So what
-    was read twice between two equal answers was the same twice.
+    What was read twice between two equal answers was the same twice.
     """
-    found: list[tuple[int, int, int, int] | None] = []
-    for entry in entries:
-        try:
-            info = registry.blobs.path(entry.sha256).lstat()
-        except (NotFound, OSError):
-            found.append(None)
-        else:
-            found.append((info.st_ino, info.st_size, info.st_mtime_ns, info.st_ctime_ns))
-    return found
+    return [registry.blobs.stamp(entry.sha256) for entry in entries]
 
 
 def _described() -> sa.Select[Any]:
@@ -238,17 +238,43 @@ def _model(row: Mapping[Any, Any]) -> Model:
             remedy="find out who can write to the registry's folder, then restore it from a backup",
             check="records.manifest",
         )
-    return Model(
-        manifest=Manifest.from_json(row["manifest"].encode()),
-        chunks=ChunkTable.from_json(parse(row["chunks"])),
-        tier=Tier(row["tier"]),
-        status=Status(row["status"]),
-        origin=Origin(row["origin"]),
-        label=row["label"],
-        source=parse(row["source"]),  # type: ignore[arg-type]  # written by keep()
-        bom=row["bom"],
-        created_at=row["created_at"],
+    try:
+        return Model(
+            manifest=Manifest.from_json(row["manifest"].encode()),
+            chunks=ChunkTable.from_json(parse(row["chunks"])),
+            tier=Tier(row["tier"]),
+            status=Status(row["status"]),
+            origin=Origin(row["origin"]),
+            label=row["label"],
+            source=_facts(row["source"]),
+            bom=row["bom"],
+            created_at=row["created_at"],
+        )
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise _exchanged(row["digest"], error) from error
+
+
+def _standing(digest: Digest, row: Any) -> Standing:
+    try:
+        return Standing(digest, row.label, Tier(row.tier), Status(row.status))
+    except ValueError as error:
+        raise _exchanged(row.digest, error) from error
+
+
+def _exchanged(digest: str, error: Exception) -> VerificationFailed:
+    return VerificationFailed(
+        "what is kept of a model cannot be read",
+        cause=f"{digest}: {error}",
+        remedy="find out who can write to the registry's folder, then restore it from a backup",
+        check="records.model",
     )
+
+
+def _facts(text: str) -> Mapping[str, Any]:
+    value = parse(text)
+    if not isinstance(value, Mapping):
+        raise TypeError("its source is not an object")
+    return value
 
 
 def _by_prefix(registry: Registry, prefix: str) -> Digest:
@@ -278,20 +304,31 @@ def _by_name(registry: Registry, name: str) -> Digest:
 
 
 def _by_path(reference: Reference) -> Digest:
-    with open_folder(Path(reference.target).expanduser()) as tree:
+    tree = open_place(Path(reference.target).expanduser())
+    try:
         return read_tree(tree, None).manifest.digest
+    finally:
+        tree.close()
 
 
 def _by_source(registry: Registry, reference: Reference) -> Digest:
+    from weighbridge.registry.sightings import last
+
+    if (seen := last(registry, reference)) is not None:
+        return seen
     table = schema.model
     query = sa.select(table.c.digest, table.c.source).where(table.c.project == registry.project)
     with registry.records.read() as connection:
         rows = connection.execute(query.order_by(table.c.created_at.desc())).all()
     for row in rows:
         facts: Any = parse(row.source)
-        if facts.get("repository") == reference.target and (
-            reference.revision in ("", facts.get("commit"), facts.get("requested"))
-        ):
+        known = (
+            facts.get("repository") == reference.target
+            if reference.scheme == "hf"
+            else facts.get("location") == reference.location.partition("?")[0]
+        )
+        pinned = (facts.get("commit"), facts.get("version"), facts.get("requested"))
+        if known and reference.revision in ("", *pinned):
             return Digest.parse(row.digest)
     raise NotFound(
         f"nothing was taken in from {reference}", remedy=f"take it in first: weighbridge pull {reference}"

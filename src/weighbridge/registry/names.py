@@ -10,6 +10,7 @@ from weighbridge.core.digest import Digest
 from weighbridge.core.errors import BadReference
 from weighbridge.core.reference import is_name
 from weighbridge.registry import tally
+from weighbridge.registry.new_names import Differs, check_new
 from weighbridge.registry.outbox import Draft, sign
 from weighbridge.registry.wiring import Registry
 from weighbridge.store import schema
@@ -66,9 +67,13 @@ def names_of(registry: Registry, digest: Digest) -> tuple[str, ...]:
     return pointing(registry, digest).get(digest, ())
 
 
-def move(registry: Registry, name: str, digest: Digest) -> Draft | None:
-    """Return the signed draft that lets `name` point at `digest`; None when it already does."""
+def move(registry: Registry, name: str, digest: Digest, *, differs: Differs | None = None) -> Draft | None:
+    """Return the signed draft that lets `name` point at `digest`; None when it already does.
+
+    Raises Refused(name.alike) for a new name that could be taken for another one.
+    """
     check_name(name)
+    check_new(registry, name, digest, differs)
     before = current(registry, name)
     if before and before[1] == digest:
         return None
@@ -77,5 +82,6 @@ def move(registry: Registry, name: str, digest: Digest) -> Draft | None:
         "name": name,
         "sequence": sequence,
         "previous": str(before[1]) if before else None,
+        **(differs.body() if differs is not None and before is None else {}),
     }
     return sign(event("name", (digest,), body, **registry.event_facts()), registry.gate_key)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from weighbridge.core.canonical import parse
 from weighbridge.core.errors import Unreadable
 from weighbridge.registry.layout import Layout
+from weighbridge.store.plain import flush_folder, read_plain
 from weighbridge.trust.authority import Authority
 
 if TYPE_CHECKING:
@@ -46,11 +47,7 @@ def put(key: Path, place: Path) -> None:
     """
     try:
         key.replace(place)
-        folder = os.open(place.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        flush_folder(place.parent)
     except OSError as error:
         raise Unreadable(
             f"a new key could not take its place at {place}",
@@ -80,7 +77,7 @@ def in_repository(layout: Layout, pem: str) -> bool:
     try:
         names = [path.name.partition(".") for path in (layout.services / "tuf").iterdir()]
         newest = max(int(number) for number, _, rest in names if rest == "root.json" and number.isdecimal())
-        document: Any = parse((layout.services / "tuf" / f"{newest}.root.json").read_bytes())
+        document: Any = parse(read_plain(layout.services / "tuf" / f"{newest}.root.json"))
         root = document["signed"]
         return any(
             root["keys"][key]["keyval"]["public"].strip() == pem.strip()

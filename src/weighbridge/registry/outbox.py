@@ -17,23 +17,29 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
 
 from weighbridge.core.canonical import canonical, parse
 from weighbridge.core.clock import rfc3339
-from weighbridge.core.errors import VerificationFailed
+from weighbridge.core.errors import CannotTell, VerificationFailed
 from weighbridge.core.statement import Statement
 from weighbridge.keys.ports import Signer
 from weighbridge.registry import effects, tally, witnesses
 from weighbridge.registry.wiring import Registry, read_authority
 from weighbridge.store import schema
-from weighbridge.trust import dsse
+from weighbridge.trust import authority_form, dsse
+from weighbridge.trust.authority_file import PAYLOAD_TYPE
 from weighbridge.trust.bundle import Bundle, log_body
 from weighbridge.trust.seal import seal, sign_statement
 
+CLOCK_SKEW = timedelta(minutes=5)
+"""How far the clocks of honest machines differ, and how far one may be set back."""
+_ROUNDED_UP = timedelta(seconds=1)
+"""A log's dates are whole seconds and never go back. An authority by which somebody ends in this second is logged in the
+next one, so that nothing logged after it can have the date of the end, whatever the clock says."""
 WITNESS_SECONDS = 10.0
 """How long witnesses have while others wait to write."""
 
@@ -60,7 +66,12 @@ def sign(statement: Statement, signer: Signer) -> Draft:
 
 
 def enqueue(registry: Registry, connection: sa.Connection, drafts: Sequence[Draft]) -> None:
-    """Put drafts into the outbox, inside the caller's transaction."""
+    """Put drafts into the outbox, inside the caller's transaction; raises CannotTell as `check_clock` does.
+
+    The next version of the authority is taken in at any time: it is what helps when the one in force has ended.
+    """
+    if any(draft.envelope.payload_type != PAYLOAD_TYPE for draft in drafts):
+        check_clock(registry)
     for draft in drafts:
         connection.execute(
             sa.insert(schema.outbox).values(
@@ -69,6 +80,30 @@ def enqueue(registry: Registry, connection: sa.Connection, drafts: Sequence[Draf
                 public_pem=draft.public_pem,
                 log_size=registry.log.size,
             )
+        )
+
+
+def check_clock(registry: Registry) -> None:
+    """Refuse (CannotTell) to say anything at a time that cannot be right, or at which nobody may say anything.
+
+    What is judged by a clock that stands behind the log would count what has ended since; what is logged by one that
+    runs past the authority's end would hold up everybody after it.
+    """
+    now, authority = registry.clock.now(), registry.authority
+    newest = datetime.fromtimestamp(registry.log.newest, UTC)
+    if now < newest - CLOCK_SKEW:
+        raise CannotTell(
+            "this machine's clock stands behind the log",
+            cause=f"it says {rfc3339(now)}, and the newest entry is of {rfc3339(newest)}; this clock is slow, or another ran ahead then",
+            remedy="set the clock; if it is right, go on in a new log: weighbridge trust rotate log",
+            check="log.clock",
+        )
+    if not authority.issued - CLOCK_SKEW <= now < authority.expires:
+        raise CannotTell(
+            "the authority is not in force at this machine's time",
+            cause=f"it holds from {rfc3339(authority.issued)} to {rfc3339(authority.expires)}, and it is {rfc3339(now)}",
+            remedy="look at the clock; when it is right, sign the authority again with the root key: weighbridge trust renew",
+            check="authority.expired",
         )
 
 
@@ -116,12 +151,23 @@ def _log(registry: Registry, rows: Sequence[Mapping[Any, Any]]) -> list[int]:
     indices = [registry.log.find(body, since=row["log_size"]) for body, row in zip(bodies, rows, strict=True)]
     missing = [position for position, index in enumerate(indices) if index is None]
     if missing:
+        now = registry.clock.now()
+        if any(_ends_now(waiting(rows[position]).envelope, now) for position in missing):
+            now += _ROUNDED_UP
         appended = registry.log.append(
-            [bodies[position] for position in missing], signer=registry.log_key, now=registry.clock.now()
+            [bodies[position] for position in missing], signer=registry.log_key, now=now
         )
         for position, entry in zip(missing, appended, strict=True):
             indices[position] = entry.index
     return [index for index in indices if index is not None]
+
+
+def _ends_now(envelope: dsse.Envelope, now: datetime) -> bool:
+    """Tell whether this is an authority by which somebody ends in this very second."""
+    if envelope.payload_type != PAYLOAD_TYPE:
+        return False
+    ends = [one.valid_until for one in authority_form.read_authority(envelope.payload).identities]
+    return any(end is not None and end.replace(microsecond=0) == now.replace(microsecond=0) for end in ends)
 
 
 def _finish(registry: Registry, rows: Sequence[Mapping[Any, Any]], indices: Sequence[int]) -> list[Bundle]:
@@ -131,7 +177,7 @@ def _finish(registry: Registry, rows: Sequence[Mapping[Any, Any]], indices: Sequ
             draft = waiting(row)
             bundles.append(draft.proven or seal(draft.envelope, draft.public_pem, registry.log, index))
             logged_at = datetime.fromtimestamp(registry.log.entry(index).integrated_time, UTC)
-            effects.apply(registry, connection, effects.Cause(row, bundles[-1], index, logged_at))
+            effects.apply(registry, connection, effects.Cause(row, bundles[-1], index, logged_at, registry))
             done = sa.update(schema.outbox).where(schema.outbox.c.id == row["id"])
             connection.execute(done.values(done_at=rfc3339(registry.clock.now())))
         authority = read_authority(connection, registry.pin)

@@ -17,6 +17,7 @@ from typing import Any
 from weighbridge.core.canonical import JSON, canonical, parse
 from weighbridge.core.errors import RegistryUnusable, VerificationFailed
 from weighbridge.ledger.checkpoint import parse_checkpoint
+from weighbridge.store.plain import read_plain
 
 SCHEMA = "weighbridge.pin/1"
 
@@ -42,7 +43,7 @@ def read_pin(home: Path, registry: str) -> Pin:
     """Read a pin; raises RegistryUnusable when there is none or it cannot be read."""
     path = pin_path(home, registry)
     try:
-        value: Any = parse(path.read_bytes())
+        value: Any = parse(read_plain(path))
         if value["schema"] != SCHEMA or value["registry"] != registry:
             raise ValueError("not the pin of this registry")
         return Pin(registry, tuple(value["roots"]), int(value["authority_version"]), str(value["checkpoint"]))

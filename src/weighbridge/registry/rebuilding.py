@@ -34,7 +34,7 @@ def scan_kept(registry: Registry, model: models.Model) -> Report:
         return models.open_blob(registry, entry)
 
     report = scan_files(model.label, model.manifest, open_file)
-    repository = model.source.get("repository") if model.source.get("scheme") == "hf" else None
+    repository = model.source.get("repository")  # also of what came by way of the hub client's own cache
     return asked_for(report, repository) if isinstance(repository, str) else report
 
 

@@ -351,4 +351,4 @@ def _begin_log(registry: Registry, row: AuthorityLog, key: Signer) -> None:
     about = {"kind": "weighbridge.log/1", "registry": registry.id, "time": rfc3339(now)}
     first = follows(before.checkpoint_text, origin=before.origin, public_pem=before.public_pem)
     folder: Path = log_folder(registry.layout, key.key_id)
-    Log.create(folder, row.origin, key, now=now, genesis=[first, canonical(about)])
+    Log.create(folder, row.origin, key, now=now, genesis=[first, canonical(about)], journal=registry.journal)

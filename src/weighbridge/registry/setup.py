@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -18,16 +19,18 @@ from weighbridge.core.clock import Clock, Entropy, rfc3339
 from weighbridge.core.errors import UsageError
 from weighbridge.core.tier import Role
 from weighbridge.keys.files import FileKey, generate
-from weighbridge.ledger.checkpoint import Form, origin_of
+from weighbridge.ledger.checkpoint import Form
+from weighbridge.ledger.journal import Commit
 from weighbridge.ledger.sequencer import Log
 from weighbridge.policy.settings import load_bundle, starter
-from weighbridge.registry import services, tally
+from weighbridge.registry import changes, journal, policy_files, services, tally
+from weighbridge.registry.backends import kept_blobs, open_records
+from weighbridge.registry.chain import first_origin
 from weighbridge.registry.layout import FORMAT, Layout
 from weighbridge.registry.pins import Pin, write_pin
 from weighbridge.registry.service_keys import OFFLINE, make_passphrase, root_folder, save_service_key
 from weighbridge.registry.wiring import Registry, open_registry
 from weighbridge.store import schema
-from weighbridge.store.sql import Records
 from weighbridge.trust.authority import EVERY_PROJECT, Authority, AuthorityIdentity, AuthorityLog, Project
 from weighbridge.trust.authority_file import sign_authority
 from weighbridge.trust.bundle import log_body
@@ -104,7 +107,7 @@ class _Making:
         keys = {name: generate() for name in ("intake", "gate", "log", "root", "owner")}
         keys |= services.make_keys(demonstration=self.demonstration)
         self._keep(keys)
-        origin = origin_of(self.registry, int(self.registry[:12], 16))
+        origin = first_origin(self.registry)
         trusted, signing_log = services.make_services(
             layout, self.registry, keys, now=now, entropy=self.entropy, form=self.form
         )
@@ -176,18 +179,31 @@ class _Making:
         }
         row = {"version": authority.version, "digest": str(authority.digest), "content": signed.decode()}
         policy = str(load_bundle(starter()).digest)
-        with _first_records(self.layout) as connection:
+        blob = policy_files.keep(kept_blobs(self.config, self.layout), starter())
+        kept = {"digest": policy, "previous": "", "blob": str(blob), "commit": ""}
+        with _first_records(self.config, self.layout, log, record) as connection:
             connection.execute(sa.insert(schema.authority).values(**record, **row))
             connection.execute(sa.insert(schema.setting).values(**record, key="policy", value=policy))
+            changes.keep(connection, record, kept, bundle="")
             tally.close(connection, self.registry, log, log_key, record)
 
 
 @contextmanager
-def _first_records(layout: Layout) -> Iterator[sa.Connection]:
-    """Make the database, and give its first transaction."""
-    records = Records.open(layout.database, create=True)
+def _first_records(
+    config: Config, layout: Layout, log: Log, record: Mapping[str, Any]
+) -> Iterator[sa.Connection]:
+    """Make the database, and give its first transaction; one that replicas share begins with what the log does."""
+    records = open_records(config, layout, create=True)
     try:
         with records.write() as connection:
+            if connection.execute(sa.select(sa.func.count()).select_from(schema.authority)).scalar():
+                raise UsageError(
+                    "this database holds the records of a registry already",
+                    remedy="give another database, or begin a further replica of that registry with --join",
+                )
+            if records.shared:
+                first = Commit(log.origin, 0, tuple(log.entries()), log.checkpoint_text)
+                journal.insert(connection, first, after="", record=record)
             yield connection
     finally:
         records.close()

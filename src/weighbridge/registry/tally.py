@@ -16,14 +16,15 @@ from contextlib import contextmanager
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.sqlite import insert as upsert
 
 from weighbridge.core.canonical import JSON, canonical, parse
 from weighbridge.core.errors import VerificationFailed
 from weighbridge.keys.ports import Signer
 from weighbridge.ledger.sequencer import MIN_GENESIS, Log
+from weighbridge.registry import chains
 from weighbridge.registry.wiring import Registry
 from weighbridge.store import schema
+from weighbridge.store.dialect import listing, upsert
 from weighbridge.trust.authority import EVERY_PROJECT
 from weighbridge.trust.bundle import log_body
 from weighbridge.trust.dsse import Envelope, sign
@@ -50,6 +51,11 @@ STATE = (
         "",
         "key",
     ),
+    ("proposal", "project, bundle, kind, logged_at, approvals, state, reason, ended_at", "", "bundle"),
+    ("policy", "project, sequence, created_at, digest, blob, git, previous, bundle", "", "project, sequence"),
+    ("distrust", "id, project, content, lifted_at, lift_reason, bundle", "", "project, id"),
+    ("standing", "project, digest, decision, reason, since, bundle", "", "project, digest"),
+    ("token", "id, project, digest, holder, rights, expires, ended_at, bundle", "", "id"),
 )
 """Table, columns, rows and order: what decides, and what stays small however long a registry lives."""
 
@@ -60,12 +66,26 @@ NUMBERED = (
 """Tables that grow without end: only the number of their rows is signed, so that every command costs the same.
 
 A deleted or added row shows at once; an exchanged one when it is used (a bundle is held against its digest and its
-signature) or in `fsck`, which draws the lineage again from the kept claims. Which claims are about whom is also chained,
+signature) or in `fsck`, which draws the lineage again from the kept claims. Rows that are only ever added are chained
+(`chains`), and `fsck` reads the chains again. Which claims are about whom is chained as well,
 row by row: `check_subjects` reads that chain again before the gate judges, or a claim against a model could be hidden
 under another. Left out are a manifest (`models` holds it against its digest), the outbox, and decisions not logged yet."""
 
 
-LATER = frozenset({"advisory", "alias", "taint", "fingerprint", "mark"})
+LATER = frozenset(
+    {
+        "proposal",
+        "policy",
+        "advisory",
+        "alias",
+        "taint",
+        "fingerprint",
+        "mark",
+        "distrust",
+        "standing",
+        "token",
+    }
+)
 """Tables that the first registries did not have. Empty they leave no trace, so that those keep their tally."""
 
 
@@ -73,11 +93,8 @@ def count(connection: sa.Connection) -> str:
     """Return the digest over the rows that decide anything, and over the numbers of the others."""
     total = hashlib.sha256()
     for table, columns, where, order in STATE:
-        row = " || ',' || ".join(f"quote({column})" for column in columns.split(", "))
-        query = (
-            f"SELECT group_concat(r, char(10)) FROM (SELECT {row} AS r FROM {table} {where} ORDER BY {order})"  # noqa: S608 (our own words only)
-        )
-        text = connection.exec_driver_sql(query).scalar() or ""
+        query = listing(connection.dialect.name, schema.metadata.tables[table], columns, where, order)
+        text = connection.execute(query).scalar() or ""
         if text or table not in LATER:
             total.update(f"{table} {len(text)}\n{text}\n".encode())
     for rows in NUMBERED:
@@ -94,7 +111,7 @@ def keeping(registry: Registry) -> Iterator[sa.Connection]:
     Must be called while `registry.writing()`.
     """
     with registry.records.write() as connection:
-        before = check_in(registry, connection)["subjects"]
+        before = check_in(registry, connection)
         yield connection
         close(connection, registry.id, registry.log, registry.log_key, registry.record(), before=before)
 
@@ -110,13 +127,16 @@ def close(
 ) -> None:
     """Sign the records as they stand in this transaction, with the log's key; the log holds what they rest on.
 
-    `before` is the chain of subjects that the last tally signed; what was added since is chained to it.
+    `before` is what the last tally said; what was added since is chained to its ends.
     """
+    before = before or {}
     body: dict[str, JSON] = {
         "registry": registry,
         "size": log.size,
         "records": count(connection),
-        "subjects": _chain(connection, before or {"number": 0, "chain": ""}),
+        "subjects": _chain(connection, before.get("subjects", {"number": 0, "chain": ""})),
+        "added": chains.extend(connection, before.get("added", {})),
+        "alerts": _noted(connection),
     }
     envelope = sign(TYPE, canonical(body), signer)
     row = {
@@ -125,7 +145,7 @@ def close(
         "key": KEY,
         "value": canonical(envelope.to_json()).decode(),
     }
-    change = upsert(schema.setting).values(row)
+    change = upsert(connection, schema.setting).values(row)
     connection.execute(change.on_conflict_do_update(index_elements=["project", "key"], set_=row))
 
 
@@ -149,11 +169,18 @@ def check_subjects(registry: Registry) -> None:
             raise _refuse("a claim was put under another model")
 
 
+def broken(registry: Registry) -> list[str]:
+    """Read every row again that is only ever added, against the ends of the chains that are signed."""
+    with registry.records.read() as connection:
+        return chains.broken(connection, _signed(registry, connection).get("added", {}))
+
+
 def _chain(connection: sa.Connection, before: Mapping[str, Any]) -> dict[str, JSON]:
     """Chain the rows after the first `number`, in the order they were written."""
     number, chain = int(before["number"]), str(before["chain"])
-    query = "SELECT identity, bundle FROM bundle_subject ORDER BY rowid LIMIT -1 OFFSET ?"
-    for identity, bundle in connection.exec_driver_sql(query, (number,)):
+    table = schema.bundle_subject
+    query = sa.select(table.c.identity, table.c.bundle).order_by(table.c.place).offset(number)
+    for identity, bundle in connection.execute(query):
         chain = hashlib.sha256(f"{chain} {identity!r} {bundle!r}".encode()).hexdigest()
         number += 1
     return {"number": number, "chain": chain}
@@ -164,6 +191,8 @@ def check_in(registry: Registry, connection: sa.Connection) -> Mapping[str, Any]
     said = _signed(registry, connection)
     if said["records"] != count(connection):
         raise _refuse("a row was changed, added or deleted by something other than this program")
+    if _noted(connection) < int(said.get("alerts", 0)):
+        raise _refuse("alerts were deleted, told or not")
     size = int(said["size"])
     if size > registry.log.size:
         registry.log.refresh()  # another process went on since
@@ -174,6 +203,11 @@ def check_in(registry: Registry, connection: sa.Connection) -> Mapping[str, Any]
         if entry.body not in waiting:
             raise _refuse(f"log entry {entry.index} is in neither the records nor the outbox")
     return said
+
+
+def _noted(connection: sa.Connection) -> int:
+    """Return the number of the newest alert. It may be beyond the signed one: what fails outside of a change is noted as well."""
+    return int(connection.execute(sa.select(sa.func.max(schema.alert.c.sequence))).scalar() or 0)
 
 
 def _signed(registry: Registry, connection: sa.Connection) -> Mapping[str, Any]:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any, Protocol, TypedDict, TypeVar
 
 import sqlalchemy as sa
 
@@ -21,16 +20,34 @@ from weighbridge.core.errors import NotFound, RegistryUnusable, VerificationFail
 from weighbridge.keys.ports import Signer
 from weighbridge.ledger.sequencer import Log
 from weighbridge.registry import next_keys
+from weighbridge.registry.backends import kept_blobs, login, open_journal, open_records
 from weighbridge.registry.chain import check_pinned, open_chain
+from weighbridge.registry.journal import RecordsJournal
 from weighbridge.registry.layout import FORMAT, Layout
 from weighbridge.registry.lock import writer
 from weighbridge.registry.pins import Pin, advance, read_pin, write_pin
 from weighbridge.registry.service_keys import load_service_key
 from weighbridge.store import schema
-from weighbridge.store.files import FileBlobs
+from weighbridge.store.plain import read_plain
+from weighbridge.store.referenced import ReferencedBlobs, lookup_in
 from weighbridge.store.sql import Records
 from weighbridge.trust.authority import Authority
 from weighbridge.trust.authority_file import verify_authority, verify_next
+
+
+class Closing(Protocol):
+    """Something that ends."""
+
+    def close(self) -> None:
+        """End it."""
+        ...
+
+
+Held = TypeVar("Held", bound=Closing)
+
+
+MAX_VERIFIED = 4096
+_VERIFIED: dict[tuple[str, tuple[str, ...]], tuple[Authority, str]] = {}
 
 
 class SystemClock:
@@ -65,7 +82,7 @@ class Registry:
     layout: Layout
     config: Config
     records: Records
-    blobs: FileBlobs
+    blobs: ReferencedBlobs
     log: Log
     authority: Authority
     clock: Clock
@@ -74,7 +91,12 @@ class Registry:
     pin: Pin
     before: tuple[Log, ...] = ()
     """The frozen logs of records that `log` followed, oldest first."""
+    journal: RecordsJournal | None = None
+    """What says which append to the log is next, where replicas share the records."""
+    wrote: bool = field(default=False, repr=False)
+    """Whether anything was to be written since it was opened."""
     _depth: int = field(default=0, repr=False)
+    _held: dict[str, Any] = field(default_factory=dict, repr=False)
 
     @property
     def project(self) -> str:
@@ -107,7 +129,15 @@ class Registry:
                 following = load_service_key(keys, f"{name}{next_keys.SUFFIX}", self.config, self.id)
                 if self._uses(name, following.public_pem):
                     return following
-        return load_service_key(keys, name, self.config, self.id)
+        try:
+            return load_service_key(keys, name, self.config, self.id)
+        except NotFound as error:
+            raise RegistryUnusable(
+                f"the registry's key {name!r} is gone",
+                cause=error.problem,
+                remedy=f"restore {keys} from a backup, or make another key: weighbridge trust rotate {name}",
+                check="keys.gone",
+            ) from error
 
     def _uses(self, name: str, pem: str) -> bool:
         if name == "log":
@@ -121,13 +151,16 @@ class Registry:
         """Be the one writer; may be nested. What an earlier, killed writer left in the outbox is finished first.
 
         What other processes wrote meanwhile is taken up: the log, and a newer authority. Raises
-        VerificationFailed(records.tally) when the records are not what this program wrote.
+        VerificationFailed(records.tally) when the records are not what this program wrote, and Locked. Where the
+        records are shared, it is the one writer of all replicas.
         """
         if self._depth:
             yield
             return
-        with writer(self.layout.lock, seconds=float(self.config["lock_seconds"])):
+        seconds = float(self.config["lock_seconds"])
+        with writer(self.layout.lock, seconds=seconds), self.records.leading(seconds=seconds):
             self._depth += 1
+            self.wrote = True
             try:
                 self.take_up()
                 finish_work(self)
@@ -149,7 +182,7 @@ class Registry:
 
     def follow(self) -> None:
         """Go on with the newest log of records."""
-        *before, self.log = open_chain(self.layout, self.authority)
+        *before, self.log = open_chain(self.layout, self.authority, self.journal)
         self.before = tuple(before)
         self.forget_keys()
 
@@ -185,21 +218,34 @@ class Registry:
             write_pin(self.config.home, pin)
         self.pin = pin
 
+    def holding(self, name: str, make: Callable[[], Held]) -> Held:
+        """Return what is held under a name for as long as the registry is open; made when first asked for, closed with it."""
+        if name not in self._held:
+            self._held.setdefault(name, make())
+        held: Held = self._held[name]
+        return held
+
     def close(self) -> None:
-        """Close the database."""
-        self.records.close()
+        """Close the database, and what is held."""
+        try:
+            while self._held:
+                self._held.popitem()[1].close()
+        finally:
+            self.records.close()
 
 
 def finish_work(registry: Registry) -> None:
-    """Finish what a killed writer left: a log that was being exchanged, what waits in the outbox, keys to follow.
+    """Finish what a killed writer left: a log that was being exchanged, what waits in the outbox, a policy's files, keys to follow.
 
-    Late imports, because both need the Registry.
+    Late imports, because all of them need the Registry.
     """
+    from weighbridge.registry import policy_files
     from weighbridge.registry.outbox import drain
 
     if registry.log.head.frozen:
         _finish_rotations(registry)
     drain(registry)
+    policy_files.finish(registry)
     _finish_rotations(registry)
 
 
@@ -219,12 +265,13 @@ def open_registry(config: Config, *, clock: Clock, entropy: Entropy, root: Path 
     layout = Layout(Path(root if root is not None else config["registry"]).expanduser().absolute())
     registry_id = read_card(layout)
     pin = read_pin(config.home, registry_id)
-    records = Records.open(layout.database)
+    records = open_records(config, layout)
     try:
-        authority, chain = _open_logs(layout, records, pin)
+        journal = open_journal(records, config, clock)
+        authority, chain = _open_logs(layout, records, pin, journal)
         check_pinned(chain, pin.checkpoint)
-        actor = str(config["actor"]) or _login()
-        blobs = FileBlobs(layout.blobs)
+        actor = str(config["actor"]) or login()
+        blobs = ReferencedBlobs(kept_blobs(config, layout), lookup_in(records), layout.copies)
         registry = Registry(
             registry_id,
             layout,
@@ -238,6 +285,7 @@ def open_registry(config: Config, *, clock: Clock, entropy: Entropy, root: Path 
             actor,
             pin,
             chain[:-1],
+            journal,
         )
         registry.remember()
     except BaseException:
@@ -249,7 +297,7 @@ def open_registry(config: Config, *, clock: Clock, entropy: Entropy, root: Path 
 def read_card(layout: Layout) -> str:
     """Return the id on the registry's card; raises RegistryUnusable."""
     try:
-        value: Any = parse(layout.card.read_bytes())
+        value: Any = parse(read_plain(layout.card))
     except FileNotFoundError as error:
         raise RegistryUnusable(
             f"there is no registry at {layout.root}",
@@ -275,16 +323,18 @@ def read_authority(connection: sa.Connection, pin: Pin) -> Authority:
 
     Expiry is left to the floor (`authority.current`), so that an expired registry can still be looked at.
     """
+    return list(authority_versions(connection, pin).values())[-1]
+
+
+def authority_versions(connection: sa.Connection, pin: Pin) -> dict[str, Authority]:
+    """Return every version of the authority by its digest, oldest first; verified and refused as `read_authority` does."""
     query = sa.select(schema.authority.c.content).order_by(schema.authority.c.version)
-    versions = connection.execute(query).scalars().all()
     authority: Authority | None = None
-    for content in versions:
-        data = content.encode()
-        authority = (
-            verify_next(data, current=authority, now=None)
-            if authority
-            else verify_authority(data, root_keys=pin.roots, now=None, minimum_version=1)
-        )
+    found: dict[str, Authority] = {}
+    before: tuple[str, ...] = pin.roots
+    for content in connection.execute(query).scalars().all():
+        authority, digest = _verified_version(content, before, authority)
+        found[digest], before = authority, (digest,)
     if authority is None:
         raise RegistryUnusable("this registry has no authority", remedy="restore it from a backup")
     if authority.registry != pin.registry:
@@ -294,22 +344,43 @@ def read_authority(connection: sa.Connection, pin: Pin) -> Authority:
             check="authority.registry",
         )
     advance(pin, authority_version=authority.version, checkpoint="")
-    return authority
+    return found
 
 
-def _open_logs(layout: Layout, records: Records, pin: Pin) -> tuple[Authority, tuple[Log, ...]]:
+def _verified_version(
+    content: str, before: tuple[str, ...], current: Authority | None
+) -> tuple[Authority, str]:
+    """Verify a version after the `current` one, whose digest is `before` (the pinned roots for the first), once in this process.
+
+    Nothing else goes in, no clock and no setting, so that what was believed of these bytes stays so.
+    """
+    known = _VERIFIED.get((content, before))
+    if known is not None:
+        return known
+    data = content.encode()
+    authority = (
+        verify_next(data, current=current, now=None)
+        if current
+        else verify_authority(data, root_keys=before, now=None, minimum_version=1)
+    )
+    found = authority, str(authority.digest)
+    if len(_VERIFIED) >= MAX_VERIFIED:
+        _VERIFIED.clear()
+    _VERIFIED[content, before] = found
+    return found
+
+
+def _open_logs(
+    layout: Layout, records: Records, pin: Pin, journal: RecordsJournal | None
+) -> tuple[Authority, tuple[Log, ...]]:
     """Open the logs that the authority names; read it again when a log that follows was named just now."""
     with records.read() as connection:
         authority = read_authority(connection, pin)
     try:
-        return authority, open_chain(layout, authority)
+        return authority, open_chain(layout, authority, journal)
     except VerificationFailed:
         with records.read() as connection:
             newer = read_authority(connection, pin)
         if newer.version == authority.version:
             raise
-        return newer, open_chain(layout, newer)
-
-
-def _login() -> str:
-    return os.environ.get("USER") or os.environ.get("LOGNAME") or f"uid:{os.getuid()}"
+        return newer, open_chain(layout, newer, journal)

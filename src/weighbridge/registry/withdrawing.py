@@ -8,30 +8,35 @@ A copy that was taken elsewhere before lives on until the admission expires.
 from __future__ import annotations
 
 import logging
+from collections.abc import Collection
 from pathlib import Path
 
 import sqlalchemy as sa
 
 from weighbridge.claims.summary import read_vsa
 from weighbridge.core.canonical import canonical
+from weighbridge.core.digest import Digest
 from weighbridge.core.errors import WeighbridgeError
 from weighbridge.core.statement import Statement
 from weighbridge.core.tier import Status
 from weighbridge.registry.wiring import Registry
 from weighbridge.store import schema
+from weighbridge.store.plain import read_plain
 from weighbridge.trust.bundle import Bundle
 
 ADMISSION, NOTE = "admission.sigstore.json", "withdrawn.json"
 
 
-def withdraw(registry: Registry, connection: sa.Connection, why: str) -> None:
-    """Take back what was laid out of models that are no longer active; runs inside the transaction that made them so.
+def withdraw(
+    registry: Registry, connection: sa.Connection, why: str, *, only: Collection[Digest] | None = None
+) -> None:
+    """Take back what was laid out of models that are no longer active (of those in `only`); inside the transaction that made them so.
 
     An admission that cannot be removed is told in the logs and holds nothing up: the standing counts, and the
     admission ends by itself.
     """
     table = schema.model
-    for evidence in _laid_out(registry.layout.models):
+    for evidence in _laid_out(registry.layout.models, only):
         digest = f"wb1:{evidence.parent.name}"
         query = sa.select(table.c.project).where(
             table.c.digest == digest, table.c.status != Status.ACTIVE.value
@@ -51,13 +56,10 @@ def withdraw(registry: Registry, connection: sa.Connection, why: str) -> None:
             )
 
 
-def _laid_out(folder: Path) -> list[Path]:
+def _laid_out(folder: Path, only: Collection[Digest] | None) -> list[Path]:
     try:
-        return [
-            place / "evidence"
-            for place in sorted(folder.iterdir())
-            if (place / "evidence" / ADMISSION).is_file()
-        ]
+        places = sorted(folder.iterdir()) if only is None else [folder / digest.hex for digest in only]
+        return [place / "evidence" for place in places if (place / "evidence" / ADMISSION).is_file()]
     except OSError:
         return []
 
@@ -65,6 +67,6 @@ def _laid_out(folder: Path) -> list[Path]:
 def _project(path: Path) -> str:
     """Return the project that an admission is for; empty for what is none, which no loader believes either."""
     try:
-        return read_vsa(Statement.decode(Bundle.from_json(path.read_bytes()).envelope.payload)).project
+        return read_vsa(Statement.decode(Bundle.from_json(read_plain(path)).envelope.payload)).project
     except WeighbridgeError:
         return ""

@@ -10,6 +10,7 @@
 | `/witness/add-checkpoint` | other logs, when this is a witness of theirs | here, `ledger.witness` |
 | `/.well-known/…`, `/token` | demonstrations | `identities` |
 | `/healthz` | whoever restarts servers | here |
+| `/api/models/…`, `/{id}/resolve/…`, `/v2/…` | hub and OCI clients, where models are handed out | `handing` |
 """
 
 from __future__ import annotations
@@ -31,11 +32,13 @@ from weighbridge.core.clock import Clock
 from weighbridge.core.errors import WeighbridgeError
 from weighbridge.ledger.batch import Committer
 from weighbridge.ledger.witness import MAX_REQUEST, Witness, witness_response
+from weighbridge.server import handing
 from weighbridge.server.answers import answer
 from weighbridge.server.desk import LOG, Asked, Desk, Edge, Handler, on_error
 from weighbridge.server.fulcio import Certificates
 from weighbridge.server.identities import Identities
 from weighbridge.server.limits import Limits
+from weighbridge.server.mirror import Handing
 from weighbridge.server.rekor import TransparencyLog, tiles_of
 from weighbridge.server.repository import files_of
 from weighbridge.server.stamps import Timestamps
@@ -59,6 +62,8 @@ class Serving:
     """Given where other logs' checkpoints are cosigned (C2SP tlog-witness)."""
     renew: Callable[[], object] | None = None
     """Signs again what of the repository has spent half of its time; called now and then, by one thread at a time."""
+    handing: Handing | None = None
+    """Given where models of the trusted tier are handed out."""
     any_key: bool = False
     """Log also what keys and certificates signed that this instance did not issue."""
 
@@ -80,11 +85,15 @@ def make_app(
             services.ct.shared(clock, waiting=waiting),
         ):
             desk.open()
+            if serving.handing is not None:
+                serving.handing.leaves.open()
             renewing = asyncio.create_task(_renew(serving.renew, limits.renew_seconds))
             try:
                 yield
             finally:
                 renewing.cancel()
+                if serving.handing is not None:
+                    serving.handing.leaves.close()
                 desk.close()  # whoever waits for a log gets an answer before the logs close
 
     routes = [
@@ -101,6 +110,8 @@ def make_app(
         routes.append(_post(desk, "/witness/add-checkpoint", cosign, MAX_REQUEST))
     if serving.development is not None:
         routes += _identities(desk, Identities(serving.development, clock, serving.url))
+    if serving.handing is not None:
+        routes += handing.routes(desk, serving.handing)
     return Starlette(
         routes=routes,
         lifespan=life,

@@ -13,13 +13,15 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 
 import h11
 import uvicorn
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from weighbridge.core.errors import Unreachable, Unreadable, UsageError
+from weighbridge.server.direct import DIRECT, Direct
 from weighbridge.server.limits import Limits
 
 MAX_HEAD = 32 * 1024
@@ -154,11 +156,24 @@ class _Bounded(H11Protocol):
     write_seconds: float
     _deadline: asyncio.TimerHandle | None = None
     _stuck: asyncio.TimerHandle | None = None
+    _direct: Direct | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin to wait for the first head."""
         super().connection_made(transport)
+        self.app = partial(self._offering, self.app)
         self._watch()
+
+    async def _offering(self, app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
+        """Offer whoever answers with much a way past the copies that are made of a body."""
+        await app({**scope, "extensions": {**scope.get("extensions", {}), DIRECT: self._pass}}, receive, send)
+
+    async def _pass(self, data: memoryview) -> None:
+        """Send a part of a body; returns when it is sent, or buffered for a client that is slow."""
+        self.conn.send_with_data_passthrough(h11.Data(data=data))  # type: ignore[arg-type]
+        if self._direct is None:
+            self._direct = Direct(self.transport)
+        await self._direct.send(data)
 
     def data_received(self, data: bytes) -> None:
         """Take what came; while a head is incomplete its time runs."""
@@ -169,6 +184,8 @@ class _Bounded(H11Protocol):
         """Forget the connection."""
         self._unwatch()
         self._unstick()
+        if self._direct is not None:
+            self._direct.close()
         super().connection_lost(exc)
 
     def pause_writing(self) -> None:

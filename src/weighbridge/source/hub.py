@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from huggingface_hub.hf_api import RepoFile
 
     from weighbridge.net import Door, Ranges
+    from weighbridge.source.opening import Asking
 
 DEFAULT_REVISION = "main"
 _COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -167,6 +168,17 @@ def fetch_hub(
     if licences:
         origin["license"] = ",".join(licences)
     return HubTree(pinned, files, origin)
+
+
+def open_hub(reference: Reference, asking: Asking) -> HubTree:
+    """Do what `fetch_hub` does, for `source.opening`; the token is HF_TOKEN's."""
+    return fetch_hub(
+        reference,
+        endpoint=asking.hub_endpoint or None,
+        token=asking.environ.get("HF_TOKEN") or None,
+        cache_dir=asking.scratch / "hub",
+        offline=asking.offline,
+    )
 
 
 def _commit(info: ModelInfo, wanted: str) -> str:

@@ -10,8 +10,8 @@ from weighbridge.core.digest import Digest
 from weighbridge.core.errors import OutOfBudget
 from weighbridge.core.manifest import Listing
 
-MAX_BYTES = 1 << 40
-"""One tebibyte a tree: more is asked for by name (`max_bytes`), so that a sparse file cannot cost a day."""
+MAX_BYTES = 1 << 41
+"""Two tebibytes a tree: more is asked for by name (`max_bytes`), so that a sparse file cannot cost a day."""
 
 
 @dataclass(frozen=True, slots=True)

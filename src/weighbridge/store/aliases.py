@@ -52,5 +52,5 @@ def known_by(connection: sa.Connection, names: Sequence[Alias]) -> list[tuple[Di
     for scheme in sorted({alias.scheme for alias in names}):
         values = {"scheme": scheme.value, "wanted": pack(a.value for a in names if a.scheme is scheme)}
         for digest, value, grade, bundle in connection.execute(sa.text(text), values):
-            found.append((Digest.parse(digest), Alias(scheme, value), Grade(grade), bundle))
+            found.append((Digest.parse(digest), Alias(scheme, value), Grade.read(grade), bundle))
     return found

@@ -24,14 +24,15 @@ _FIELD = {"sqlite": "json_extract(value, '$[{}]')", "postgresql": "value ->> {}"
 MODELS = {
     "sqlite": {
         "place": "m.rowid",
-        "places": "rowid",
-        "found": "m.rowid FROM taint t JOIN artifact a ON a.id = t.artifact "
-        "JOIN model m ON m.project = :project AND m.digest = a.digest",
+        "chosen": "rowid IN ",
+        "found": "m.rowid FROM hit JOIN model m ON m.project = :project AND m.digest = hit.digest",
+        "end": ")",
     },
     "postgresql": {
         "place": "m.digest",
-        "places": "project = :project AND digest",
-        "found": "a.digest FROM taint t JOIN artifact a ON a.id = t.artifact",
+        "chosen": "project = :project AND digest = ANY(ARRAY",
+        "found": "digest FROM hit",
+        "end": "))",
     },
 }
 """By what rows of models are found and changed: SQLite goes through its table in the order in which the rows lie."""
@@ -82,6 +83,14 @@ def identified(dialect: str, name: str) -> str:
     return f"SELECT unnest(CAST(translate(:{name}, '[]', '{{}}') AS text[]))"
 
 
+def among(dialect: str, numbers: str) -> str:
+    """Return the condition that a number is one of those that a query returns, in the order in which the rows lie.
+
+    PostgreSQL does not know how many a walk returns; given as an array they are looked up in one go through the index.
+    """
+    return f"IN ({numbers})" if dialect == "sqlite" else f"= ANY(ARRAY({numbers}))"
+
+
 def pack(values: Iterable[str] | Iterable[int]) -> str:
     """Return values as the parameter that `listed` reads."""
     return json.dumps(list(values), separators=(",", ":"))
@@ -112,6 +121,51 @@ def insert_new(
     values: dict[str, Any] = {f"s_{name}": first[name] for name in shared}
     values["rows"] = json.dumps([[row[name] for name in varied] for row in rows], separators=(",", ":"))
     return [tuple(row) for row in connection.execute(text, values)]
+
+
+def upsert(connection: sa.Connection, table: sa.Table) -> Any:
+    """Return this database's own insert into a table, which says what happens to a row that is there already."""
+    if connection.dialect.name == "postgresql":
+        from sqlalchemy.dialects.postgresql import insert as into_postgresql
+
+        return into_postgresql(table)
+    from sqlalchemy.dialects.sqlite import insert as into_sqlite
+
+    return into_sqlite(table)
+
+
+@lru_cache(maxsize=64)
+def written(dialect: str, table: sa.Table, columns: str) -> str:
+    """Return the expression that writes columns of a row as one text, the same in every database.
+
+    Numbers as they are, texts in quotes (those in them doubled), nothing as NULL, commas between: SQLite's `quote`.
+    """
+    names = columns.split(", ")
+    if dialect == "sqlite":
+        return " || ',' || ".join(f"quote({name})" for name in names)
+    return " || ',' || ".join(_quoted(table.c[name]) for name in names)
+
+
+def _quoted(column: sa.Column[Any]) -> str:
+    if isinstance(column.type, sa.Integer):
+        return f"coalesce(CAST({column.name} AS text), 'NULL')"
+    return f"coalesce('''' || replace({column.name}, '''', '''''') || '''', 'NULL')"
+
+
+@lru_cache(maxsize=64)
+def listing(dialect: str, table: sa.Table, columns: str, where: str, order: str) -> sa.TextClause:
+    """Return the query for all rows of a table in one text, as `written`, in an order that no setting changes."""
+    row = written(dialect, table, columns)
+    if dialect == "sqlite":
+        return sa.text(
+            f"SELECT group_concat(r, char(10)) FROM (SELECT {row} AS r FROM {table.name} {where} ORDER BY {order})"  # noqa: S608 (our own words only)
+        )
+    by = ", ".join(_in_bytes(table.c[name]) for name in order.split(", "))
+    return sa.text(f"SELECT string_agg({row}, chr(10) ORDER BY {by}) FROM {table.name} {where}")  # noqa: S608 (our own words only)
+
+
+def _in_bytes(column: sa.Column[Any]) -> str:
+    return column.name if isinstance(column.type, sa.Integer) else f'{column.name} COLLATE "C"'
 
 
 @lru_cache(maxsize=128)

@@ -7,8 +7,9 @@ import fcntl
 import hashlib
 import itertools
 import os
+import re
 import stat
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
@@ -23,9 +24,15 @@ from weighbridge.core.errors import (
     Unreadable,
     VerificationFailed,
 )
+from weighbridge.store.aside import Aside
+from weighbridge.store.behind import Behind
+from weighbridge.store.plain import flush_folder
 
 READ_SIZE = 1024 * 1024
+USED = "used-by"
 _INCOMING = ".incoming-"
+_HEX = re.compile("[0-9a-f]{64}")
+_FOLDER = 2
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -34,12 +41,14 @@ class FileBlobs:
 
     A blob is written to `sha256/.incoming-*` (O_EXCL), flushed to disk, made read-only (0444), linked to
     its name and the folder flushed. Linking never replaces: a blob that is there already is kept after its
-    size was compared. Nothing is ever deleted but the incoming file of the same call.
+    size was compared. Nothing but the incoming file of the same call is ever deleted, `delete` apart.
     """
 
     def __init__(self, root: Path) -> None:
         self.root = root
         self._top = root / "sha256"
+        self.aside = Aside(self._top)
+        """How garbage is collected here: what was set aside is no more in its place, and can be had back."""
         self._serial = itertools.count()
         self._swept = False
         try:
@@ -53,11 +62,12 @@ class FileBlobs:
         try:
             hasher = hashlib.sha256()
             size = 0
-            with os.fdopen(fd, "wb", buffering=0) as out:
+            with os.fdopen(fd, "wb", buffering=0) as out, Behind(hasher.update) as hashing:
                 for chunk in chunks:
+                    hashing.give(chunk)
                     self._write(out.fileno(), chunk)
-                    hasher.update(chunk)
                     size += len(chunk)
+                hashing.end()
                 digest = Digest("sha256", hasher.hexdigest())
                 if expected is not None and digest != expected:
                     raise VerificationFailed(
@@ -76,12 +86,20 @@ class FileBlobs:
         """Open a blob; no link is followed and nothing but a regular file is opened."""
         path = self._path(digest)
         flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
-        try:
-            fd = os.open(path, flags)
-        except FileNotFoundError as error:
-            raise _missing(digest, self.root) from error
-        except OSError as error:
-            raise _unreadable(path, error) from error
+        for place in (
+            path,
+            self.aside.open_path(digest),
+            path,
+        ):  # what is needed while it is set aside comes back
+            try:
+                fd = os.open(place, flags)
+                break
+            except FileNotFoundError:
+                continue
+            except OSError as error:
+                raise _unreadable(path, error) from error
+        else:
+            raise _missing(digest, self.root)
         if not stat.S_ISREG(os.fstat(fd).st_mode):
             os.close(fd)
             raise RegistryUnusable(
@@ -99,6 +117,31 @@ class FileBlobs:
             return False
         except OSError as error:
             raise _unreadable(self._path(digest), error) from error
+
+    def hold(self, digest: Digest) -> bool:
+        """Do what `has` does, and keep the blob from being collected for a while (`store.aside.Aside.hold`)."""
+        try:
+            return self.aside.hold(digest)
+        except OSError as error:
+            raise _unreadable(self._path(digest), error) from error
+
+    def claim(self, registry: str) -> None:
+        """Note that a registry keeps blobs here: an empty file `used-by/<id>`."""
+        folder = self.root / USED
+        try:
+            folder.mkdir(mode=0o700, exist_ok=True)
+            (folder / registry).touch(mode=0o600)
+        except OSError as error:
+            raise _store_problem(self.root, error) from error
+
+    def users(self) -> set[str]:
+        """Return the registries that noted so."""
+        try:
+            return set(os.listdir(self.root / USED))  # noqa: PTH208 (names are all that is needed)
+        except FileNotFoundError:
+            return set()
+        except OSError as error:
+            raise _unreadable(self.root / USED, error) from error
 
     def verify(self, digest: Digest) -> bool:
         """Read the blob again and compare."""
@@ -119,11 +162,70 @@ class FileBlobs:
             raise _unreadable(self._top, error) from error
         return info.f_bavail * info.f_frsize
 
-    def path(self, digest: Digest) -> Path:
+    def read(self, digest: Digest, start: int, length: int) -> bytes:
+        """Return a range; see `store.ports.Blobs.read`."""
+        with self.open(digest) as stream:
+            try:
+                stream.seek(start)
+                return stream.read(length)
+            except OSError as error:
+                raise _unreadable(self._path(digest), error) from error
+
+    def size(self, digest: Digest) -> int:
+        """Return the bytes a kept blob has."""
+        return self._info(digest).st_size
+
+    def stamp(self, digest: Digest) -> tuple[object, ...] | None:
+        """Return inode, size and times; None for what is not there.
+
+        The change time is the kernel's: whoever swaps bytes and swaps them back cannot put it back.
+        """
+        try:
+            info = self._info(digest)
+        except NotFound:
+            return None
+        return info.st_ino, info.st_size, info.st_mtime_ns, info.st_ctime_ns
+
+    def local(self, digest: Digest) -> Path:
         """Return where a kept blob lies, for those who read it in place; raises NotFound."""
-        if not self.has(digest):
-            raise _missing(digest, self.root)
+        self._info(digest)
         return self._path(digest)
+
+    def open_local(self, digest: Digest) -> BinaryIO:
+        """Open a blob: this store is on this machine."""
+        return self.open(digest)
+
+    def digests(self) -> Iterator[Digest]:
+        """Yield what is kept; files that bear no blob's name are passed over. Raises Unreadable."""
+        try:
+            for folder in list(self._top.iterdir()):
+                if len(folder.name) == _FOLDER:
+                    for name in os.listdir(folder):  # noqa: PTH208 (names are all that is needed of a million)
+                        if _HEX.fullmatch(name) and name.startswith(folder.name):
+                            yield Digest("sha256", name)
+        except OSError as error:
+            raise _unreadable(self._top, error) from error
+
+    def delete(self, digest: Digest) -> None:
+        """Remove a blob; its name is gone for ever when this returns."""
+        path = self._path(digest)
+        try:
+            with suppress(FileNotFoundError):
+                path.unlink()
+                flush_folder(path.parent)
+        except OSError as error:
+            raise _unreadable(path, error) from error
+
+    def _info(self, digest: Digest) -> os.stat_result:
+        try:
+            info = self._path(digest).lstat()
+        except FileNotFoundError as error:
+            raise _missing(digest, self.root) from error
+        except OSError as error:
+            raise _unreadable(self._path(digest), error) from error
+        if not stat.S_ISREG(info.st_mode):
+            raise _missing(digest, self.root)
+        return info
 
     def _path(self, digest: Digest) -> Path:
         if digest.algorithm != "sha256":
@@ -179,13 +281,18 @@ class FileBlobs:
             os.fsync(fd)
             with suppress(FileExistsError):
                 path.parent.mkdir()
-                _flush_folder(self._top)
-            try:
-                os.link(incoming, path, follow_symlinks=False)
-            except FileExistsError:
-                _check_same(path, digest, size)
+                flush_folder(self._top)
+            while True:
+                try:
+                    os.link(incoming, path, follow_symlinks=False)
+                    break
+                except FileExistsError:
+                    with suppress(FileNotFoundError):  # it was just set aside: then this one takes its place
+                        _check_same(path, digest, size)
+                        if self.aside.hold(digest):
+                            break
             # Also when somebody else named it: their flush may not have happened yet.
-            _flush_folder(path.parent)
+            flush_folder(path.parent)
         except OSError as error:
             raise _store_problem(self.root, error) from error
 
@@ -207,14 +314,6 @@ def _lock(fd: int) -> bool:
     except BlockingIOError:
         return False
     return True
-
-
-def _flush_folder(path: Path) -> None:
-    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
 
 
 def _store_problem(root: Path, error: OSError) -> CannotTell:

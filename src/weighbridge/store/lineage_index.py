@@ -269,7 +269,7 @@ def _above(connection: sa.Connection, nodes: set[int]) -> dict[int, list[tuple[i
     )
     above: dict[int, list[tuple[int, int]]] = {}
     for parent, child, grade in connection.execute(sa.text(text), {"nodes": pack(sorted(nodes))}):
-        above.setdefault(child, []).append((parent, Grade(grade).rank))
+        above.setdefault(child, []).append((parent, Grade.read(grade).rank))
     return above
 
 

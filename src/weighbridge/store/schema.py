@@ -9,7 +9,20 @@ Migrations (store/migrations) build exactly these tables; a test holds the two a
 
 from __future__ import annotations
 
-from sqlalchemy import Column, ForeignKey, Index, Integer, MetaData, String, Table, Text, UniqueConstraint
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    ForeignKey,
+    Identity,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+)
 
 SCHEMA_VERSION = 1
 
@@ -31,6 +44,11 @@ def _record() -> tuple[Column[object], ...]:
         Column("actor", String(128), nullable=False),
         Column("created_at", String(20), nullable=False),
     )
+
+
+def _place() -> Column[int]:
+    """Return the place of a row in the order of being added; in SQLite it is the row's own number."""
+    return Column("place", BigInteger().with_variant(Integer, "sqlite"), Identity(), primary_key=True)
 
 
 model = Table(
@@ -63,19 +81,23 @@ description = Table(
 bundle = Table(
     "bundle",
     metadata,
-    Column("digest", String(80), primary_key=True),
+    _place(),
+    Column("digest", String(80), nullable=False, unique=True),
     *_record(),
     Column("stage", String(32), nullable=False),
     Column("signer", String(80), nullable=False),
     Column("log_index", Integer),
     Column("content", Text, nullable=False),
+    Index("ix_bundle_stage", "stage"),
 )
 
 bundle_subject = Table(
     "bundle_subject",
     metadata,
-    Column("identity", String(80), primary_key=True),
-    Column("bundle", String(80), ForeignKey("bundle.digest"), primary_key=True),
+    _place(),
+    Column("identity", String(80), nullable=False),
+    Column("bundle", String(80), ForeignKey("bundle.digest"), nullable=False),
+    UniqueConstraint("identity", "bundle"),
     Index("ix_bundle_subject_bundle", "bundle"),
 )
 
@@ -117,7 +139,8 @@ revocation = Table(
 decision = Table(
     "decision",
     metadata,
-    Column("id", String(80), primary_key=True),
+    _place(),
+    Column("id", String(80), nullable=False, unique=True),
     *_record(),
     Column("manifest", String(80), nullable=False),
     Column("action", String(16), nullable=False),
@@ -125,7 +148,22 @@ decision = Table(
     Column("content", Text, nullable=False),
     Column("evidence", Text, nullable=False),
     Column("receipt", Text),
+    Column("sequence", Integer),
+    Column("bundle", String(80)),
     Index("ix_decision_manifest", "manifest"),
+    Index("ix_decision_sequence", "sequence"),
+    Index("ix_decision_newest", "project", "manifest", "sequence"),
+)
+"""`evidence` names the evidence by its digest; in the first decisions it is the text itself. `sequence` counts through the
+registry's decisions, `bundle` is the signed statement: both as they took effect, and empty in the first decisions."""
+
+evidence = Table(
+    "evidence",
+    metadata,
+    _place(),
+    Column("digest", String(71), nullable=False, unique=True),
+    Column("content", Text, nullable=False),
+    *_record(),
 )
 
 outbox = Table(
@@ -138,6 +176,39 @@ outbox = Table(
     Column("log_size", Integer, nullable=False),
     Column("done_at", String(20)),
 )
+
+alert = Table(
+    "alert",
+    metadata,
+    Column("id", String(71), primary_key=True),
+    *_record(),
+    Column("sequence", Integer, nullable=False, unique=True),
+    Column("kind", String(32), nullable=False),
+    Column("severity", String(8), nullable=False),
+    Column("summary", Text, nullable=False),
+    Column("about", Text, nullable=False),
+    Column("facts", Text, nullable=False),
+    Column("count", Integer, nullable=False),
+    Column("last_at", String(20), nullable=False),
+)
+"""What somebody is to be told: a repeat of the same counts up, and moves the row to the end of `sequence`."""
+
+alert_sink = Table(
+    "alert_sink",
+    metadata,
+    Column("name", String(64), primary_key=True),
+    Column("address", String(71), primary_key=True),
+    *_record(),
+    Column("position", Integer, nullable=False),
+    Column("tries", Integer, nullable=False),
+    Column("next_at", String(20)),
+    Column("holder", String(32)),
+    Column("held_until", String(20)),
+    Column("failing_since", String(20)),
+    Column("problem", Text, nullable=False),
+    Column("told_at", String(20)),
+)
+"""How far each receiver of alerts has been told, who is telling it now, and since when it does not listen."""
 
 artifact = Table(
     "artifact",
@@ -154,12 +225,14 @@ artifact = Table(
 edge = Table(
     "edge",
     metadata,
-    Column("parent", Integer, ForeignKey("artifact.id"), primary_key=True),
-    Column("child", Integer, ForeignKey("artifact.id"), primary_key=True),
-    Column("relation", String(32), primary_key=True),
-    Column("bundle", String(80), primary_key=True),
+    _place(),
+    Column("parent", Integer, ForeignKey("artifact.id"), nullable=False),
+    Column("child", Integer, ForeignKey("artifact.id"), nullable=False),
+    Column("relation", String(32), nullable=False),
+    Column("bundle", String(80), nullable=False),
     *_record(),
     Column("grade", String(16), nullable=False),
+    UniqueConstraint("parent", "child", "relation", "bundle"),
     Index("ix_edge_child", "child", "parent", "relation", "grade"),
     Index("ix_edge_parent", "parent", "child", "relation", "grade"),
 )
@@ -167,12 +240,14 @@ edge = Table(
 alias = Table(
     "alias",
     metadata,
-    Column("scheme", String(16), primary_key=True),
-    Column("value", String(256), primary_key=True),
-    Column("artifact", Integer, ForeignKey("artifact.id"), primary_key=True),
-    Column("bundle", String(80), primary_key=True),
+    _place(),
+    Column("scheme", String(16), nullable=False),
+    Column("value", String(256), nullable=False),
+    Column("artifact", Integer, ForeignKey("artifact.id"), nullable=False),
+    Column("bundle", String(80), nullable=False),
     *_record(),
     Column("grade", String(16), nullable=False),
+    UniqueConstraint("scheme", "value", "artifact", "bundle"),
     Index("ix_alias_artifact", "artifact"),
 )
 """By what else a thing is known, how sure that is, and which bundle says so (empty: this registry, from the bytes)."""
@@ -212,6 +287,32 @@ advisory = Table(
     UniqueConstraint("project", "id"),
 )
 
+distrust = Table(
+    "distrust",
+    metadata,
+    Column("id", String(20), nullable=False),
+    *_record(),
+    Column("content", Text, nullable=False),
+    Column("lifted_at", String(20)),
+    Column("lift_reason", Text, nullable=False),
+    Column("bundle", String(80), nullable=False),
+    UniqueConstraint("project", "id"),
+)
+"""Signers, rulesets and scans that count no longer; `created_at` and `lifted_at` are when the log took it in."""
+
+standing = Table(
+    "standing",
+    metadata,
+    Column("digest", String(80), nullable=False),
+    *_record(),
+    Column("decision", String(80), nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("since", String(20), nullable=False),
+    Column("bundle", String(80), nullable=False),
+    UniqueConstraint("project", "digest"),
+)
+"""Models that the gate itself quarantined when it judged them again; a row goes when it is restored."""
+
 taint = Table(
     "taint",
     metadata,
@@ -237,11 +338,136 @@ authority = Table(
     Column("content", Text, nullable=False),
 )
 
+proposal = Table(
+    "proposal",
+    metadata,
+    Column("bundle", String(80), primary_key=True),
+    *_record(),
+    Column("kind", String(16), nullable=False),
+    Column("logged_at", String(20), nullable=False),
+    Column("approvals", Text, nullable=False),
+    Column("state", String(8), nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("ended_at", String(20)),
+)
+"""A change that waits for a second identity, or waited (`registry.approvals`)."""
+
+policy = Table(
+    "policy",
+    metadata,
+    _place(),
+    Column("sequence", Integer, nullable=False),
+    *_record(),
+    Column("digest", String(80), nullable=False),
+    Column("blob", String(80), nullable=False),
+    Column("git", String(64), nullable=False),
+    Column("previous", String(80), nullable=False),
+    Column("bundle", String(80), nullable=False),
+    UniqueConstraint("project", "sequence"),
+    Index("ix_policy_digest", "digest"),
+)
+"""Every policy that was ever active in a project, and under which blob its files are kept."""
+
 setting = Table(
     "setting",
     metadata,
-    Column("key", String(64), nullable=False),
+    Column("key", String(128), nullable=False),
     *_record(),
     Column("value", Text, nullable=False),
     UniqueConstraint("project", "key"),
 )
+
+location = Table(
+    "location",
+    metadata,
+    Column("digest", String(80), primary_key=True),
+    Column("uri", String(1024), primary_key=True),
+    *_record(),
+    Column("size", BigInteger, nullable=False),
+    Column("version", String(256), nullable=False),
+)
+"""Where a blob lies that is referenced in place: its store's name for it, and the version there (empty: it has none)."""
+
+removal = Table(
+    "removal",
+    metadata,
+    Column("digest", String(80), primary_key=True),
+    *_record(),
+    Column("until", String(20), nullable=False),
+)
+"""Blobs that garbage collection has asked a bucket to delete, and until when, by the store's clock, such a request counts."""
+
+sighting = Table(
+    "sighting",
+    metadata,
+    Column("source", String(512), primary_key=True),
+    Column("revision", String(256), primary_key=True),
+    Column("manifest", String(80), primary_key=True),
+    *_record(),
+    Column("last_seen", String(20), nullable=False),
+)
+"""What a name somewhere else (a branch, a tag, an alias, a key) led to, and when: another manifest later is drift."""
+
+job = Table(
+    "job",
+    metadata,
+    Column("id", String(32), primary_key=True),
+    *_record(),
+    Column("kind", String(32), nullable=False),
+    Column("key", String(128), nullable=False),
+    Column("subject", Text, nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("done", BigInteger, nullable=False),
+    Column("total", BigInteger, nullable=False),
+    Column("message", Text, nullable=False),
+    Column("result", Text, nullable=False),
+    Column("tries", Integer, nullable=False),
+    Column("holder", String(64)),
+    Column("held_until", String(20)),
+    Column("updated_at", String(20), nullable=False),
+    Column("ended_at", String(20)),
+    Index("ix_job_key", "project", "kind", "key"),
+    Index("ix_job_state", "state", "created_at"),
+)
+"""Work that takes long: what is asked for, who is at it until when, how far it came and how it ended."""
+
+token = Table(
+    "token",
+    metadata,
+    Column("id", String(32), primary_key=True),
+    *_record(),
+    Column("digest", String(71), nullable=False, unique=True),
+    Column("holder", String(128), nullable=False),
+    Column("rights", Text, nullable=False),
+    Column("expires", String(20), nullable=False),
+    Column("ended_at", String(20)),
+    Column("bundle", String(80), nullable=False),
+)
+"""Who may do what over HTTP by a secret of which only the digest is kept; granted and ended by signed records."""
+
+action = Table(
+    "action",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    *_record(),
+    Column("kind", String(32), nullable=False),
+    Column("subject", Text, nullable=False),
+    Column("outcome", String(16), nullable=False),
+    Column("detail", Text, nullable=False),
+)
+"""Who asked for what and what came of it: kept for a time, decides nothing."""
+
+log_commit = Table(
+    "log_commit",
+    metadata,
+    Column("origin", String(256), primary_key=True),
+    Column("sequence", BigInteger, primary_key=True, autoincrement=False),
+    *_record(),
+    Column("size_before", BigInteger, nullable=False),
+    Column("size", BigInteger, nullable=False),
+    Column("entries", LargeBinary, nullable=False),
+    Column("checkpoint", Text, nullable=False),
+    Index("ix_log_commit_size", "origin", "size"),
+)
+"""What was appended to the logs of records, one row for each signed checkpoint, where replicas share the records
+(`registry.journal`); empty where one folder alone has the log."""

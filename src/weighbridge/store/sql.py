@@ -20,11 +20,14 @@ from sqlalchemy.exc import ArgumentError, DatabaseError, OperationalError
 
 from weighbridge.core.errors import Locked, RegistryUnusable, UsageError, WeighbridgeError
 from weighbridge.store.dialect import begin_reading, begin_writing, is_busy
+from weighbridge.store.lease import Lease
 
-HEAD = "0002"
-KNOWN = ("0001", "0002")
+HEAD = "0006"
+KNOWN = ("0001", "0002", "0003", "0004", "0005", "0006")
 BUSY_MS = 5000
 """How long a writer waits for another."""
+LEASE_SECONDS = 30
+"""How long a writer that stands still holds up those on other machines."""
 READING: tuple[str, ...] = (
     "foreign_keys=ON",
     "trusted_schema=OFF",
@@ -38,9 +41,15 @@ PRAGMAS: tuple[str, ...] = ("journal_mode=WAL", "synchronous=FULL", *READING)
 class Records:
     """One database of records. `write` and `read` give connections; nothing else opens transactions."""
 
-    def __init__(self, engine: sa.Engine, where: str) -> None:
+    def __init__(self, engine: sa.Engine, where: str, lease: Lease | None = None) -> None:
         self._engine = engine
         self._where = where
+        self._lease = lease
+
+    @property
+    def shared(self) -> bool:
+        """Tell whether other machines may work on these records as well."""
+        return self._lease is not None
 
     @classmethod
     def open(cls, path: Path, *, create: bool = False) -> Records:
@@ -55,32 +64,55 @@ class Records:
         return records
 
     @classmethod
-    def open_url(cls, url: str) -> Records:
-        """Open the PostgreSQL database at `url` (`postgresql+psycopg://…`), making or migrating its tables.
+    def open_url(cls, url: str, *, create: bool = True, lease_seconds: int = LEASE_SECONDS) -> Records:
+        """Open the PostgreSQL database at `url` (`postgresql+psycopg://…`), making (`create`) or migrating its tables.
 
-        Raises UsageError for a URL of another kind or without the extra `postgres`, else as `open` does.
+        `lease_seconds` is how long a writer that stands still may hold up the others. Raises UsageError for a URL of
+        another kind or without the extra `postgres`, else as `open` does.
         """
         try:
             parsed = sa.make_url(url)
             if parsed.drivername != "postgresql+psycopg":
                 raise ArgumentError(f"it asks for {parsed.drivername}")
-            engine = sa.create_engine(parsed)
+            engine = sa.create_engine(parsed, pool_pre_ping=True)
         except (ArgumentError, ImportError, ValueError) as error:
             raise UsageError(
                 "this is no database that records can be kept in",
                 cause=str(error),
                 remedy="give postgresql+psycopg://USER@HOST/NAME, and install weighbridge with the extra `postgres`",
             ) from error
-        records = cls(engine, parsed.render_as_string(hide_password=True))
-        records._ready()
+        _end_idle_transactions(engine, lease_seconds)
+        records = cls(engine, parsed.render_as_string(hide_password=True), Lease(engine, lease_seconds))
+        records._ready(create=create)
         return records
 
     @contextmanager
+    def leading(self, *, seconds: float) -> Iterator[None]:
+        """Be the one process of all machines that writes to the registry; raises Locked after `seconds`.
+
+        Nothing to do for a database that only this machine can write to: there a lock on a file does it.
+        """
+        if self._lease is None:
+            yield
+            return
+        with self._errors():
+            self._lease.take(seconds=seconds)
+        try:
+            yield
+        finally:
+            self._lease.release()
+
+    @contextmanager
     def write(self) -> Iterator[sa.Connection]:
-        """Begin a write transaction; commits on success, rolls back on any exception."""
+        """Begin a write transaction; commits on success, rolls back on any exception.
+
+        While `leading`, raises Locked(records.lease) when another took over meanwhile.
+        """
         with self._errors(), self._engine.connect() as connection:
             begin_writing(connection, BUSY_MS)
             try:
+                if self._lease is not None:
+                    self._lease.check(connection)
                 yield connection
             except BaseException:
                 connection.rollback()
@@ -99,7 +131,17 @@ class Records:
 
     def close(self) -> None:
         """Close all connections."""
+        if self._lease is not None:
+            self._lease.close()
         self._engine.dispose()
+
+    def after_fork(self) -> Records:
+        """Return the same records for the child of a fork: connections may not be shared with the parent."""
+        if self._lease is None:
+            return Records.open(Path(self._where))
+        self._lease.after_fork()
+        self._engine.dispose(close=False)
+        return self
 
     @contextmanager
     def _errors(self) -> Iterator[None]:
@@ -127,16 +169,21 @@ class Records:
             else "check that the database answers and that this user may make tables in it",
         )
 
-    def _ready(self) -> None:
+    def _ready(self, *, create: bool = True) -> None:
         try:
-            self._migrate()
+            self._migrate(create=create)
         except BaseException:
             self.close()
             raise
 
-    def _migrate(self) -> None:
+    def _migrate(self, *, create: bool) -> None:
         with self._errors(), self._engine.connect() as connection:
             version = _version(connection)
+        if version is None and not create:
+            raise RegistryUnusable(
+                f"there are no records of a registry in {self._where}",
+                remedy="set WEIGHBRIDGE_RECORDS to the database of this registry",
+            )
         if version == HEAD:
             return
         if version is not None and version not in KNOWN:
@@ -165,6 +212,16 @@ def _engine(path: Path) -> sa.Engine:
             connection.execute(f"PRAGMA {pragma}")
 
     return engine
+
+
+def _end_idle_transactions(engine: sa.Engine, seconds: int) -> None:
+    """Have the server end the transactions of a process that stands still, so that nobody waits for it for ever."""
+
+    @event.listens_for(engine, "connect")
+    def _limit(connection: Any, _record: object) -> None:
+        with connection.cursor() as cursor:
+            cursor.execute(f"SET idle_in_transaction_session_timeout = {int(seconds) * 1000}")
+        connection.commit()
 
 
 def _version(connection: sa.Connection) -> str | None:

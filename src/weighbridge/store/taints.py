@@ -53,12 +53,12 @@ _SPREAD = (
     "RETURNING artifact"
 )
 _QUARANTINE = (
-    "UPDATE model SET status = 'quarantined' WHERE status = 'active' AND {places} IN ("
-    "SELECT {found} WHERE t.advisory = :advisory AND t.grade <> 'declared' "
+    "UPDATE model SET status = 'quarantined' WHERE status = 'active' AND {chosen}("
+    "WITH hit AS MATERIALIZED (SELECT a.digest, a.kind FROM taint t JOIN artifact a ON a.id = t.artifact "
+    "WHERE t.advisory = :advisory AND t.grade <> 'declared') SELECT {found} "
     # `|| ''` keeps the index over projects out of it, which would find all models of the project first.
-    "UNION SELECT {place} FROM taint t JOIN artifact a ON a.id = t.artifact AND a.kind = 'weights' "
-    "JOIN model m ON m.weights = a.digest AND m.project || '' = :project "
-    "WHERE t.advisory = :advisory AND t.grade <> 'declared')"
+    "UNION ALL SELECT {place} FROM hit JOIN model m ON m.weights = hit.digest AND m.project || '' = :project "
+    "WHERE hit.kind = 'weights'{end}"
 )
 
 
@@ -132,7 +132,7 @@ def tainted(connection: sa.Connection, identities: Sequence[Digest]) -> dict[Dig
     for digest, name, project, kind, distance, via, grade in connection.execute(
         _cached(text), {"wanted": pack(str(digest) for digest in identities)}
     ):
-        reach = Taint(name, project, AdvisoryKind(kind), distance, via, Grade(grade))
+        reach = Taint(name, project, AdvisoryKind(kind), distance, via, Grade.read(grade))
         found.setdefault(Digest.parse(digest), []).append(reach)
     return found
 

@@ -214,7 +214,8 @@ def _print(tensor: Tensor) -> Print:
             f16.update(to_f16(values).data)
             if norm:
                 plain.update(values.astype("<f4").data)
-                shifted.update((values + np.float32(1)).astype("<f4").data)
+                with np.errstate(over="ignore", invalid="ignore"):  # any bits may be a norm
+                    shifted.update((values + np.float32(1)).astype("<f4").data)
     windows = list(_windows(tensor)) if tensor.elements >= TINY else []
     return Print(
         tensor.name,

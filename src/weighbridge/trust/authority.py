@@ -20,6 +20,7 @@ from weighbridge.core.tier import Origin, Role, Stage
 from weighbridge.keys.ports import Algorithm
 from weighbridge.keys.public import algorithm_of_pem, key_id_of_pem
 from weighbridge.ledger.checkpoint import is_origin, log_id_of
+from weighbridge.trust import authority_approvals
 from weighbridge.trust.authority_issuers import issuers_json
 from weighbridge.trust.authority_keyless import keyless_json
 from weighbridge.trust.authority_services import check_services, key_uses, services_json, window_json
@@ -146,6 +147,8 @@ class Authority:
     """Seconds: how old the newest cosigned checkpoint of the log may be when the gate decides; None for any age."""
     issuers: tuple[TrustedIssuer, ...] = ()
     """Whose tokens the registry's own certificate authority turns into certificates."""
+    approvals: authority_approvals.Approvals = field(default_factory=dict)
+    """How many identities a kind of change takes, by project; what is not said takes the fewest (`needed`)."""
     demonstration: bool = False
     """Made to try things out: the development issuer counts here. No later version can change this."""
 
@@ -156,6 +159,7 @@ class Authority:
         )  # order says nothing, so that equal means equal digest
         _check_head(self)
         _check_keys(self)
+        authority_approvals.check_approvals(self.approvals)
         names = {identity.name for identity in self.identities}
         for project, rules in self.projects.items():
             for role, holders in rules.roles.items():
@@ -191,6 +195,10 @@ class Authority:
         """Tell whether `name` holds `role` in `project`."""
         return name in self._rules(project).roles.get(role, ())
 
+    def needed(self, kind: str, project: str) -> int:
+        """Return how many identities a kind of change takes in this project; 1 where nothing is said, 2 to break glass."""
+        return authority_approvals.needed(self.approvals, project, kind)
+
     def required(self, project: str, origin: Origin) -> tuple[Stage, ...]:
         """Return the stages that a model of this origin needs in this project."""
         return self._rules(project).require.get(origin, REQUIRED[origin])
@@ -216,6 +224,7 @@ class Authority:
             **({} if self.checkpoint_age is None else {"checkpoint_age": self.checkpoint_age}),
             **({"demonstration": True} if self.demonstration else {}),
             **issuers_json(self.issuers),
+            **authority_approvals.approvals_json(self.approvals),
             "projects": {name: rules.to_json() for name, rules in self.projects.items()},
         }
 
@@ -313,6 +322,11 @@ class Authority:
         require = {**rules.require, origin: tuple(stages)}
         projects = {**self.projects, project: replace(rules, require=require)}
         return replace(self, version=self.version + 1, projects=projects)
+
+    def with_approvals(self, kind: str, number: int, *, project: str = EVERY_PROJECT) -> Authority:
+        """Say how many identities a kind of change takes in one project, or in every one that says nothing itself."""
+        rows = {**self.approvals.get(project, {}), kind: number}
+        return replace(self, version=self.version + 1, approvals={**self.approvals, project: rows})
 
     def revoked(self, name: str, at: datetime) -> Authority:
         """End an identity: nothing logged after `at` counts; one that ended before stays so. Raises NotFound for names not here."""

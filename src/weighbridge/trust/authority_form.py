@@ -20,6 +20,7 @@ from weighbridge.trust.authority import (
     AuthorityLog,
     Project,
 )
+from weighbridge.trust.authority_approvals import read_approvals
 from weighbridge.trust.authority_issuers import read_issuers
 from weighbridge.trust.authority_keyless import read_keyless
 from weighbridge.trust.authority_services import MEMBERS, WINDOW, read_services, read_window
@@ -31,7 +32,7 @@ MAX_DOCUMENT = 4 * 1024 * 1024
 """Bytes: some thousand identities."""
 
 _HEAD = ("schema", "registry", "version", "issued", "expires", "roots", "identities", "logs", "projects")
-_OPTIONAL = (*MEMBERS, "checkpoint_age", "issuers", "demonstration")
+_OPTIONAL = (*MEMBERS, "checkpoint_age", "issuers", "approvals", "demonstration")
 _DEMAND = ("logs", "timestamps", "scts", "times", "witnesses", "checkpoint_age")
 _FIRST_DEMAND = ("log", "timestamps", "witnesses")
 _IDENTITY = ("valid_from", "valid_until", "evidence")
@@ -69,6 +70,7 @@ def _document(value: Any) -> Authority:
         trusted=read_services(value),
         demonstration=typed(value.get("demonstration", False), bool, "demonstration"),
         issuers=read_issuers(value["issuers"]) if "issuers" in value else (),
+        approvals=read_approvals(value["approvals"]) if "approvals" in value else {},
         checkpoint_age=whole(value["checkpoint_age"], "checkpoint_age")
         if "checkpoint_age" in value
         else None,

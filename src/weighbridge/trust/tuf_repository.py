@@ -23,6 +23,7 @@ from weighbridge.core.clock import rfc3339
 from weighbridge.core.errors import NotFound, Refused, RegistryUnusable, UsageError
 from weighbridge.keys.ports import Signer
 from weighbridge.ledger.tiles import flush_folders, write_durably
+from weighbridge.store.plain import read_plain
 from weighbridge.trust.tuf_keys import metadata_key, signing
 
 if TYPE_CHECKING:  # python-tuf comes with the extra `server`, and only who serves needs it
@@ -297,7 +298,7 @@ class TufRepository:
 
     def _read(self, name: str) -> bytes:
         try:
-            return (self.directory / name).read_bytes()
+            return read_plain(self.directory / name)
         except FileNotFoundError:
             raise NotFound(
                 f"the repository has no {name}", remedy="publish again, which writes it anew"

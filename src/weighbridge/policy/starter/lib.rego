@@ -2,6 +2,8 @@
 # when it is not: so what is missing or undefined denies too.
 package weighbridge.lib
 
+import data.weighbridge.predicates
+
 settings := data.settings
 
 evidence := input.evidence
@@ -28,16 +30,26 @@ denials contains {"rule": "scan.notes", "msg": "the scanner has notes, and scan.
 	not notes_acceptable
 }
 
-denials contains {"rule": "scan.formats", "msg": sprintf("%s is stored as %s; allowed are %s", [path, format, concat(", ", settings.scan.formats)])} if {
+denials contains {"rule": "scan.formats", "msg": sprintf("%s is stored as %v; allowed are %s", [path, format, concat(", ", settings.scan.formats)])} if {
 	some path, format in evidence.scan.formats
 	some suffix in data.weight_suffixes
 	endswith(lower(path), suffix)
 	not format in settings.scan.formats
 }
 
+denials contains {"rule": "scan.formats", "msg": "nobody says what its files are stored as"} if {
+	is_object(evidence.scan)
+	not formats_known
+}
+
 denials contains {"rule": "licence", "msg": sprintf("the licence %s of %s is not allowed", [licence, name])} if {
 	some [name, licence] in licences
 	not licence_allowed(licence)
+}
+
+denials contains {"rule": "licence", "msg": sprintf("the verified %s claim names no licence", [claim.stage])} if {
+	some claim in of_stage("origin") | of_stage("data")
+	not names_licence(claim)
 }
 
 # What licences ask for over the whole ancestry was composed by the gate; a finding that blocks can be waived.
@@ -57,13 +69,14 @@ denials contains {"rule": "licence.composed", "msg": "nobody composed its licenc
 }
 
 denials contains {"rule": "waiver", "msg": "waivers are not allowed, and this model has one"} if {
-	some _ in evidence.waivers
+	some waiver in evidence.waivers
+	not predicates.over(waiver) # what has ended excuses nothing, so it denies nothing either
 	not settings.waivers.allowed
 }
 
 denials contains {"rule": "waiver", "msg": sprintf("the waiver for %s reaches further ahead than %d days", [waiver.rule, settings.waivers.max_valid_days])} if {
 	some waiver in evidence.waivers
-	not within(waiver.expires, settings.waivers.max_valid_days)
+	not short(waiver)
 }
 
 denials contains {"rule": "log.assurance", "msg": sprintf("the log proof of a %s claim is %v; %s is asked for", [claim.stage, claim.proof.assurance, settings.log.assurance])} if {
@@ -106,7 +119,44 @@ default contradictions := []
 
 contradictions := evidence.contradictions if is_array(evidence.contradictions)
 
-licences_composed if is_array(evidence.licence.findings)
+contradictions_known if {
+	is_array(evidence.contradictions)
+	count([row | some row in evidence.contradictions; not has(row, "kind")]) == 0
+	count([row | some row in evidence.contradictions; not has(row, "message")]) == 0
+}
+
+licences_composed if {
+	is_array(evidence.licence.findings)
+	is_array(evidence.licence.obligations)
+	count([finding | some finding in evidence.licence.findings; not has(finding, "effect")]) == 0
+	count([finding | some finding in evidence.licence.findings; not has(finding, "rule")]) == 0
+	count([finding | some finding in evidence.licence.findings; not has(finding, "message")]) == 0
+	count([owed | some owed in evidence.licence.obligations; not has(owed, "duty")]) == 0
+}
+
+contradictions_known if is_array(evidence.contradictions)
+
+# Each asks of a claim as a whole: what is negated is never a call with a part that may be missing, since OPA
+# then finds neither it nor its negation true, and other engines do.
+formats_known if is_object(evidence.scan.formats)
+
+has(row, name) if is_string(row[name])
+
+went_well(claim) if claim.detail.result in {"PASSED", "WARNED"}
+
+names_licence(claim) if is_string(claim.detail.licence)
+
+by_known_builder(claim) if claim.detail.builder in settings.own.builders
+
+by_known_publisher(claim) if claim.detail.publisher in settings.third_party.publishers
+
+at_commit(claim) if regex.match("^[0-9a-f]{40,64}$", claim.detail.commit)
+
+accepted_for_now(claim) if within(claim.detail.expires, settings.third_party.max_valid_days)
+
+short(waiver) if within(waiver.expires, settings.waivers.max_valid_days)
+
+told(claim, name) := object.get(claim.detail, name, "that nobody named")
 
 excused(finding) if {
 	settings.waivers.allowed
@@ -124,8 +174,18 @@ waivers_of(finding) := {waiver |
 known_question if {
 	evidence.schema == "weighbridge.evidence/1"
 	is_array(evidence.claims)
+	count([claim | some claim in evidence.claims; not formed(claim)]) == 0
+	is_array(evidence.waivers)
 	is_array(input.floor)
 	count(input.floor) > 0
+}
+
+# Without one of these nobody could say whether a rule is about the claim.
+formed(claim) if {
+	is_string(claim.stage)
+	is_string(claim.outcome)
+	is_object(claim.detail)
+	"proof" in object.keys(claim)
 }
 
 scan_recent if {
@@ -152,6 +212,14 @@ licence_allowed(licence) if {
 licence_allowed(licence) if {
 	not lower(licence) in {lower(other) | some other in settings.licences.deny}
 	lower(licence) in {lower(other) | some other in settings.licences.allow}
+}
+
+# What was running before there was a gate may go on until the end that its owner has set.
+legacy_lasts if predicates.moment(settings.legacy.until) > now
+
+untainted if {
+	predicates.not_advised
+	predicates.not_revoked
 }
 
 assurance_rank := {"single-operator": 0, "witnessed": 1, "public": 2}

@@ -2,12 +2,15 @@
 package weighbridge.own
 
 import data.weighbridge.lib
+import data.weighbridge.require
 
 default allow := false
 
 allow if count(deny) == 0
 
 deny contains row if some row in lib.denials
+
+deny contains row if some row in require.denials("own")
 
 deny contains {"rule": "class", "msg": "this is not one of our own models"} if {
 	not lib.evidence.origin == "own"
@@ -18,9 +21,9 @@ deny contains {"rule": "evaluation", "msg": "there is no verified evaluation tha
 	not "PASSED" in {claim.detail.result | some claim in lib.of_stage("evaluate")}
 }
 
-deny contains {"rule": "evaluation", "msg": "a verified evaluation of it failed"} if {
+deny contains {"rule": "evaluation", "msg": "a verified evaluation of it failed, or does not say how it went"} if {
 	some claim in lib.of_stage("evaluate")
-	claim.detail.result == "FAILED"
+	not lib.went_well(claim)
 }
 
 deny contains {"rule": "evaluation.minimum", "msg": sprintf("no verified evaluation reaches %s of %v", [name, least])} if {
@@ -29,10 +32,10 @@ deny contains {"rule": "evaluation.minimum", "msg": sprintf("no verified evaluat
 	count(reached) == 0
 }
 
-deny contains {"rule": "builder", "msg": sprintf("the %s claim was made by the builder %v, which is not among own.builders", [claim.stage, claim.detail.builder])} if {
+deny contains {"rule": "builder", "msg": sprintf("the %s claim was made by the builder %v, which is not among own.builders", [claim.stage, lib.told(claim, "builder")])} if {
 	count(lib.settings.own.builders) > 0
 	some claim in lib.of_stage("train") | lib.of_stage("package")
-	not claim.detail.builder in lib.settings.own.builders
+	not lib.by_known_builder(claim)
 }
 
 deny contains {"rule": "contradiction", "msg": row.message} if {
@@ -42,7 +45,7 @@ deny contains {"rule": "contradiction", "msg": row.message} if {
 }
 
 deny contains {"rule": "contradiction", "msg": "nobody held its tensors against what is said of its origin"} if {
-	not is_array(lib.evidence.contradictions)
+	not lib.contradictions_known
 }
 
 warn contains row if some row in lib.warnings

@@ -10,7 +10,28 @@ settings := {
 	"third_party": {"publishers": [], "commit_required": false, "max_valid_days": 400},
 	"waivers": {"allowed": true, "max_valid_days": 90},
 	"log": {"assurance": "single-operator"},
+	"require": {"own": off},
 }
+
+# What is put in place with `with` is made of plain values: the engine forgets rules that it evaluates only for that.
+off := {
+	"assurance": false,
+	"as_announced": false,
+	"bom": false,
+	"datasets_signed": false,
+	"dependencies_hashed": false,
+	"evaluated": false,
+	"max_claim_days": false,
+	"max_depth": false,
+	"no_waivers": false,
+	"probed": false,
+	"revision_pinned": false,
+	"ruleset": false,
+	"scan_verdict": false,
+	"slsa_level": false,
+}
+
+asking(wanted) := object.union(settings, {"require": {"own": object.union(off, wanted)}})
 
 proof := {"assurance": "single-operator"}
 
@@ -152,3 +173,60 @@ test_contradictions_can_be_allowed if {
 test_contradictions_nobody_looked_for_deny if {
 	denied_by("contradiction") with input as evidence({"contradictions": null}) with data.settings as settings
 }
+
+test_a_switch_that_is_missing_is_on if {
+	denied_by("require.slsa_level") with input as good with data.settings as object.union(object.remove(settings, ["require"]), {"require": {"own": {}}})
+}
+
+test_a_build_level_can_be_asked_for if {
+	denied_by("require.slsa_level") with input as good with data.settings as asking({"slsa_level": 2})
+	own.allow with input as evidence({"build": {"level": 2}}) with data.settings as asking({"slsa_level": 2}) with data.weight_suffixes as [".safetensors"]
+}
+
+test_every_switch_can_be_met if {
+	wanted := {
+		"assurance": "single-operator",
+		"as_announced": true,
+		"bom": {"g7-2026": 50},
+		"datasets_signed": true,
+		"dependencies_hashed": true,
+		"evaluated": true,
+		"max_claim_days": 30,
+		"max_depth": 2,
+		"no_waivers": true,
+		"probed": true,
+		"revision_pinned": true,
+		"ruleset": 2,
+		"scan_verdict": "clean",
+		"slsa_level": 3,
+	}
+	own.allow with input as thorough with data.settings as asking(wanted) with data.weight_suffixes as [".safetensors"]
+	{row.rule | some row in own.deny} == set() with input as thorough with data.settings as asking(wanted)
+}
+
+test_no_switch_is_met_by_this if {
+	asked := asking({name: true | some name, _ in off})
+	denied := {row.rule | some row in own.deny} with input as {} with data.settings as asked
+	count([name | some name, _ in off; not sprintf("require.%s", [name]) in denied]) == 0
+}
+
+logged := {"assurance": "single-operator", "logged_at": "2026-11-20T00:00:00Z"}
+
+thorough := evidence({
+	"manifest": "wb1:00",
+	"weights": "wbw1:00",
+	"scan": object.union(good.evidence.scan, {"by_gate": true, "complete": true, "manifest": "wb1:00", "ruleset_version": "2", "findings": []}),
+	"bom": {"bundle": "sha256:00", "profiles": {"g7-2026": {"asked": 10, "present": 5, "attested": 1}}, "libraries": 2, "hashed": 2},
+	"build": {"level": 3},
+	"advisories": [],
+	"revocations": [],
+	"ancestry": {"end": "data", "depth": 1, "links": [["wb1:11", "wbw1:00", "dataset"]]},
+	"claims": array.concat(
+		[object.union(claim, {"proof": logged, "about": ["wbw1:00"]}) | some claim in claims],
+		[
+			{"stage": "data", "outcome": "pass", "proof": logged, "about": ["wb1:11"], "detail": {"source": "a set", "licence": "CC-BY-4.0"}},
+			{"stage": "evaluate", "outcome": "pass", "proof": logged, "about": ["wbw1:00"], "detail": {"kind": "probe", "result": "PASSED", "metrics": {}}},
+			{"stage": "origin", "outcome": "pass", "proof": logged, "about": ["wb1:12"], "detail": {"publisher": "a lab", "licence": "MIT", "commit": "0123456789012345678901234567890123456789", "matches_announced": true, "expires": "2028-11-20T00:00:00Z"}},
+		],
+	),
+})

@@ -10,6 +10,25 @@ settings := {
 	"third_party": {"publishers": [], "commit_required": false, "max_valid_days": 400},
 	"waivers": {"allowed": true, "max_valid_days": 90},
 	"log": {"assurance": "single-operator"},
+	"require": {"third_party": off},
+}
+
+# What is put in place with `with` is made of plain values: the engine forgets rules that it evaluates only for that.
+off := {
+	"assurance": false,
+	"as_announced": false,
+	"bom": false,
+	"datasets_signed": false,
+	"dependencies_hashed": false,
+	"evaluated": false,
+	"max_claim_days": false,
+	"max_depth": false,
+	"no_waivers": false,
+	"probed": false,
+	"revision_pinned": false,
+	"ruleset": false,
+	"scan_verdict": false,
+	"slsa_level": false,
 }
 
 origin := {
@@ -74,6 +93,16 @@ test_a_stronger_log_denies if {
 test_a_waiver_denies_where_none_is_allowed if {
 	asked := object.union(good, {"evidence": {"waivers": [{"rule": "r", "expires": "2026-12-01T00:00:00Z"}]}})
 	denied_by("waiver") with input as asked with data.settings as object.union(settings, {"waivers": {"allowed": false}})
+}
+
+test_a_waiver_that_ended_denies_nothing_where_none_is_allowed if {
+	asked := object.union(good, {"evidence": {"waivers": [{"rule": "r", "expires": "2026-11-01T00:00:00Z"}]}})
+	not denied_by("waiver") with input as asked with data.settings as object.union(settings, {"waivers": {"allowed": false}})
+}
+
+test_a_waiver_whose_end_is_unknown_denies_where_none_is_allowed if {
+	asked := object.union(good, {"evidence": {"waivers": [{"rule": "r"}]}})
+	denied_by("waiver") with input as asked with data.settings as object.union(settings, {"waivers": {"allowed": false, "max_valid_days": 90}})
 }
 
 test_a_notes_verdict_denies_where_notes_are_not_allowed if {

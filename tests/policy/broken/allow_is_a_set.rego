@@ -1,0 +1,5 @@
+package weighbridge.own
+
+allow contains true if count(deny) == 0
+
+deny contains {"rule": "r", "msg": "m"} if not input.evidence.scan.complete

@@ -1,0 +1,7 @@
+package weighbridge.own
+
+default allow := false
+
+allow := true
+
+deny contains {"rule": "r", "msg": "m"} if not input.evidence.scan.complete

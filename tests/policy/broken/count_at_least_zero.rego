@@ -1,0 +1,7 @@
+package weighbridge.own
+
+default allow := false
+
+allow if count(deny) >= 0
+
+deny contains {"rule": "r", "msg": "m"} if not input.evidence.scan.complete

@@ -1,0 +1,13 @@
+package weighbridge.own
+
+default allow := false
+
+allow if count(deny) == 0
+
+deny contains {"rule": "r", "msg": "m"} if not signed
+
+signed if {
+	every claim in input.evidence.claims {
+		claim.outcome == "pass"
+	}
+}

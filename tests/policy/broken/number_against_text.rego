@@ -1,0 +1,9 @@
+package weighbridge.own
+
+default allow := false
+
+allow if count(deny) == 0
+
+deny contains {"rule": "r", "msg": "m"} if {
+	input.evidence.ancestry.depth == "3"
+}
