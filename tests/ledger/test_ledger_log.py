@@ -18,10 +18,11 @@ from weighbridge.keys.files import generate
 from weighbridge.keys.public import verify_signature
 from weighbridge.ledger import lock as lock_module
 from weighbridge.ledger import merkle
-from weighbridge.ledger.checkpoint import verify_checkpoint
+from weighbridge.ledger.checkpoint import parse_checkpoint, verify_checkpoint
 from weighbridge.ledger.entry import promise_message
 from weighbridge.ledger.lock import exclusive
 from weighbridge.ledger.sequencer import Log
+from weighbridge.trust.verify import verify_log_extension
 
 NOW = datetime(2026, 11, 22, 20, 10, tzinfo=UTC)
 ORIGIN = "weighbridge.test - 7"
@@ -175,6 +176,19 @@ def test_the_proof_asked_for_before_a_sweep_is_of_that_tree(log, tmp_path):
     proof = reader.proof(0)
     assert proof.size == 2
     assert merkle.verify_inclusion(merkle.leaf_hash(GENESIS[0]), 0, 2, proof.hashes, proof.root)
+
+
+def test_an_extension_is_proven_for_the_checkpoint_that_comes_with_it(log, tmp_path):
+    """Another process appends, and sweeps away the tiles that the proof was about to be made of."""
+    add(log, b"a")
+    old = log.checkpoint_text
+    add(log, b"b", b"c")
+    reader = reopen(tmp_path / "log")
+    add(log, *numbered(5, 300))
+    note, proof = reader.extension(3)
+    verify_log_extension(old, note, proof, KEY.public_pem)
+    assert reader.size == 300
+    assert parse_checkpoint(note)[0].size == 5
 
 
 def test_nothing_appended_is_nothing_written(log):

@@ -37,17 +37,18 @@ def show(shared: Shared, *, entries: int) -> int:
     from weighbridge.registry.witnesses import demanded, fresh, newest
 
     with opened(shared) as registry:
-        note, size = registry.log.checkpoint_text, registry.log.size
-        rows = [registry.log.entry(index) for index in range(max(0, size - entries), size)] if entries else []
+        head, note = registry.log.signed_head
+        first = max(0, head.size - entries)
+        rows = [registry.log.entry(index) for index in range(first, head.size)] if entries else []
         lines = [f"{row.index}  {_kind(row.body)}  {_beginning(row.body)}…" for row in rows]
         seen, quorum = fresh(registry.log, registry.authority), demanded(registry.authority)
         item: dict[str, JSON] = {
             "origin": registry.log.origin,
-            "size": size,
+            "size": head.size,
             "checkpoint": note,
             "assurance": newest(registry.log, registry.authority).value,
             "witnessed": {"size": seen.size, "at": rfc3339(seen.seen), "quorum": quorum} if seen else None,
-            "frozen": registry.log.head.frozen,
+            "frozen": head.frozen,
         }
         emit(shared, "checkpoint", [item], "\n".join(lines) if rows else note.rstrip("\n"))
         if seen is not None:
@@ -126,15 +127,14 @@ def prove(shared: Shared, *, since: Path | None, entry: int | None, everything: 
         raise UsageError("say what to prove", remedy="--since CHECKPOINT, --entry N or --all")
     with opened(shared) as registry:
         lines: list[str] = []
-        item: dict[str, JSON] = {"origin": registry.log.origin, "size": registry.log.size}
+        size = registry.log.size
+        item: dict[str, JSON] = {"origin": registry.log.origin, "size": size}
         if since is not None:
             lines.append(_growth(registry, since.read_text(encoding="utf-8"), item))
         if entry is not None:
-            hashes = [step.hex() for step in registry.log.prove(entry)]
+            hashes = [step.hex() for step in registry.log.prove(entry, size)]
             item["inclusion"] = {"index": entry, "hashes": hashes}
-            lines.append(
-                f"entry {entry} is in the log of {registry.log.size} entries, proven by {len(hashes)} hashes"
-            )
+            lines.append(f"entry {entry} is in the log of {size} entries, proven by {len(hashes)} hashes")
         if everything:
             item["verified"] = registry.log.verify_all()
             lines.append(f"all {item['verified']} entries were read again: they are what the checkpoint says")
@@ -157,10 +157,13 @@ def _growth(registry: Registry, note: str, item: dict[str, JSON]) -> str:
             remedy="the log was rolled back or replaced: ask the registry's owner",
             check="log.consistency",
         )
-    proof = log.consistency(old.size)
-    verify_log_extension(kept, log.checkpoint_text, proof, log.public_pem)
-    item["consistency"] = {"from": old.size, "to": log.size, "hashes": [step.hex() for step in proof]}
-    grown = f"the log grew from {old.size} to {log.size} entries and nothing in it was changed ({len(proof)} hashes)"
+    newest, proof = log.extension(old.size)
+    verify_log_extension(kept, newest, proof, log.public_pem)
+    size = parse_checkpoint(newest)[0].size
+    item["consistency"] = {"from": old.size, "to": size, "hashes": [step.hex() for step in proof]}
+    grown = (
+        f"the log grew from {old.size} to {size} entries and nothing in it was changed ({len(proof)} hashes)"
+    )
     if log is registry.log:
         return grown
     return f"{grown}\nit is frozen, and goes on as {registry.log.origin!r}, which begins with its last checkpoint"

@@ -107,6 +107,12 @@ class Reader:
         return self._state.note
 
     @property
+    def signed_head(self) -> tuple[Checkpoint, str]:
+        """What that checkpoint says and its signed note: of one and the same, whoever reads or appends meanwhile."""
+        state = self._state
+        return state.head, state.note
+
+    @property
     def cosigned_text(self) -> str:
         """The latest checkpoint kept with signatures of witnesses, or empty when there is none."""
         return self._cosigned.read()[0]
@@ -154,6 +160,14 @@ class Reader:
         """Return the proof that the tree of `new` (default: all) extends the tree of `old`; raises as `prove`."""
         tree = self.size if new is None else new
         return self._read(lambda: self._consistency(old, tree))
+
+    def extension(self, old: int) -> tuple[str, tuple[bytes, ...]]:
+        """Return the newest checkpoint, signed, and the proof that its tree extends that of `old`; raises as `prove`.
+
+        Reading tiles may take up a longer log; the proof is for the checkpoint that comes with it.
+        """
+        head, note = self.signed_head
+        return note, self.consistency(old, head.size)
 
     def root_at(self, size: int) -> bytes:
         """Return the root the log had at `size`; raises NotFound or RegistryUnusable."""

@@ -137,7 +137,7 @@ def ask_witnesses(
             check="log.witness-twice",
         )
     log.refresh()
-    note, head = log.checkpoint_text, log.head
+    head, note = log.signed_head
     before = _cosigned_before(log, witnesses)
     inquiries = [_Inquiry(log, row, note, head, before.get(row.key.key, 0)) for row in witnesses]
     answers = _all(inquiries, post, clock, seconds)

@@ -68,8 +68,8 @@ def check_pinned(chain: Sequence[Log], pinned: str) -> None:
         raise _rewritten(f"it was {old.origin!r} with {old.size} entries, and is {chain[-1].origin!r}")
     if pinned == log.checkpoint_text:
         return
-    proof = log.consistency(old.size) if 0 < old.size <= log.size else ()
-    verify_log_extension(pinned, log.checkpoint_text, proof, log.public_pem)
+    note, proof = log.extension(old.size) if 0 < old.size <= log.size else (log.checkpoint_text, ())
+    verify_log_extension(pinned, note, proof, log.public_pem)
     if old.frozen and not log.head.frozen:
         raise _rewritten(f"{old.origin!r} was frozen, and goes on")
 

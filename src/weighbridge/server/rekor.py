@@ -105,7 +105,7 @@ class TransparencyLog:
     def about(self, _: Asked) -> Response:
         """`GET /api/v1/log`: size, root and signed head."""
         self._log.refresh()
-        head, note = self._log.head, self._log.checkpoint_text
+        head, note = self._log.signed_head
         return answer(
             {
                 "inactiveShards": [],
