@@ -184,8 +184,8 @@ def test_the_pages_list_every_role_origin_and_check():
     pages = "".join(path.read_text(encoding="utf-8") for path in sorted(REFERENCE.glob("*.md")))
     source = Path(__file__).resolve().parents[2] / "src/weighbridge"
     checks = {"evidence.timestamps", "evidence.witnesses", "log.checkpoint", "statement.form"}
-    for room in ("trust", "ledger", "keys", "server", "registry", "gate"):
-        for path in sorted((source / room).glob("*.py")):
+    for room in ("trust", "ledger", "keys", "server", "registry", "gate", "store", "source"):
+        for path in [source / "net.py", *sorted((source / room).rglob("*.py"))]:
             checks |= set(re.findall(r'check="([a-z.-]+)"', path.read_text(encoding="utf-8")))
     assert len(checks) > 100
     assert [check for check in sorted(checks) if f"`{check}`" not in pages] == []
