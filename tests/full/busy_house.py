@@ -51,17 +51,28 @@ class Busy:
         self.folder = Path(given["folder"]) / f"work-{number}"
         self.folder.mkdir(exist_ok=True)
         config = read_config(given["environ"], given["settings"])
-        self.registry = open_registry(config, clock=Hours(given["now"]), entropy=SystemEntropy())
+        self.registry = self.opened(config)
         self.owner = load(root_folder(config.home, self.registry.id) / "owner.pem")
         self.common = [Digest.parse(text) for text in given["common"]]
         """Models that every process promotes, admits, names and deploys."""
         self.own = []
         self.count = 0
 
+    def opened(self, config):
+        while True:
+            try:
+                return open_registry(config, clock=Hours(self.given["now"]), entropy=SystemEntropy())
+            except CannotTell as error:
+                if not self.given.get("ended"):
+                    raise
+                self.tell(locked="open", why=f"{error.problem}: {error.cause}", check=error.check)
+
     def run(self, seconds):
-        end = time.monotonic() + seconds
-        while time.monotonic() < end:
-            did = self.random.choices(list(ACTS), [weight for _, weight in ACTS.values()])[0]
+        """Work for so long, and then until each kind of operation was done once: a slow machine shows no less."""
+        end, left = time.monotonic() + seconds, set(ACTS)
+        while time.monotonic() < end or left:
+            kinds = list(ACTS) if time.monotonic() < end else sorted(left)
+            did = self.random.choices(kinds, [ACTS[kind][1] for kind in kinds])[0]
             try:
                 said = ACTS[did][0](self)
             except Locked:
@@ -75,6 +86,7 @@ class Busy:
                 self.tell(refused=did, check=error.check)
             else:
                 self.tell(did=did, **said)
+                left.discard(did)
 
     def tell(self, **row):
         sys.stdout.write(json.dumps({"by": self.number, "pid": os.getpid(), **row}) + "\n")
@@ -148,4 +160,5 @@ ACTS = {
 
 
 if __name__ == "__main__":
+    os.nice(10)  # many of them at work leave what else the machine does its turn
     Busy(json.loads(Path(sys.argv[1]).read_text()), int(sys.argv[2])).run(float(sys.argv[3]))

@@ -36,9 +36,7 @@ def url():
 
 @pytest.fixture
 def world(url, tmp_path):
-    made = World(
-        tmp_path, settings={"records": fresh(url), "blobs": str(tmp_path / "blobs"), "lease_seconds": 2}
-    )
+    made = World(tmp_path, settings={"records": fresh(url), "blobs": str(tmp_path / "blobs")})
     yield made
     made.registry.close()
 
@@ -100,7 +98,7 @@ def test_a_writer_that_is_cut_off_holds_nobody_up_and_changes_nothing_when_it_is
     manifest = world.manifest(folder).digest
     with (
         Wire(world.settings["records"]) as wire,
-        joined(world, "second", records=wire.url) as second,
+        joined(world, "second", records=wire.url, lease_seconds=4) as second,
     ):
         with pytest.raises(CannotTell, match="no decision could be recorded") as caught, second.writing():
             wire.cut()

@@ -278,7 +278,7 @@ def settle(world, folders, rows):
     """Every folder holds a log that was taken in, all come to the same one, and nothing acknowledged is lost."""
     world.hand.pass_(days=1)
     left = [(folder / "log" / "checkpoint").read_text() for folder in folders]
-    last = join(world, world.folder / "afterwards")
+    last = join(world, world.folder / "afterwards", lease_seconds=PATIENCE)
     with last.writing():
         pass  # what a killed process left is finished
     with last.records.read() as connection:
