@@ -4,13 +4,14 @@ import os
 import subprocess
 import sys
 import textwrap
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from weighbridge.core.errors import CannotTell, Unreadable
 from weighbridge.registry import deployments, models
-from weighbridge.registry.pins import advance, read_pin
+from weighbridge.registry.pins import advance, move_pin, read_pin, write_pin
 from world import World
 
 SCRIPT = """
@@ -177,3 +178,20 @@ def test_a_pin_never_goes_back_to_a_shorter_log(world):
     newer = read_pin(world.home, world.registry.id)
     assert advance(newer, authority_version=9, checkpoint=older.checkpoint).checkpoint == newer.checkpoint
     assert advance(older, authority_version=9, checkpoint=newer.checkpoint).checkpoint == newer.checkpoint
+
+
+def test_of_two_who_move_a_pin_at_once_none_moves_it_back(world):
+    home, registry = world.home, world.registry.id
+    older = read_pin(home, registry)
+    world.ready()
+    newer = read_pin(home, registry)
+    write_pin(home, replace(older, checkpoint=""))
+    asked = []
+
+    def move(pin):
+        asked.append(pin)
+        if len(asked) == 1:  # the other one comes first
+            write_pin(home, newer)
+        return advance(pin, authority_version=newer.authority_version, checkpoint=older.checkpoint)
+
+    assert move_pin(home, registry, move, seconds=1) == newer == read_pin(home, registry)

@@ -34,10 +34,10 @@ from weighbridge.registry import (
     models,
     next_keys,
     outbox,
+    pins,
     rotation,
     services,
     tally,
-    wiring,
 )
 from weighbridge.registry.pins import Pin, advance, read_pin, write_pin
 from weighbridge.registry.service_keys import root_folder
@@ -263,7 +263,7 @@ def steps():
         (Log, "freeze"),
         (CertificateLog, "add_authority"),
         (tally, "close"),
-        (wiring, "write_pin"),
+        (pins, "write_pin"),
     ]
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from typing import Any
 from weighbridge.core.canonical import JSON, canonical, parse
 from weighbridge.core.errors import RegistryUnusable, VerificationFailed
 from weighbridge.ledger.checkpoint import parse_checkpoint
+from weighbridge.registry.lock import writer
 from weighbridge.store.plain import read_plain
 
 SCHEMA = "weighbridge.pin/1"
@@ -80,6 +81,20 @@ def write_pin(home: Path, pin: Pin) -> None:
         file.flush()
         os.fsync(file.fileno())
     temporary.replace(path)
+
+
+def move_pin(home: Path, registry: str, move: Callable[[Pin], Pin], *, seconds: float) -> Pin:
+    """Change a pin by what `move` makes of it, and return it: one process at a time, so that none moves it back.
+
+    A pin that stays as it is needs no right to write. Raises what `move` does, Locked after `seconds`, Unreadable.
+    """
+    pin = read_pin(home, registry)
+    if move(pin) == pin:
+        return pin
+    with writer(pin_path(home, registry).with_suffix(".lock"), seconds=seconds):
+        pin = move(read_pin(home, registry))
+        write_pin(home, pin)
+    return pin
 
 
 def advance(pin: Pin, *, authority_version: int, checkpoint: str, before: Collection[str] = ()) -> Pin:

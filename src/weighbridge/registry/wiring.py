@@ -25,7 +25,7 @@ from weighbridge.registry.chain import check_pinned, open_chain
 from weighbridge.registry.journal import RecordsJournal
 from weighbridge.registry.layout import FORMAT, Layout
 from weighbridge.registry.lock import writer
-from weighbridge.registry.pins import Pin, advance, read_pin, write_pin
+from weighbridge.registry.pins import Pin, advance, move_pin, read_pin
 from weighbridge.registry.service_keys import load_service_key
 from weighbridge.store import schema
 from weighbridge.store.plain import read_plain
@@ -206,17 +206,13 @@ class Registry:
 
     def remember(self) -> None:
         """Move the user's pin to the authority and the checkpoint just verified."""
-        known = read_pin(self.config.home, self.id)
-        version = max(self.authority.version, known.authority_version)
-        pin = advance(
-            known,
-            authority_version=version,
-            checkpoint=self.log.checkpoint_text,
-            before=[log.origin for log in self.before],
-        )
-        if pin != known:
-            write_pin(self.config.home, pin)
-        self.pin = pin
+
+        def moved(pin: Pin) -> Pin:
+            version = max(self.authority.version, pin.authority_version)
+            before = [log.origin for log in self.before]
+            return advance(pin, authority_version=version, checkpoint=self.log.checkpoint_text, before=before)
+
+        self.pin = move_pin(self.config.home, self.id, moved, seconds=float(self.config["lock_seconds"]))
 
     def holding(self, name: str, make: Callable[[], Held]) -> Held:
         """Return what is held under a name for as long as the registry is open; made when first asked for, closed with it."""
