@@ -102,7 +102,7 @@ def test_writers_go_on_and_the_backup_is_of_one_moment(world, monkeypatch):
     assert made.entries == size
     assert world.registry.log.size > size
     home = shutil.copytree(world.home, world.folder / "older-home")
-    (pin,) = (home / "pins").iterdir()
+    (pin,) = (home / "pins").glob("*.json")
     document = json.loads(pin.read_text())
     document["checkpoint"] = ""
     pin.write_text(json.dumps(document))
